@@ -1,0 +1,137 @@
+"""The one transform from an image to a network's input, in Pillow and NumPy alone.
+
+    RGB image -> shorter side to `resize` -> central `crop`×`crop` -> [0, 1] -> normalised 3×H×W
+
+Validation during training, evaluation, the command line and the service all run it, and it needs
+no torch. It gives torchvision's Resize + CenterCrop + Normalize to 1e-5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_FILTERS: Final = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+# A strip of 16×60,000 pixels would be resized to 292×1,095,000 before all but its middle is thrown
+# away; what lies outside the central 4:1 cannot reach the crop, so it goes first.
+_MAX_ASPECT: Final = 4
+
+
+@dataclass(frozen=True)
+class EvaluationTransform:
+    """How an image becomes a network's input; stored in the checkpoint.
+
+    Attributes:
+        resize: Length of the shorter side after resizing, in pixels.
+        crop: Side of the central square that the network sees, in pixels.
+        interpolation: "bicubic" or "bilinear".
+        mean: Per-channel mean (R, G, B) to subtract, of values in [0, 1].
+        std: Per-channel standard deviation to divide by, of values in [0, 1].
+    """
+
+    resize: int
+    crop: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        if self.interpolation not in _FILTERS:
+            known = ", ".join(_FILTERS)
+            raise ValueError(f"interpolation is {self.interpolation!r}; it must be one of {known}")
+        if not 0 < self.crop <= self.resize:
+            raise ValueError(f"crop is {self.crop}; it must be from 1 to resize ({self.resize})")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError("mean and std must hold three values each, those of std above 0")
+
+    def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """Transform one RGB image of any size to a float32 array of shape (3, crop, crop)."""
+        return self.normalize(self.resize_and_crop(image))
+
+    def resize_and_crop(self, image: Image.Image) -> Image.Image:
+        """Return the crop×crop RGB image that the network sees, not yet normalised."""
+        image = _trim_to_aspect(image)
+        width, height = image.size
+        # Rounding as torchvision does it: the longer side is cut off, the crop's corner rounded.
+        if width <= height:
+            size = self.resize, int(self.resize * height / width)
+        else:
+            size = int(self.resize * width / height), self.resize
+        if size != image.size:
+            image = image.resize(size, _FILTERS[self.interpolation])
+        left = round((size[0] - self.crop) / 2.0)
+        top = round((size[1] - self.crop) / 2.0)
+        return image.crop((left, top, left + self.crop, top + self.crop))
+
+    def normalize(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """Scale an RGB image's values to [0, 1] and normalise, as a (3, H, W) float32 array."""
+        pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255.0)
+        mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
+        std = np.asarray(self.std, dtype=np.float32)[:, None, None]
+        return np.ascontiguousarray((pixels - mean) / std)
+
+    @classmethod
+    def from_data_config(
+        cls, config: Mapping[str, Any], image_size: int | None = None
+    ) -> EvaluationTransform:
+        """Build the transform that a timm backbone asks for.
+
+        Args:
+            config: As `timm.data.resolve_model_data_config` returns it.
+            image_size: Side of the network's input in pixels instead of the backbone's own; the
+                ratio of crop to resize is kept.
+        """
+        crop = image_size or int(config["input_size"][-1])
+        interpolation = str(config["interpolation"])
+        return cls(
+            resize=math.floor(crop / float(config["crop_pct"])),
+            crop=crop,
+            interpolation=interpolation if interpolation in _FILTERS else "bicubic",
+            mean=_three(config["mean"]),
+            std=_three(config["std"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the transform as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EvaluationTransform:
+        """Rebuild the transform from `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: Values are missing, of the wrong type or out of range.
+        """
+        return cls(
+            resize=int(values["resize"]),
+            crop=int(values["crop"]),
+            interpolation=str(values["interpolation"]),
+            mean=_three(values["mean"]),
+            std=_three(values["std"]),
+        )
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _trim_to_aspect(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    longest = _MAX_ASPECT * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    return image.crop((left, top, min(width, left + longest), min(height, top + longest)))
