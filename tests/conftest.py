@@ -1,0 +1,72 @@
+"""What every room's tests share: markers that mean what they say, photos, a tiny checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.backbones import Architecture, build_network, data_transform
+from model.checkpoint import Metadata, save_checkpoint
+from model.labels import FlowerClass
+
+ROOT = Path(__file__).parent.parent
+# Ids in the order in which folders sort: text, so that "2" stands behind "100".
+TINY_CLASSES = (
+    FlowerClass("1", "pink primrose"),
+    FlowerClass("10", "globe thistle"),
+    FlowerClass("100", "blanket flower"),
+    FlowerClass("2", "hard-leaved pocket orchid"),
+    FlowerClass("21", "fire lily"),
+    FlowerClass("5", "english marigold"),
+)
+
+
+def _missing(marker: str) -> str | None:
+    if marker == "data" and not os.environ.get("PETALSCOPE_DATA"):
+        return "set PETALSCOPE_DATA to the folder that holds train/, valid/ and cat_to_name.json"
+    if marker == "browser" and not shutil.which("chromium"):
+        return "install Chromium"
+    if marker == "cuda" and not torch.cuda.is_available():
+        return "needs an NVIDIA GPU"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here; in CI, where all but a GPU is there, fail instead."""
+    for marker in ("data", "browser", "cuda"):
+        if item.get_closest_marker(marker) and (reason := _missing(marker)):
+            if os.environ.get("CI") and marker != "cuda":
+                pytest.fail(f"CI must run this test: {reason}", pytrace=False)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The Oxford folder: train/, valid/, cat_to_name.json. For tests marked `data`."""
+    return Path(os.environ["PETALSCOPE_DATA"]).resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of timm's smallest network with random weights and six classes."""
+    torch.manual_seed(0)
+    architecture = Architecture("test_efficientnet", len(TINY_CLASSES))
+    network = build_network(architecture)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    metadata = Metadata(architecture, TINY_CLASSES, data_transform(network), temperature=0.5)
+    save_checkpoint(path, network.state_dict(), metadata)
+    return path
+
+
+def flower_image(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Image:
+    """Draw an RGB image with smooth colours, so that formats with loss keep it well."""
+    waves = np.random.default_rng(seed).uniform(1, 4, size=(3, 2))
+    y, x = np.mgrid[0 : size[1], 0 : size[0]] / np.array([[[size[1]]], [[size[0]]]])
+    channels = [127.5 + 120 * np.sin(a * x * 3 + b * y * 3) for a, b in waves]
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
