@@ -79,7 +79,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         found = {index for _, index in self.samples}
         empty = [
             class_id
-            for class_id in _sub_folders(folder)
+            for class_id in class_folders(folder)
             if self.class_to_idx[class_id] not in found
         ]
         if empty:
@@ -90,7 +90,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Return the class ids in index order, and the index of each."""
-        found = _sub_folders(Path(directory))
+        found = class_folders(Path(directory))
         if not found:
             raise PhotoFolderError(
                 f"{directory} has no class folders; it should hold one folder of photos a class."
@@ -121,7 +121,14 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
             raise UnreadablePhotoError(f"{path}: {reason}") from error
 
 
-def _sub_folders(folder: Path) -> list[str]:
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of a folder's sub-folders, sorted as text: its class ids in index order.
+
+    Raises:
+        PhotoFolderError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise PhotoFolderError(f"There is no folder {folder}.")
     return sorted(
         entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
     )

@@ -1,0 +1,93 @@
+"""Optimizer, schedule and moving average, by timm's factories and names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import timm.optim
+import timm.scheduler
+import torch
+from torch import nn
+
+from model.errors import PetalscopeError
+from model.training.options import TrainingOptions
+
+_SCHEDULERS = ("none", "cosine", "tanh", "step", "multistep", "poly", "plateau")
+
+
+class OptimizationError(PetalscopeError):
+    """timm has no optimizer or schedule of this name, or it cannot be made with these options."""
+
+
+def create_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """Make timm's optimizer over what is to be trained.
+
+    Weight decay spares biases and norms; with `layer_decay`, each of timm's layer groups learns
+    more slowly than the one above it.
+
+    Raises:
+        OptimizationError: An unknown name, with the nearest ones, or unfit options.
+    """
+    known = [str(name) for name in timm.optim.list_optimizers()]
+    if options.optimizer not in known:
+        raise OptimizationError(_unknown("optimizer", options.optimizer, known))
+    try:
+        optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
+            network,
+            opt=options.optimizer,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+            layer_decay=options.layer_decay,
+        )
+    except (ImportError, TypeError, ValueError) as error:
+        raise OptimizationError(
+            f"The optimizer {options.optimizer} cannot be made with these options: {error}."
+        ) from error
+    return optimizer
+
+
+def create_schedule(
+    optimizer: torch.optim.Optimizer, options: TrainingOptions, steps_per_epoch: int
+) -> Any:
+    """Make timm's schedule, which moves at every step; None for a constant learning rate.
+
+    Raises:
+        OptimizationError: An unknown name, with the nearest ones.
+    """
+    if options.scheduler not in _SCHEDULERS:
+        raise OptimizationError(_unknown("schedule", options.scheduler, _SCHEDULERS))
+    if options.scheduler == "none":
+        return None
+    schedule, _ = timm.scheduler.create_scheduler_v2(
+        optimizer,
+        sched=options.scheduler,
+        num_epochs=options.epochs,
+        decay_epochs=options.decay_epochs,
+        decay_milestones=_milestones(options),  # type: ignore[arg-type]  # it takes fractions
+        decay_rate=options.decay_rate,
+        min_lr=options.min_lr,
+        warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # likewise
+        warmup_lr=options.lr / 100,
+        step_on_epochs=options.scheduler == "plateau",  # which looks at each epoch's valid accuracy
+        updates_per_epoch=steps_per_epoch,
+        plateau_mode="max",
+    )
+    return schedule
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """Return the highest learning rate among the parameter groups."""
+    return max(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def _milestones(options: TrainingOptions) -> list[float]:
+    count = int(options.epochs / options.decay_epochs)
+    return [options.decay_epochs * (number + 1) for number in range(count)]
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(known)[:8]
+    return f"timm has no {kind} named {name!r}. The nearest names are {', '.join(close)}."

@@ -1,0 +1,160 @@
+"""All that can be chosen about a training, with its defaults, on one screen.
+
+`scripts/train.py` makes its command line from this class; the run folder and the checkpoint keep
+it as JSON. The defaults fine-tune every layer of a DenseNet-161 on one GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from model.errors import PetalscopeError
+from model.photo_folder import default_data_folder
+
+
+class OptionsError(PetalscopeError):
+    """An option is out of its range, or two of them contradict each other."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What to train, on what, and how."""
+
+    data: Path = field(default_factory=default_data_folder)
+    """Folder that holds train/ and valid/, each with one folder of photos a class."""
+    names: Path | None = None
+    """JSON file of category names, {"21": "fire lily", …}; by default DATA/cat_to_name.json."""
+    output: Path | None = None
+    """Run folder to write; by default runs/BACKBONE-TIME."""
+
+    backbone: str = "densenet161"
+    """Any timm image-classification model: densenet161, vgg19, tf_efficientnet_lite2, …"""
+    weights: Path | None = None
+    """Local file of the backbone's starting weights, instead of fetching them from timm's hub."""
+    from_scratch: bool = False
+    """Start from random weights."""
+    hidden_layers: tuple[int, ...] = ()
+    """Widths of hidden layers in the head, such as 512 256; none for one linear layer."""
+    dropout: float = 0.0
+    """Probability of dropout in the head."""
+    freeze_backbone: bool = False
+    """Train the head alone."""
+
+    image_size: int | None = None
+    """Side in pixels of the image that validation and serving see; by default the backbone's."""
+    train_size: int | None = None
+    """Side in pixels that training sees; by default IMAGE_SIZE. A smaller one trains faster."""
+    augmentation: Literal["none", "article", "light", "trivial", "rand"] = "trivial"
+    """Policy: none; article (rotation, crop, flip); light (crop, flip, colour); light with
+    TrivialAugmentWide or RandAugment instead of colour."""
+    crop_scale: float = 0.25
+    """Smallest part of a photo's area that a random crop takes."""
+    erasing: float = 0.0
+    """Probability that a random rectangle of a photo is erased."""
+    mixup: float = 0.0
+    """Alpha of mixup; 0 for none. With cutmix too, each batch takes one of them."""
+    cutmix: float = 0.0
+    """Alpha of cutmix; 0 for none."""
+    label_smoothing: float = 0.1
+    """Share of the target that is spread over all classes."""
+
+    epochs: int = 30
+    """How many times to go through the training photos."""
+    batch_size: int = 64
+    """Photos in a step, over all processes."""
+    optimizer: str = "adamw"
+    """timm's name of an optimizer: adamw, sgd, adam, adadelta, lamb, …"""
+    lr: float = 3e-4
+    """Learning rate at its peak."""
+    weight_decay: float = 0.05
+    """Weight decay; never applied to biases and norms."""
+    momentum: float = 0.9
+    """Momentum of the optimizers that have one."""
+    layer_decay: float | None = None
+    """Factor on the learning rate from one layer group to the one below, such as 0.8."""
+    clip_grad: float | None = 1.0
+    """Largest norm of the gradient; None for no limit."""
+    scheduler: str = "cosine"
+    """timm's name of a schedule: cosine, step, multistep, poly, plateau, …; none keeps LR."""
+    warmup_epochs: float = 1.0
+    """Epochs in which the learning rate rises to LR."""
+    min_lr: float = 1e-6
+    """Learning rate at the end."""
+    decay_epochs: float = 10.0
+    """Epochs between the steps of the step schedule."""
+    decay_rate: float = 0.1
+    """Factor at each step of the step schedule."""
+    average_decay: float = 0.998
+    """Decay of the moving average of the weights, which is what is kept; 0 for none."""
+
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Mixed precision; auto is bf16 on a GPU that has it and none elsewhere."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto takes the GPUs that Accelerate was launched with."""
+    workers: int | None = None
+    """Processes that decode photos; by default one a core, eight at most."""
+    seed: int = 0
+    """Seed of the order of photos, of augmentation, dropout and the head's start."""
+    half_precision_checkpoint: bool = False
+    """Store the checkpoint's matrices as float16, half the size."""
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            OptionsError: Named by its option on the command line.
+        """
+        positive = ("epochs", "batch_size", "lr", "decay_epochs", "decay_rate")
+        _require(self, positive, lambda value: value > 0, "above 0")
+        _require(self, ("image_size", "train_size"), lambda value: value >= 16, "16 or more")
+        shares = ("dropout", "erasing", "label_smoothing", "average_decay")
+        _require(self, shares, lambda value: 0 <= value < 1, "from 0 to below 1")
+        _require(self, ("crop_scale", "layer_decay"), lambda value: 0 < value <= 1, "in (0, 1]")
+        at_least_0 = ("mixup", "cutmix", "weight_decay", "warmup_epochs", "min_lr", "workers")
+        _require(self, at_least_0, lambda value: value >= 0, "0 or more")
+        _require(self, ("clip_grad",), lambda value: value > 0, "above 0")
+        if any(width < 1 for width in self.hidden_layers):
+            raise OptionsError("--hidden-layers must be widths of 1 or more.")
+        if self.from_scratch and self.weights:
+            raise OptionsError("--from-scratch and --weights contradict each other; give one.")
+        if self.scheduler != "none" and self.warmup_epochs >= self.epochs and self.warmup_epochs:
+            raise OptionsError(
+                f"--warmup-epochs is {self.warmup_epochs}; "
+                f"it must be below --epochs ({self.epochs})."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as JSON-ready values."""
+        values = asdict(self)
+        return {
+            name: str(value) if isinstance(value, Path) else value for name, value in values.items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
+        """Rebuild the options from `to_dict`.
+
+        Raises:
+            TypeError: An option has no such name.
+            OptionsError: A value is out of its range.
+        """
+        paths = {"data", "names", "output", "weights"} & values.keys()
+        known = {item.name for item in fields(cls)}
+        if unknown := values.keys() - known:
+            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+        restored: dict[str, Any] = {
+            name: Path(value) if name in paths and value is not None else value
+            for name, value in values.items()
+        }
+        restored["hidden_layers"] = tuple(restored.get("hidden_layers", ()))
+        return cls(**restored)
+
+
+def _require(options: TrainingOptions, names: tuple[str, ...], test: Any, wanted: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not test(value):
+            option = "--" + name.replace("_", "-")
+            raise OptionsError(f"{option} is {value}; it must be {wanted}.")

@@ -1,0 +1,346 @@
+"""A whole training: from options to a checkpoint and a run folder.
+
+    options -> classes, network, photos -> epochs (engine) -> best weights -> RUN/checkpoint
+
+The run folder holds arguments.json, history.csv, curves.png, samples.png, tensorboard/, the
+checkpoint of the best epoch so far, and while the run is not complete the state to resume from.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from tqdm import tqdm
+
+import model
+from model.atomic import replacing
+from model.backbones import Architecture, build_network, data_transform, freeze_backbone
+from model.checkpoint import Metadata, save_checkpoint
+from model.measures import measure
+from model.training import report
+from model.training.data import (
+    ResumableOrder,
+    combined_seed,
+    find_classes,
+    photo_loader,
+    training_photos,
+    valid_photos,
+)
+from model.training.engine import Engine, TrainingError
+from model.training.interrupt import Interrupt
+from model.training.options import TrainingOptions
+from model.training.state import Progress, ResumeError, load_state, remove_state, save_state
+
+CHECKPOINT_FILE: Final = "checkpoint.safetensors"
+_ARGUMENTS_FILE: Final = "arguments.json"
+_STATE_INTERVAL: Final = 300.0  # seconds between states inside an epoch
+_LIBRARIES: Final = ("torch", "torchvision", "timm", "accelerate", "safetensors", "pillow", "numpy")
+
+
+class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
+    """The run stopped early, in a state it can go on from."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"Stopped. Go on with: python scripts/train.py --resume {folder}")
+
+
+def read_options(folder: Path) -> TrainingOptions:
+    """Read the options that a run folder was started with.
+
+    Raises:
+        ResumeError: There is no such folder, or its options cannot be read.
+    """
+    path = folder / _ARGUMENTS_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return replace(TrainingOptions.from_dict(values), output=folder)
+    except FileNotFoundError:
+        raise ResumeError(f"{folder} is not a run folder: it has no {_ARGUMENTS_FILE}.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise ResumeError(f"{path} cannot be read: {error}.") from error
+
+
+def train(options: TrainingOptions, *, resume: bool = False) -> Path:
+    """Train, and return the path of the checkpoint.
+
+    Args:
+        options: What to train. Without an output, a run folder is named by backbone and time.
+        resume: Go on from the last state in the run folder.
+
+    Raises:
+        PetalscopeError: In its subclasses: data, backbone, optimizer or memory do not allow it.
+        Interrupted: By Ctrl-C or SIGTERM, once the state is stored.
+    """
+    folder = options.output or _new_folder(options)
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise TrainingError(
+            f"{folder} already holds files. Continue a run with --resume {folder}, "
+            "or choose another --output."
+        )
+    run = _Run(replace(options, output=folder), folder)
+    if resume:
+        load_state(run.accelerator, folder)
+    with Interrupt() as interrupt:
+        return run.train(interrupt)
+
+
+class _Run:
+    def __init__(self, options: TrainingOptions, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+        self.accelerator = _accelerator(options)
+        self.classes = find_classes(options)
+        self.progress = Progress()
+        self.accelerator.register_for_checkpointing(self.progress)
+
+        torch.manual_seed(options.seed)  # the head's random start
+        self.architecture = Architecture(
+            options.backbone, len(self.classes), options.hidden_layers, options.dropout
+        )
+        network = build_network(
+            self.architecture, pretrained=not options.from_scratch, weights=options.weights
+        )
+        if options.freeze_backbone:
+            freeze_backbone(network)
+        self.parameters = sum(item.numel() for item in network.parameters())
+        self.trainable = sum(item.numel() for item in network.parameters() if item.requires_grad)
+        self.transform = data_transform(network, options.image_size)
+        self.photos = training_photos(options, self.transform)
+        self.valid = valid_photos(options, self.transform)
+
+        self.order = ResumableOrder(len(self.photos), options.seed)
+        train_loader = photo_loader(self.photos, options, self.order)
+        self.batch_size: int = train_loader.batch_size or 1
+        self.steps_per_epoch = len(train_loader)
+        self.engine = Engine(
+            self.accelerator,
+            network,
+            options,
+            num_classes=len(self.classes),
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        self.train_loader, self.valid_loader = self.accelerator.prepare(
+            train_loader, photo_loader(self.valid, options)
+        )
+
+    def train(self, interrupt: Interrupt) -> Path:
+        main = self.accelerator.is_main_process
+        if main:
+            _write_arguments(self.folder, self.options)
+            self._introduce()
+        while self.progress.epoch < self.options.epochs:
+            self._train_epoch(interrupt)
+            self._finish_epoch()
+            save_state(self.accelerator, self.folder, self.progress)
+            if interrupt.requested and self.progress.epoch < self.options.epochs:
+                raise Interrupted(self.folder)
+        checkpoint = self.folder / CHECKPOINT_FILE
+        if main:
+            remove_state(self.folder)
+            best = self.progress.best_accuracy
+            self.accelerator.print(f"Best top-1 on valid {best:.2%}; wrote {checkpoint}")
+        self.accelerator.end_training()
+        return checkpoint
+
+    def _train_epoch(self, interrupt: Interrupt) -> None:
+        progress, began = self.progress, time.monotonic()
+        stored, spent_before = began, progress.seconds
+        self.photos.start(progress.epoch)
+        self.order.start(progress.epoch, skipped=progress.step * self.batch_size)
+        self.engine.start_epoch()
+        bar = tqdm(
+            total=self.steps_per_epoch,
+            initial=progress.step,
+            desc=f"epoch {progress.epoch + 1}",
+            unit="step",
+            leave=False,
+            disable=None if self.accelerator.is_main_process else True,
+        )
+        # Where the last step of the epoch is already done, no photo is left to load.
+        batches = self.train_loader if progress.step < self.steps_per_epoch else ()
+        with bar:
+            for images, targets in batches:
+                number = progress.epoch * self.steps_per_epoch + progress.step
+                seed = combined_seed(self.options.seed, number, self.accelerator.process_index)
+                loss, correct = self.engine.step(images, targets, number=number, seed=seed)
+                totals = torch.tensor([loss, correct], device=self.accelerator.device)
+                totals = self.accelerator.reduce(totals, reduction="sum")
+                progress.step += 1
+                progress.loss_sum += float(totals[0]) / self.accelerator.num_processes
+                progress.correct += int(totals[1])
+                progress.seconds = spent_before + time.monotonic() - began
+                bar.update()
+                bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.3f}", refresh=False)
+                due = time.monotonic() - stored > _STATE_INTERVAL
+                stop = self._agreed(interrupt.requested)
+                if stop or self._agreed(due):
+                    save_state(self.accelerator, self.folder, progress)
+                    stored = time.monotonic()
+                if stop:
+                    raise Interrupted(self.folder)
+
+    def _finish_epoch(self) -> None:
+        progress, began = self.progress, time.monotonic()
+        logits, targets = self.engine.logits(self.valid_loader)
+        measures = measure(logits, targets, [item.class_id for item in self.classes])
+        self.engine.finish_epoch(progress.epoch, measures.top1)
+        progress.seconds += time.monotonic() - began
+        row = {
+            "epoch": progress.epoch + 1,
+            "train_loss": progress.loss_sum / progress.step,
+            "train_accuracy": progress.correct / (progress.step * self.batch_size),
+            "valid_loss": measures.loss,
+            "valid_accuracy": measures.top1,
+            "learning_rate": max(group["lr"] for group in self.engine.optimizer.param_groups),
+            "seconds": progress.seconds,
+        }
+        progress.history.append(row)
+        best = measures.top1 > progress.best_accuracy
+        if best:
+            progress.best_accuracy = measures.top1
+        progress.epoch, progress.step, progress.loss_sum, progress.correct = (
+            progress.epoch + 1, 0, 0.0, 0,
+        )  # fmt: skip
+        if self.accelerator.is_main_process:
+            if best:
+                self._save_checkpoint({"valid": measures.summary()})
+            report.write_history(self.folder / "history.csv", progress.history)
+            report.write_events(self.folder / "tensorboard", row)
+            report.draw_curves(self.folder / "curves.png", progress.history)
+            self.accelerator.print(_epoch_line(row, self.options.epochs, best))
+
+    def _save_checkpoint(self, metrics: dict[str, dict[str, float]]) -> None:
+        metadata = Metadata(
+            architecture=self.architecture,
+            classes=self.classes,
+            transform=self.transform,
+            training={
+                **self.options.to_dict(),
+                "best_epoch": self.progress.epoch,
+                "train_photos": len(self.photos),
+            },
+            metrics=metrics,
+            versions=_versions(),
+            revision=_revision(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        save_checkpoint(
+            self.folder / CHECKPOINT_FILE,
+            self.engine.kept_network.state_dict(),
+            metadata,
+            half_precision=self.options.half_precision_checkpoint,
+        )
+
+    def _introduce(self) -> None:
+        say: Callable[[str], None] = self.accelerator.print
+        device = self.accelerator.device
+        if device.type == "cpu":
+            say("No CUDA device is used: training on the CPU, which takes many times as long.")
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        say(
+            f"{len(self.photos)} train and {len(self.valid)} valid photos "
+            f"of {len(self.classes)} classes in {self.options.data}"
+        )
+        say(
+            f"{self.options.backbone}: {self.parameters / 1e6:.1f} M parameters, "
+            f"{self.trainable / 1e6:.1f} M to train, "
+            f"{self.options.train_size or self.transform.crop} px in training, "
+            f"{self.transform.crop} px in validation"
+        )
+        say(
+            f"{name} × {self.accelerator.num_processes}, precision "
+            f"{self.accelerator.mixed_precision}, {self.steps_per_epoch} steps of "
+            f"{self.batch_size} photos an epoch, {self.options.epochs} epochs"
+        )
+        chosen = combined_seed(self.options.seed) % len(self.photos)
+        path, target = self.photos.photos.samples[chosen]
+        item = self.classes[target]
+        say(f'For example {path}: folder {item.class_id}, index {target}, "{item.name}"')
+        if self.progress.epoch or self.progress.step:
+            say(f"Going on in epoch {self.progress.epoch + 1} after step {self.progress.step}")
+        else:
+            report.draw_samples(
+                self.folder / "samples.png",
+                self.photos,
+                self.classes,
+                self.transform,
+                self.options.seed,
+            )
+
+    def _agreed(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; they must all take the same way."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        flags = torch.tensor([int(flag)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flags, reduction="sum").item())
+
+
+def _accelerator(options: TrainingOptions) -> Accelerator:
+    precision = options.precision
+    on_gpu = options.device == "auto" and torch.cuda.is_available()
+    if precision == "auto":
+        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+    try:
+        return Accelerator(
+            cpu=options.device == "cpu",
+            mixed_precision=precision,
+            # A step sees the same photos, however many processes share them.
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+        )
+    except ValueError as error:
+        raise TrainingError(f"--precision {precision} cannot be had here: {error}") from error
+
+
+def _new_folder(options: TrainingOptions) -> Path:
+    return Path("runs") / f"{options.backbone}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def _write_arguments(folder: Path, options: TrainingOptions) -> None:
+    text = json.dumps(options.to_dict(), indent=2) + "\n"
+    with replacing(folder / _ARGUMENTS_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _epoch_line(row: dict[str, float], epochs: int, best: bool) -> str:
+    left = row["seconds"] / row["epoch"] * (epochs - row["epoch"])
+    return (
+        f"epoch {row['epoch']:{len(str(epochs))}.0f}/{epochs}"
+        f"  train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:7.2%}"
+        f"  valid loss {row['valid_loss']:.4f} accuracy {row['valid_accuracy']:7.2%}"
+        f"  {_duration(row['seconds'])} elapsed, {_duration(left)} left"
+        f"{'  best so far' if best else ''}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"petalscope": model.__version__, "python": platform.python_version(), **libraries}
+
+
+def _revision() -> str:
+    """Return the source revision, marked where the working tree differs from it; "" if unknown."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        result: Any = subprocess.run(  # noqa: S603  # a fixed command
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return str(result.stdout).strip()

@@ -1,0 +1,48 @@
+r"""Fine-tune a backbone on class folders of photos.
+
+    python scripts/train.py --data data/oxford102
+    python scripts/train.py --data data/oxford102 --backbone vgg19 --freeze-backbone \
+        --hidden-layers 512 256 --dropout 0.5 --optimizer adadelta --scheduler step
+    python scripts/train.py --resume runs/densenet161-20261124-100000
+    accelerate launch --multi-gpu scripts/train.py --data data/oxford102
+
+DATA holds train/ and valid/, each with one folder of photos a class, and cat_to_name.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from model.training.options import TrainingOptions
+from model.training.run import Interrupted, read_options, train
+from scripts.command_line import INTERRUPTED, command
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, or resume; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    resumed = "--resume" in arguments
+    if resumed:
+        parser = argparse.ArgumentParser(
+            description="Go on with a run; its options are those it was started with."
+        )
+        parser.add_argument("--resume", type=Path, required=True, metavar="RUN")
+        options = read_options(parser.parse_args(arguments).resume)
+    else:
+        options = tyro.cli(TrainingOptions, args=arguments, description=__doc__)
+    try:
+        train(options, resume=resumed)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
