@@ -187,7 +187,7 @@ def _bring(data: Path, source: Source, report: Report, classes: int) -> None:
                 raise ArchiveError(f"What was downloaded is not the data set: {problem}.")
         except ArchiveError:
             # Kept, it would only fail again, also when its address gives a good one by then.
-            shutil.rmtree(work)
+            shutil.rmtree(work, ignore_errors=True)
             raise
         if sys.platform != "win32":
             os.sync()  # Else a power cut could leave the new name with empty files.

@@ -193,7 +193,7 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
                 f"{url} shows a certificate that cannot be trusted: {error.reason.verify_message}."
             ) from error
         raise _LostConnection(_describe(error.reason)) from error
-    except ValueError as error:  # InvalidURL among them, which is an HTTPException too
+    except (http.client.InvalidURL, ValueError) as error:
         raise DownloadError(f"{url!r} is no address that can be asked: {error}.") from error
     except (OSError, http.client.HTTPException) as error:
         raise _LostConnection(_describe(error)) from error

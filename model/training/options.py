@@ -132,6 +132,14 @@ class TrainingOptions:
             name: str(value) if isinstance(value, Path) else value for name, value in values.items()
         }
 
+    def describe(self) -> dict[str, Any]:
+        """Return the options as a checkpoint tells them: files by name, not where they lie."""
+        values = asdict(self)
+        del values["output"]
+        return {
+            name: value.name if isinstance(value, Path) else value for name, value in values.items()
+        }
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
         """Rebuild the options from `to_dict`.

@@ -99,6 +99,7 @@ class _Run:
     def __init__(self, options: TrainingOptions, folder: Path) -> None:
         self.options = options
         self.folder = folder
+        self.revision = _revision()  # now: the sources may change while the run goes on
         self.accelerator = _accelerator(options)
         self.classes = find_classes(options)
         self.progress = Progress()
@@ -226,13 +227,13 @@ class _Run:
             classes=self.classes,
             transform=self.transform,
             training={
-                **self.options.to_dict(),
+                **self.options.describe(),
                 "best_epoch": self.progress.epoch,
                 "train_photos": len(self.photos),
             },
             metrics=metrics,
             versions=_versions(),
-            revision=_revision(),
+            revision=self.revision,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         save_checkpoint(
