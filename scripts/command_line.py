@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import Final, ParamSpec
 
 from model.errors import PetalscopeError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 128 + 2  # as a shell reports a program ended by SIGINT (Ctrl-C)
 
-Main = Callable[[Sequence[str] | None], int]
+_Arguments = ParamSpec("_Arguments")
 
 
-def command(main: Main) -> Main:
+def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     """Decorate a script's `main(argv) -> exit code`.
 
     A `PetalscopeError` becomes one line on stderr and exit code 1. Ctrl-C gives 130, and a reader
@@ -24,9 +24,9 @@ def command(main: Main) -> Main:
     """
 
     @functools.wraps(main)
-    def wrapped(argv: Sequence[str] | None = None) -> int:
+    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
         try:
-            code = main(argv)
+            code = main(*args, **kwargs)
             # Here, not at the interpreter's end: a closed pipe is noticed when text is flushed.
             sys.stdout.flush()
         except PetalscopeError as error:
