@@ -1,15 +1,11 @@
 # syntax=docker/dockerfile:1
 #
-# requirements.txt -> /opt/venv   -\
-# app, model, checkpoints -> /app  -> gunicorn on port 8000, as user 10001
-#
 #   docker build -t petalscope . && docker run --gpus all -p 8000:8000 petalscope
 #
-# Without --gpus it serves on the CPU: PyPI's torch for Linux runs on both. --read-only works as it
-# is, since nothing but /dev/shm is written. Another checkpoint:
-#
-#   docker run -p 8000:8000 -v "$PWD/my.safetensors:/checkpoint.safetensors:ro" \
-#       -e PETALSCOPE_CHECKPOINT=/checkpoint.safetensors petalscope
+# The first stage makes /opt/venv of requirements.txt; the last adds app/, model/ and checkpoints/
+# under /app. Without --gpus it serves on the CPU: PyPI's torch for Linux runs on both. --read-only
+# works as it is, since nothing but the memory at /dev/shm is written. Another checkpoint comes in by
+# -v "$PWD/my.safetensors:/checkpoint.safetensors:ro" -e PETALSCOPE_CHECKPOINT=/checkpoint.safetensors
 
 FROM python:3.11-slim-bookworm AS build
 
@@ -40,6 +36,7 @@ COPY --chmod=755 app ./app/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    TMPDIR=/dev/shm \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     PETALSCOPE_HOST=0.0.0.0 \
@@ -52,5 +49,4 @@ STOPSIGNAL SIGTERM
 # http.client and not urllib.request, which would ask the proxy that Docker may pass in.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; service = http.client.HTTPConnection('127.0.0.1', int(os.environ['PETALSCOPE_PORT']), timeout=4); service.request('GET', '/readyz'); sys.exit(service.getresponse().status != 200)"]
-# The workers' heartbeat files go to memory: a slow disk cannot stop them, a read-only one may.
-CMD ["python", "-m", "gunicorn", "--config", "gunicorn.conf.py", "--worker-tmp-dir", "/dev/shm", "--no-control-socket", "wsgi:app"]
+CMD ["python", "-m", "gunicorn", "--config", "gunicorn.conf.py"]

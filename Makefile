@@ -49,7 +49,7 @@ help: ## list these commands
 
 .PHONY: serve
 serve: $(VENV)/.serve ## serve on http://localhost:8000 (PETALSCOPE_HOST, PETALSCOPE_PORT)
-	@exec $(IN_VENV) -m gunicorn --config gunicorn.conf.py wsgi:app
+	@exec $(IN_VENV) -m gunicorn --config gunicorn.conf.py
 
 .PHONY: test
 test: $(VENV)/.dev ## check style and types, and run the tests

@@ -1,0 +1,286 @@
+"""The Dockerfile: what it copies, and what it starts, out of Docker.
+
+    .dockerignore -> the files Docker would be sent -> COPY -> a root folder -> chroot -> CMD
+
+No Docker engine is needed. The last stage is read from the Dockerfile as written and rebuilt from
+mounts: its files under /app, this virtual environment as /opt/venv, all read-only, and started with
+its variables, its user and its command. Only what RUN does to the base image stays untested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.conftest import ROOT, flower_image
+
+BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SECONDS_TO_START = 120
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A COPY instruction: sources in the build context (or another stage), destination, flags."""
+
+    sources: list[str]
+    destination: str
+    flags: list[str]
+
+    @property
+    def from_stage(self) -> bool:
+        return any(flag.startswith("--from=") for flag in self.flags)
+
+
+class Stage:
+    """One stage of the Dockerfile, as its instructions (keyword, rest of the line)."""
+
+    def __init__(self, instructions: list[tuple[str, str]]) -> None:
+        self._instructions = instructions
+
+    def all(self, keyword: str) -> list[str]:
+        return [rest for name, rest in self._instructions if name == keyword]
+
+    def one(self, keyword: str) -> str:
+        (rest,) = self.all(keyword)
+        return rest
+
+    @property
+    def copies(self) -> list[Copy]:
+        copies = []
+        for rest in self.all("COPY"):
+            words = shlex.split(rest)
+            flags = [word for word in words if word.startswith("--")]
+            *sources, destination = words[len(flags) :]
+            copies.append(Copy(sources, destination, flags))
+        return copies
+
+    @property
+    def environment(self) -> dict[str, str]:
+        pairs = (word.split("=", 1) for rest in self.all("ENV") for word in shlex.split(rest))
+        return {name: value.replace("$PATH", BASE_PATH) for name, value in pairs}
+
+    @property
+    def command(self) -> list[str]:
+        return [str(word) for word in json.loads(self.one("CMD"))]
+
+    @property
+    def health_check(self) -> list[str]:
+        _, command = self.one("HEALTHCHECK").split(" CMD ", 1)
+        return [str(word) for word in json.loads(command)]
+
+
+def stages() -> list[Stage]:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    instructions: list[list[tuple[str, str]]] = []
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+        if line.strip():
+            keyword, rest = line.split(maxsplit=1)
+            if keyword == "FROM":
+                instructions.append([])
+            instructions[-1].append((keyword, rest.strip()))
+    return [Stage(stage) for stage in instructions]
+
+
+def is_sent(path: PurePosixPath) -> bool:
+    """Whether .dockerignore lets a path through: the last pattern on it or a folder above wins."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        pattern = line.strip()
+        if pattern and not pattern.startswith("#"):
+            above = [str(part) for part in (path, *path.parents)][:-1]
+            if any(_matches(name, pattern.removeprefix("!")) for name in above):
+                sent = pattern.startswith("!")
+    return sent
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern.startswith("**/"):
+        return fnmatch(name.rsplit("/", 1)[-1], pattern.removeprefix("**/"))
+    return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
+
+
+def sent_files(source: str) -> list[Path]:
+    """Return the files of a COPY source that reach the builder, relative to the checkout."""
+    path = ROOT / source
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    relative = [file.relative_to(ROOT) for file in files]
+    return [file for file in relative if is_sent(PurePosixPath(file.as_posix()))]
+
+
+def test_every_file_that_the_dockerfile_copies_is_there_and_reaches_the_builder() -> None:
+    sources = [
+        source
+        for stage in stages()
+        for copy in stage.copies
+        if not copy.from_stage
+        for source in copy.sources
+    ]
+    assert sources
+    assert [source for source in sources if not sent_files(source)] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        ".venv/bin/python",
+        ".env",
+        "app/__pycache__/api.cpython-311.pyc",
+        "checkpoints/.tf_efficientnet_lite2.safetensors.part",
+        "data/train/1/image.jpg",
+        "runs/1/checkpoint.safetensors",
+        "tests/conftest.py",
+    ],
+)
+def test_what_the_image_does_not_need_stays_out_of_the_build(path: str) -> None:
+    assert not is_sent(PurePosixPath(path))
+
+
+def test_the_image_serves_every_network_as_a_numbered_user() -> None:
+    image = stages()[-1]
+    assert image.environment["PETALSCOPE_HOST"] == "0.0.0.0"
+    assert image.one("EXPOSE") == image.environment["PETALSCOPE_PORT"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.one("USER"))
+
+
+class Container:
+    """The last stage as a container: a root folder, and commands inside it."""
+
+    def __init__(self, root: Path, environment: dict[str, str], mounts: dict[Path, str]) -> None:
+        image = stages()[-1]
+        self._user = image.one("USER")
+        self._folder = image.one("WORKDIR")
+        self._environment = {**image.environment, **environment}
+        self._root = root
+        python = Path(sys.base_prefix)
+        self._mounts = {
+            Path("/usr"): "/usr",
+            python: str(python),
+            **{Path(sys.prefix): copy.destination for copy in image.copies if copy.from_stage},
+            Path("/proc"): "/proc",
+            Path("/dev"): "/dev",
+            **mounts,
+        }
+        self._fill(image)
+
+    def _fill(self, image: Stage) -> None:
+        self._root.mkdir()
+        for link in ("bin", "sbin", "lib", "lib64"):
+            if (Path("/") / link).is_symlink():
+                (self._root / link).symlink_to(f"usr/{link}")
+        for copy in image.copies:
+            for source in [] if copy.from_stage else copy.sources:
+                target = self._root / f"{self._folder}/{copy.destination}".lstrip("/")
+                for file in sent_files(source):
+                    # A folder's content is copied, not the folder; a file keeps its name.
+                    place = target / (file.relative_to(source) if file != Path(source) else file)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(ROOT / file, place)
+        for mounted, inside in self._mounts.items():
+            point = self._root / inside.lstrip("/")
+            if mounted.is_dir():
+                point.mkdir(parents=True, exist_ok=True)
+            else:
+                point.touch()
+        for path in (self._root, *self._root.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755)
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """Return the command that runs another inside, in the place of its own process."""
+        root = shlex.quote(str(self._root))
+        script = ["set -e", f"mount -o bind,ro {root} {root}"]
+        for source, inside in self._mounts.items():
+            point = shlex.quote(f"{self._root}{inside}")
+            script.append(f"mount -o bind,ro {shlex.quote(str(source))} {point}")
+        # As Docker mounts it, with its size.
+        script.append(f"mount -t tmpfs -o size=64m,mode=1777 shm {root}/dev/shm")
+        script.append(f'exec chroot --userspec={self._user} --groups= {root} "$@"')
+        variables = [f"{name}={value}" for name, value in self._environment.items()]
+        unshare = ["unshare", "--mount", "sh", "-c", "\n".join(script), "sh"]
+        return [*unshare, "env", "-i", f"--chdir={self._folder}", *variables, *command]
+
+    @contextlib.contextmanager
+    def started(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the image's CMD, and end it hard if the test did not end it."""
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                self.inside(stages()[-1].command), stdout=output, stderr=subprocess.STDOUT
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def is_healthy(self) -> bool:
+        """Run the image's health check."""
+        check = subprocess.run(self.inside(stages()[-1].health_check), capture_output=True)
+        return check.returncode == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def predict(port: int) -> tuple[int, dict[str, list[dict[str, object]]]]:
+    photo = io.BytesIO()
+    flower_image().save(photo, "JPEG")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as service:
+        service.request("POST", "/predict", photo.getvalue(), {"Content-Type": "image/jpeg"})
+        response = service.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def can_mount() -> bool:
+    """Whether this is Linux and we are root with the right to mount; not so in most containers."""
+    try:
+        return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root on Linux, to mount the image's files")
+@pytest.mark.parametrize("checkpoint", ["bundled", "mounted"])
+def test_the_image_serves_from_a_read_only_file_system_until_sigterm(
+    checkpoint: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment = {"PETALSCOPE_HOST": "127.0.0.1", "PETALSCOPE_PORT": str(port)}
+    mounts = {}
+    if checkpoint == "mounted":
+        mounts[tiny_checkpoint] = "/checkpoint.safetensors"
+        environment["PETALSCOPE_CHECKPOINT"] = "/checkpoint.safetensors"
+    container = Container(tmp_path / "root", environment, mounts)
+    log = tmp_path / "log"
+    with container.started(log) as process:
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not container.is_healthy():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        status, answer = predict(port)
+        assert status == 200, log.read_text()
+        assert len(answer["predictions"]) == 5
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS_TO_START) == 0, log.read_text()

@@ -1,0 +1,235 @@
+"""The Makefile and .ci/run: what they would do to a machine, without doing it.
+
+    make, in a copy of what it reads -> fake python3, apt-get -> the file `calls`, a line each
+
+The fakes stand first on the PATH; where a test gives them no system behind, they are all there is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+MAKE = shutil.which("make") or "make"
+BASH = shutil.which("bash") or "bash"
+SYSTEM = "/usr/bin:/bin"
+# Answers every question as a whole Python of the given version would; `-m venv` makes a folder with
+# the same script in it. What stands in the file `fail` fails; `slow` holds seconds.
+PYTHON = """#!/bin/sh
+case "$*" in -c*) ;; *) echo "${{0##*/}} $*" >> calls ;; esac
+case "$*" in
+    *version_info[[]:2]*) echo {version} ;;
+    *"import ensurepip"*) exit {without_venv} ;;
+    *fcntl.flock*) exec {python} "$@" ;;
+    "-m venv"*) mkdir -p .venv/bin; sleep "$(cat slow || echo 0)"; cp "$0" .venv/bin/python ;;
+    "$(cat fail || echo never)"*) exit 1 ;;
+esac 2>/dev/null
+"""
+VENV = "-m venv --clear .venv"
+PIP = "python -m pip install"
+SERVING = [f"{PIP} --requirement requirements.txt", f"{PIP} --no-deps --editable ."]
+GUNICORN = "python -m gunicorn --config gunicorn.conf.py"
+
+
+class Checkout:
+    """A copy of what the Makefile reads, with a folder `bin` of fake commands before all others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for path in (ROOT / "Makefile", ROOT / "pyproject.toml", *ROOT.glob("requirements*.txt")):
+            shutil.copy2(path, folder)
+        (folder / "bin").mkdir()
+
+    def fake(self, name: str, script: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(script)
+        path.chmod(0o755)
+
+    def fake_python(self, name: str, version: str, *, without_venv: bool = False) -> None:
+        script = PYTHON.format(
+            version=version, without_venv=int(without_venv), python=sys.executable
+        )
+        self.fake(name, script)
+
+    def make(self, *arguments: str, system: str = SYSTEM) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MAKE, *arguments],
+            cwd=self.folder,
+            env={"PATH": f"{self.folder / 'bin'}:{system}"},
+            capture_output=True,
+            text=True,
+        )
+
+    def calls(self) -> list[str]:
+        """Return what was asked since the last time, and forget it."""
+        calls = self.folder / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        calls.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_make_alone_lists_every_command(checkout: Checkout) -> None:
+    listing = checkout.make().stdout
+    for command in ("help", "serve", "test", "train", "format", "clean"):
+        assert f"make {command} " in listing
+
+
+def test_serve_makes_a_virtual_environment_installs_and_serves(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    assert checkout.make("serve").returncode == 0
+    assert checkout.calls() == [f"python3 {VENV}", *SERVING, GUNICORN]
+
+
+def test_serve_installs_again_only_when_the_requirements_changed(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.13")
+    checkout.make("serve")
+    checkout.calls()
+    assert checkout.make("serve").returncode == 0
+    assert checkout.calls() == [GUNICORN]
+    later = (checkout.folder / ".venv" / ".serve").stat().st_mtime + 1
+    os.utime(checkout.folder / "requirements.txt", (later, later))
+    assert checkout.make("serve").returncode == 0
+    assert checkout.calls() == [*SERVING, GUNICORN]
+
+
+def test_an_install_that_failed_is_taken_up_again(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    (checkout.folder / "fail").write_text("-m pip")
+    assert checkout.make("serve").returncode != 0
+    assert checkout.calls() == [f"python3 {VENV}", SERVING[0]]
+    (checkout.folder / "fail").unlink()
+    assert checkout.make("serve").returncode == 0
+    assert checkout.calls() == [*SERVING, GUNICORN]
+
+
+def test_a_virtual_environment_whose_python_is_gone_is_made_anew(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    checkout.make("serve")
+    checkout.calls()
+    (checkout.folder / ".venv" / "bin" / "python").unlink()
+    assert checkout.make("serve").returncode == 0
+    assert checkout.calls() == [f"python3 {VENV}", *SERVING, GUNICORN]
+
+
+def test_two_makes_at_once_make_one_virtual_environment(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    (checkout.folder / "slow").write_text("0.5")
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(checkout.make, ("serve", "test")))
+    assert [result.returncode for result in results] == [0, 0]
+    assert checkout.calls().count(f"python3 {VENV}") == 1
+
+
+def test_an_old_python_is_refused_with_a_sentence(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.9")
+    result = checkout.make("serve", system="")
+    assert result.returncode != 0
+    assert "Petalscope needs Python 3.11 or newer, but python3 is 3.9:" in result.stderr
+    assert "make serve PYTHON=/path/to/python3" in result.stderr
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_an_old_python3_does_not_hide_a_newer_one(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.9")
+    checkout.fake_python("python3.12", "3.12")
+    assert checkout.make("serve").returncode == 0
+    assert checkout.calls()[0] == f"python3.12 {VENV}"
+
+
+def test_a_missing_python_is_told_with_a_sentence(checkout: Checkout) -> None:
+    result = checkout.make("test", system="")
+    assert result.returncode != 0
+    assert "Petalscope needs Python 3.11 or newer, and no python3 starts here:" in result.stderr
+
+
+def test_a_python_without_venv_is_told_with_the_package_to_install(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.12", without_venv=True)
+    result = checkout.make("train", system="")
+    assert result.returncode != 0
+    assert "python3 has no venv module" in result.stderr
+    assert "apt install python3.12-venv" in result.stderr
+
+
+def test_the_named_python_is_the_one_that_is_used(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    checkout.fake_python("my-python", "3.13")
+    assert checkout.make("serve", "PYTHON=my-python").returncode == 0
+    assert checkout.calls()[0] == f"my-python {VENV}"
+
+
+def test_train_hands_its_arguments_on(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    assert checkout.make("train", "ARGS=--epochs 3").returncode == 0
+    calls = checkout.calls()
+    assert f"{PIP} --requirement requirements-train.txt" in calls
+    assert calls[-1] == "python scripts/train.py --epochs 3"
+
+
+def test_make_test_ends_with_the_first_check_that_fails(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    (checkout.folder / "fail").write_text("-m mypy")
+    assert checkout.make("test").returncode != 0
+    checks = ["-m ruff check", "-m ruff format --check", "-m mypy"]
+    assert checkout.calls()[-3:] == [f"python {check}" for check in checks]
+
+
+def photos(clone: Path) -> Path:
+    """Where .ci/run expects the photos."""
+    relative = re.search(r"cd (\.\./\S+) && pwd", (ROOT / ".ci" / "run").read_text())
+    assert relative
+    return clone.parent / relative[1].removeprefix("../")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Checkout:
+    """A clone with the photos beside it, on a machine that has coreutils and nothing else."""
+    (tmp_path / "clone" / ".ci").mkdir(parents=True)
+    shutil.copy2(ROOT / ".ci" / "run", tmp_path / "clone" / ".ci")
+    photos(tmp_path / "clone").mkdir(parents=True)
+    clone = Checkout(tmp_path / "clone")
+    for command in ("dirname", "env"):
+        (clone.folder / "bin" / command).symlink_to(shutil.which(command) or command)
+    clone.fake("sudo", '#!/bin/sh\nexec "$@"\n')
+    clone.fake("apt-get", '#!/bin/sh\necho "apt-get $*" >> calls\n')
+    clone.fake("make", '#!/bin/sh\necho "make $* $PETALSCOPE_DATA" >> calls\nexit 3\n')
+    return clone
+
+
+def run_ci(clone: Checkout) -> int:
+    path = str(clone.folder / "bin")
+    return subprocess.run(
+        [BASH, ".ci/run"],
+        cwd=clone.folder,
+        env={"PATH": path, "CI": "true"},
+        stdin=subprocess.DEVNULL,
+    ).returncode
+
+
+def test_ci_runs_make_test_with_the_photos_and_ends_as_it_does(clone: Checkout) -> None:
+    clone.fake("chromium", "#!/bin/sh\n")
+    clone.fake("python3", "#!/bin/sh\n")
+    assert run_ci(clone) == 3
+    assert clone.calls() == [f"make test {photos(clone.folder)}"]
+
+
+def test_ci_installs_what_a_new_machine_lacks(clone: Checkout) -> None:
+    assert run_ci(clone) == 3
+    update, install, make = clone.calls()
+    assert update == "apt-get update"
+    assert install.startswith("apt-get install --yes")
+    assert install.endswith("chromium fonts-liberation python3 python3-venv")
+    assert make.startswith("make test ")
