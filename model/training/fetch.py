@@ -42,8 +42,12 @@ class DownloadError(PetalscopeError):
     """The file cannot be had: wrong address, no connection, no space, or other bytes than meant."""
 
 
-class _LostConnection(Exception):  # noqa: N818 (an attempt that failed, not yet an error)
+class _LostConnectionError(Exception):
     """An attempt that is worth repeating."""
+
+
+class _StalePartError(_LostConnectionError):
+    """An attempt that is worth repeating from the start: the part is of an older version."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,9 @@ def _receive_all(url: str, part: Path, origin_file: Path, report: Report) -> Non
     while True:
         try:
             return _receive(url, part, origin_file, report)
-        except _LostConnection as lost:
+        except _LostConnectionError as lost:
+            if isinstance(lost, _StalePartError):
+                part.unlink(missing_ok=True)
             if _length(part) > furthest:
                 furthest, failures = _length(part), 0
             if failures == len(PAUSES_S):
@@ -135,41 +141,28 @@ def _receive_all(url: str, part: Path, origin_file: Path, report: Report) -> Non
 
 def _receive(url: str, part: Path, origin_file: Path, report: Report) -> None:
     """Make one attempt: return when `part` is whole, else raise."""
-    origin = _read_origin(origin_file)
     have = _length(part)
-    if have and origin and origin.url == url and origin.size == have:
+    origin = _read_origin(origin_file) if have else None
+    if origin and origin.url != url:
+        origin = None
+    if origin and origin.size == have:
         return  # Stopped between the last byte and the new name.
     headers = {"User-Agent": "petalscope"}
-    resumes = (
-        origin is not None
-        and origin.url == url
-        and have > 0
-        and (origin.size is None or have < origin.size)
-        and origin.validator is not None
-    )
-    if resumes and origin and origin.validator:
+    if origin and origin.validator and (origin.size is None or have < origin.size):
         headers |= {"Range": f"bytes={have}-", "If-Range": origin.validator}
-    try:
-        response = _open(url, headers)
-    except _RangeRefused:
-        part.unlink(missing_ok=True)
-        raise _LostConnection("the server has no more of the part that is here") from None
-    with response:
-        if resumes and origin and response.status == http.HTTPStatus.PARTIAL_CONTENT:
+    else:
+        origin = None
+    with _open(url, headers) as response:
+        if origin and response.status == http.HTTPStatus.PARTIAL_CONTENT:
             if not _continues(response, origin, have):
-                part.unlink()
-                raise _LostConnection("the file on the server has changed meanwhile")
+                raise _StalePartError("the file on the server has changed meanwhile")
         elif response.status == http.HTTPStatus.OK:
-            if resumes:
+            if origin:
                 report("The server sends the file from the start: it changed, or cannot resume.")
             origin, have = _begin(url, response, part, origin_file), 0
         else:
             raise DownloadError(f"{url} answers with status {response.status} and no file.")
         _write_body(response, part, origin, have, report)
-
-
-class _RangeRefused(Exception):  # noqa: N818 (handled where it is met)
-    """Status 416: the server knows no byte where the part ends."""
 
 
 def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -181,9 +174,9 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise _RangeRefused from error
+            raise _StalePartError("the server has a shorter file now") from error
         if error.code in _PASSING_STATUS:
-            raise _LostConnection(f"the server answers {error.code} {error.reason}") from error
+            raise _LostConnectionError(f"the server answers {error.code} {error.reason}") from error
         raise DownloadError(
             f"{url} answers {error.code} {error.reason} instead of the file: check the address."
         ) from error
@@ -192,11 +185,11 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
             raise DownloadError(
                 f"{url} shows a certificate that cannot be trusted: {error.reason.verify_message}."
             ) from error
-        raise _LostConnection(_describe(error.reason)) from error
+        raise _LostConnectionError(_describe(error.reason)) from error
     except (http.client.InvalidURL, ValueError) as error:
         raise DownloadError(f"{url!r} is no address that can be asked: {error}.") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _LostConnection(_describe(error)) from error
+        raise _LostConnectionError(_describe(error)) from error
     return response
 
 
@@ -239,7 +232,7 @@ def _write_body(
             file.write(chunk)
             bar.update(len(chunk))
     if origin.size is not None and _length(part) != origin.size:
-        raise _LostConnection(
+        raise _LostConnectionError(
             f"the connection ended after {_length(part):,} of {origin.size:,} bytes"
         )
 
@@ -248,7 +241,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(_CHUNK_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise _LostConnection(_describe(error)) from error
+        raise _LostConnectionError(_describe(error)) from error
 
 
 def _describe(reason: object) -> str:
