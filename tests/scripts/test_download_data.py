@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model.training import fetch as fetch_module
+from model.training.download import COURSE_URL, from_course, from_oxford
+from scripts import download_data as script
+from tests.conftest import ROOT
+from tests.file_server import FileServer, running_file_server
+
+PHOTO = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(fetch_module, "PAUSES_S", ())
+    with running_file_server() as server:
+        server.files["/flower_data.zip"] = whole_zip()
+        yield server
+
+
+@functools.cache
+def whole_zip() -> bytes:
+    """All 102 classes, since the command takes no other number; one photo each."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for split in ("train", "valid"):
+            for number in range(1, 103):
+                archive.writestr(f"flower_data/{split}/{number}/a.jpg", PHOTO)
+    return file.getvalue()
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "scripts.download_data", *arguments]
+
+
+def test_the_data_set_is_brought_and_the_exit_code_is_0(
+    server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "flowers"
+    assert script.main(["--data", str(data), "--url", server.url()]) == 0
+    assert (data / "train/102/a.jpg").read_bytes() == PHOTO
+    shown = capsys.readouterr()
+    assert f"{data} holds 102 photos in train, 102 photos in valid." in shown.out
+    assert shown.err == ""
+    assert script.main(["--data", str(data), "--url", server.url()]) == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_on_stderr_and_exit_code_1(
+    server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = script.main(["--data", str(tmp_path / "flowers"), "--url", server.url("/nothing.zip")])
+    assert code == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "404 Not Found" in error
+    assert not (tmp_path / "flowers").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"), [("/mnt/flowers", "/mnt/flowers"), ("", "data/oxford102")]
+)
+def test_the_folder_is_that_of_the_environment_or_data_oxford102(
+    monkeypatch: pytest.MonkeyPatch, environment: str, folder: str
+) -> None:
+    monkeypatch.setenv("PETALSCOPE_DATA", environment)
+    asked: list[Path] = []
+    monkeypatch.setattr(script, "download_data", lambda data, source, report: asked.append(data))
+    assert script.main([]) == 0
+    assert asked == [Path(folder)]
+
+
+def test_the_course_is_the_source_unless_oxford_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources: list[object] = []
+    monkeypatch.setattr(
+        script, "download_data", lambda data, source, report: sources.append(source)
+    )
+    script.main([])
+    script.main(["--url", "https://mirror.example/f.zip", "--sha256", "AB" * 32])
+    script.main(["--source", "oxford"])
+    course, mirror, oxford = sources
+    assert isinstance(course, functools.partial)
+    assert course.func is from_course
+    assert course.keywords == {"url": COURSE_URL, "sha256": None}
+    assert isinstance(mirror, functools.partial)
+    assert mirror.keywords == {"url": "https://mirror.example/f.zip", "sha256": "ab" * 32}
+    assert oxford is from_oxford
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sha256", "abc"], "64 hexadecimal digits"),
+        (["--source", "oxford", "--url", "https://mirror.example/f.zip"], "--source course"),
+        (["--source", "kaggle"], "invalid choice"),
+    ],
+)
+def test_wrong_arguments_are_told_with_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        script.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_part_that_the_next_run_goes_on_with(
+    server: FileServer, tmp_path: Path
+) -> None:
+    data = tmp_path / "flowers"
+    arguments = command("--data", str(data), "--url", server.url())
+    server.pause_after = 300_000
+    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    part = tmp_path / ".flowers.petalscope-download" / "flower_data.zip.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 100_000):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.startswith("Stopped. Run the same command again to go on")
+    assert str(part.parent) in error
+    assert error.count("\n") == 1
+    assert not data.exists()
+    kept = part.stat().st_size
+    server.pause_after = None
+    assert subprocess.run(arguments, cwd=ROOT, check=False).returncode == 0
+    assert server.asked == [None, f"bytes={kept}-"]
+    assert len(list(data.glob("train/*/a.jpg"))) == 102
+
+
+def test_a_terminal_is_shown_a_progress_bar(server: FileServer, tmp_path: Path) -> None:
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    arguments = command("--data", str(tmp_path / "flowers"), "--url", server.url())
+    subprocess.run(
+        arguments, cwd=ROOT, check=True, stderr=terminal, stdout=subprocess.DEVNULL, timeout=60
+    )
+    os.close(terminal)
+    assert b"100%" in os.read(reader, 100_000)
+    os.close(reader)
+
+
+def test_the_help_says_what_goes_where(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    shown = capsys.readouterr().out
+    for number in ("6,552", "818", "1,020", "6,149"):
+        assert number in shown
