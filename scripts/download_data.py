@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.errors import PetalscopeError
 from model.training.download import (
     COURSE_URL,
     download_data,
@@ -23,6 +22,7 @@ from model.training.download import (
     from_oxford,
     work_folder,
 )
+from scripts.command_line import INTERRUPTED, command
 
 _SOURCES = """\
 sources:
@@ -39,6 +39,7 @@ set is left alone.
 """
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = _parser()
@@ -51,16 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = functools.partial(from_course, url=url, sha256=options.sha256)
     try:
         download_data(options.data, source, report=functools.partial(print, flush=True))
-    except PetalscopeError as error:
-        print(error, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(
             "Stopped. Run the same command again to go on with what has arrived, which is kept in "
             f"{work_folder(options.data)}.",
             file=sys.stderr,
         )
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -57,6 +57,8 @@ def download_data(data: Path, source: Source, *, report: Report, classes: int = 
             report(f"{data} holds {_count_photos(data)}.")
         # Also what a run leaves that is killed right after its rename.
         shutil.rmtree(work_folder(data), ignore_errors=True)
+    except BrokenPipeError:
+        raise  # By `report`, whose reader has gone: no matter of the disk.
     except OSError as error:
         raise DownloadError(
             f"{error.filename or work_folder(data)} cannot be used: {error.strerror or error}. "

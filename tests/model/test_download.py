@@ -333,6 +333,16 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_reader_of_the_messages_that_has_gone_is_not_taken_for_a_bad_disk(
+    server: FileServer, data: Path
+) -> None:
+    def report(text: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        download_data(data, course(server), report=report, classes=len(CLASS_IDS))
+
+
 def test_a_full_disk_is_told_and_keeps_what_has_arrived(
     server: FileServer, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
