@@ -1,19 +1,27 @@
-"""How every script ends: its exit code, and one line instead of a traceback."""
+"""What every script's command line shares: types of options, exit codes, one line for an error."""
 
 from __future__ import annotations
 
+import argparse
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, ParamSpec
 
 from model.errors import PetalscopeError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 128 + 2  # as a shell reports a program ended by SIGINT (Ctrl-C)
+_PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 _Arguments = ParamSpec("_Arguments")
+
+
+class OutputError(PetalscopeError):
+    """Results cannot be written where they were asked for."""
 
 
 def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
@@ -25,6 +33,9 @@ def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
 
     @functools.wraps(main)
     def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A file's name may hold any bytes; this gives them back as they are.
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         try:
             code = main(*args, **kwargs)
             # Here, not at the interpreter's end: a closed pipe is noticed when text is flushed.
@@ -41,3 +52,33 @@ def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
         return code
 
     return wrapped
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number from `least` up."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+        return int(text)
+
+    return parse
+
+
+def picture_file(text: str) -> Path:
+    """Be an argparse type: the path of a picture to write."""
+    if not text.endswith(_PICTURE_SUFFIXES):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_PICTURE_SUFFIXES)}")
+    return Path(text)
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder of a file that is to be written; better before the work than after it.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path.parent} cannot be made a folder: {error.strerror}.") from error
