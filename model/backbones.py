@@ -7,12 +7,14 @@ feature extraction and data configuration work as they do on the original.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import safetensors.torch
 import timm
+import torch
 from torch import nn
 
 from model.errors import PetalscopeError
@@ -26,7 +28,7 @@ class BackboneError(PetalscopeError):
 
 
 class UnknownBackboneError(BackboneError):
-    """timm has no image-classification model of this name."""
+    """timm has no image-classification model of this name, or no weights of this tag."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,17 @@ class Architecture:
     hidden_layers: tuple[int, ...] = ()
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        if min((self.num_classes, *self.hidden_layers)) < 1:
+            raise ValueError("num_classes and the widths of hidden_layers must be 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+
 
 def build_network(
     architecture: Architecture, *, pretrained: bool = False, weights: Path | None = None
@@ -55,8 +68,9 @@ def build_network(
     Args:
         architecture: What to build.
         pretrained: Start the backbone from timm's pretrained weights, fetched from timm's hub.
-        weights: Start it from this local file instead (safetensors in timm's key names, or in the
-            original's where timm knows how to convert them). The head always starts at random.
+        weights: Start it from this local file instead: safetensors in timm's key names, such as a
+            checkpoint of ours, or in the original's where timm knows how to convert them. The head
+            always starts at random.
 
     Raises:
         UnknownBackboneError: No such backbone; the message lists the nearest names.
@@ -64,31 +78,34 @@ def build_network(
             for on a backbone whose classifier is not one linear layer.
     """
     name = architecture.backbone
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=_CLOSEST_NAMES, cutoff=0.5)
+    if not _is_known(name):
+        names = [*timm.list_models(), *timm.list_pretrained()]
+        close = difflib.get_close_matches(name, names, n=_CLOSEST_NAMES, cutoff=0.5)
         nearest = f"The nearest names are {', '.join(close)}." if close else ""
         raise UnknownBackboneError(f"timm has no backbone named {name!r}. {nearest}".rstrip())
-    if weights is not None and not weights.is_file():
-        raise BackboneError(f"There is no file of weights at {weights}.")
+    tensors = _read_weights(weights) if weights is not None else None
     try:
         network: nn.Module = timm.create_model(
             name,
-            pretrained=pretrained or weights is not None,
+            pretrained=pretrained or tensors is not None,
             num_classes=architecture.num_classes,
-            pretrained_cfg_overlay={"file": str(weights)} if weights else None,
+            pretrained_cfg_overlay=None if tensors is None else {"state_dict": tensors},
         )
+        if tensors is not None and not _names_agree(network, tensors.keys()):
+            # For want of a head, timm passes over names that it does not know. With the original's
+            # head it does not, once it has converted the original's names.
+            timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
     except Exception as error:
-        # timm lets through whatever its hub client, file reader or state dict raises.
+        # timm lets through whatever its hub client or state dict raises.
         if weights is not None:
-            raise BackboneError(
-                f"The weights in {weights} do not fit {name}, or the file is damaged."
-            ) from error
+            raise BackboneError(f"The weights in {weights} are not those of {name}.") from error
         if pretrained:
             raise BackboneError(
                 f"The pretrained weights of {name} could not be fetched from timm's hub. "
                 "Give a local file of them (--weights FILE), or start at random (--from-scratch)."
             ) from error
         raise
+    _pretrained_config(network).pop("state_dict", None)
     _replace_classifier(network, architecture)
     return network
 
@@ -131,10 +148,48 @@ def set_train_mode(network: nn.Module) -> None:
             module.eval()
 
 
+def _is_known(name: str) -> bool:
+    try:
+        return timm.is_model(name) and timm.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # a tag ("resnet18.tag") that the model does not have
+        return False
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise BackboneError(f"There is no file of weights at {path}.")
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BackboneError(
+            f"The weights in {path} cannot be read: the file is damaged, or is not safetensors."
+        ) from error
+    if not tensors:
+        raise BackboneError(f"There is not one weight in {path}.")
+    return tensors
+
+
+def _names_agree(network: nn.Module, names: Set[str]) -> bool:
+    heads = tuple(f"{name}." for name in _classifier_names(network))
+    differing = names ^ network.state_dict().keys()
+    # Counters of batches are of no use in inference, and older files lack them.
+    return all(name.startswith(heads) or "num_batches_" in name for name in differing)
+
+
+def _pretrained_config(network: nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    return config
+
+
+def _classifier_names(network: nn.Module) -> tuple[str, ...]:
+    names = _pretrained_config(network)["classifier"] or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _classifier(network: nn.Module) -> nn.Module:
     classifier = network.get_classifier()  # type: ignore[operator]
-    assert isinstance(classifier, nn.Module)  # noqa: S101
-    return classifier
+    # Distilled transformers have two, and average what they say.
+    return classifier if isinstance(classifier, nn.Module) else nn.ModuleList(classifier)
 
 
 def _replace_classifier(network: nn.Module, architecture: Architecture) -> None:
@@ -146,7 +201,7 @@ def _replace_classifier(network: nn.Module, architecture: Architecture) -> None:
             f"The classifier of {architecture.backbone} is not one linear layer; "
             "hidden layers and dropout can only take the place of one."
         )
-    parent, _, attribute = str(network.pretrained_cfg["classifier"]).rpartition(".")  # type: ignore[index]
+    parent, _, attribute = _classifier_names(network)[0].rpartition(".")
     head = _head(classifier.in_features, architecture)
     setattr(network.get_submodule(parent), attribute, head)
 

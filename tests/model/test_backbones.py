@@ -1,0 +1,321 @@
+"""Any timm backbone under our head: built, started from weights, frozen; or a plain refusal."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from model.backbones import (
+    Architecture,
+    BackboneError,
+    UnknownBackboneError,
+    build_network,
+    data_transform,
+    freeze_backbone,
+    head_parameters,
+    set_train_mode,
+)
+
+TINY = Architecture("test_efficientnet", 6)
+
+
+@pytest.fixture
+def tiny_weights(tmp_path: Path) -> Path:
+    """timm's smallest network with its own 1000 classes, at random."""
+    path = tmp_path / "tiny.safetensors"
+    torch.manual_seed(1)
+    network = timm.create_model("test_efficientnet")
+    safetensors.torch.save_file(network.state_dict(), path)
+    return path
+
+
+def assert_started_from(network: nn.Module, path: Path, head: str) -> None:
+    stored = safetensors.torch.load_file(path)
+    weights = network.state_dict()
+    backbone = [name for name in weights if not name.startswith(head)]
+    assert len(backbone) > 10
+    assert all(torch.equal(weights[name], stored[name]) for name in backbone)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "features", "size"),
+    [("densenet161", 2208, 224), ("vgg19", 4096, 224), ("tf_efficientnet_lite2", 1280, 260)],
+)
+@pytest.mark.parametrize("hidden_layers", [(), (512, 256)])
+def test_the_backbones_of_the_project_build_under_either_head(
+    backbone: str, features: int, size: int, hidden_layers: tuple[int, ...]
+) -> None:
+    # On the device "meta" a network has shapes and no weights: 140 million are built in no time.
+    with torch.device("meta"):
+        network = build_network(
+            Architecture(backbone, 102, hidden_layers, 0.5 if hidden_layers else 0.0)
+        ).eval()
+        assert network(torch.empty(2, 3, size, size)).shape == (2, 102)
+    assert data_transform(network).crop == size
+    shapes = [tuple(parameter.shape) for parameter in head_parameters(network)]
+    widths = [features, *hidden_layers, 102]
+    expected = [[(n, m), (n,)] for m, n in itertools.pairwise(widths)]
+    assert shapes == [shape for layer in expected for shape in layer]
+
+
+def head_of(architecture: Architecture) -> list[str]:
+    head = build_network(architecture).get_classifier()  # type: ignore[operator]
+    layers = list(head) if isinstance(head, nn.Sequential) else [head]
+    return [
+        re.sub(r", (bias|inplace)=\w+|(in|out)_features=|p=", "", str(layer)) for layer in layers
+    ]
+
+
+def test_the_head_is_one_linear_layer_unless_asked_otherwise() -> None:
+    assert head_of(TINY) == ["Linear(256, 6)"]
+
+
+def test_hidden_layers_stand_with_relu_and_dropout_between() -> None:
+    assert head_of(Architecture("test_efficientnet", 6, (512, 128), 0.5)) == [
+        "Linear(256, 512)",
+        "ReLU()",
+        "Dropout(0.5)",
+        "Linear(512, 128)",
+        "ReLU()",
+        "Dropout(0.5)",
+        "Linear(128, 6)",
+    ]
+
+
+def test_dropout_alone_stands_before_the_one_linear_layer() -> None:
+    assert head_of(Architecture("test_efficientnet", 6, (), 0.25)) == [
+        "Dropout(0.25)",
+        "Linear(256, 6)",
+    ]
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_convnext", "test_nfnet"])
+def test_hidden_layers_fit_under_backbones_of_other_families(backbone: str) -> None:
+    network = build_network(Architecture(backbone, 6, (32,), 0.1)).eval()
+    side = data_transform(network).crop
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, side, side)).shape == (1, 6)
+
+
+@pytest.mark.parametrize("backbone", ["dpn48b", "deit_tiny_distilled_patch16_224", "levit_128s"])
+def test_hidden_layers_are_refused_where_there_is_no_one_linear_layer(backbone: str) -> None:
+    with torch.device("meta"):
+        with pytest.raises(BackboneError, match=f"{backbone} is not one linear layer"):
+            build_network(Architecture(backbone, 6, (32,)))
+        network = build_network(Architecture(backbone, 6))
+    freeze_backbone(network)
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(name.startswith(("classifier.", "head.", "head_dist.")) for name in trained)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_classes": 0},
+        {"num_classes": -1},
+        {"hidden_layers": (0,)},
+        {"hidden_layers": (512, -1)},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"dropout": float("nan")},
+    ],
+)
+def test_an_architecture_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Architecture(**{"backbone": "test_efficientnet", "num_classes": 6, **wrong})  # type: ignore[arg-type]
+
+
+def test_an_unknown_name_lists_the_nearest() -> None:
+    with pytest.raises(UnknownBackboneError, match=r"'densnet161'.*nearest.* densenet161") as error:
+        build_network(Architecture("densnet161", 6))
+    assert len(str(error.value).split(",")) <= 5
+
+
+@pytest.mark.parametrize("name", ["", "qqqqqqqq", "hf-hub:timm/resnet18", "../resnet18"])
+def test_a_name_like_no_other_is_unknown_too(name: str) -> None:
+    with pytest.raises(UnknownBackboneError, match="timm has no backbone named"):
+        build_network(Architecture(name, 6))
+
+
+def test_a_name_may_carry_the_tag_of_its_weights() -> None:
+    with torch.device("meta"):
+        network = build_network(Architecture("resnet18.tv_in1k", 6))
+    assert len(head_parameters(network)[1]) == 6
+
+
+def test_a_tag_that_does_not_exist_lists_those_that_do() -> None:
+    with pytest.raises(UnknownBackboneError, match=r"'resnet18.tv_in2k'.* resnet18\.tv_in1k"):
+        build_network(Architecture("resnet18.tv_in2k", 6))
+
+
+@pytest.mark.parametrize("hidden_layers", [(), (16,)])
+def test_a_local_file_starts_the_backbone_and_not_the_head(
+    tiny_weights: Path, hidden_layers: tuple[int, ...]
+) -> None:
+    network = build_network(
+        Architecture("test_efficientnet", 6, hidden_layers), weights=tiny_weights
+    )
+    assert_started_from(network, tiny_weights, "classifier.")
+    assert len(head_parameters(network)[-1]) == 6
+    # The tensors of the file do not stay in memory behind the network.
+    assert "state_dict" not in network.pretrained_cfg  # type: ignore[operator]
+
+
+def test_the_suffix_of_the_file_does_not_matter(tiny_weights: Path) -> None:
+    renamed = tiny_weights.rename(tiny_weights.with_suffix(".bin"))
+    assert_started_from(build_network(TINY, weights=renamed), renamed, "classifier.")
+
+
+@pytest.mark.parametrize("hidden_layers", [(), (16,)])
+def test_a_checkpoint_of_ours_can_start_another_training(
+    tmp_path: Path, hidden_layers: tuple[int, ...]
+) -> None:
+    path = tmp_path / "ours.safetensors"
+    ours = build_network(Architecture("test_efficientnet", 9, hidden_layers))
+    safetensors.torch.save_file(ours.state_dict(), path, metadata={"petalscope": "{}"})
+    assert_started_from(build_network(TINY, weights=path), path, "classifier.")
+
+
+def test_the_originals_names_are_converted_where_timm_knows_them(tmp_path: Path) -> None:
+    path = tmp_path / "original.safetensors"
+    weights = timm.create_model("test_convnext").state_dict()
+    renamed = {}
+    for name, tensor in weights.items():
+        name = re.sub(r"stages.(\d+).downsample.", r"downsample_layers.\1.", name)
+        name = name.replace("stem.", "downsample_layers.0.").replace(".blocks.", ".")
+        name = name.replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+        renamed[name.replace("head.norm", "norm").replace("head.fc", "head")] = tensor
+    assert renamed.keys() != weights.keys()
+    safetensors.torch.save_file(renamed, path)
+    network = build_network(Architecture("test_convnext", 6), weights=path).state_dict()
+    assert all(
+        torch.equal(network[name], weights[name])
+        for name in weights
+        if not name.startswith("head.fc.")
+    )
+
+
+@pytest.mark.parametrize("other", ["test_resnet", "test_vit", "test_efficientnet_gn"])
+def test_weights_of_another_architecture_are_refused(tmp_path: Path, other: str) -> None:
+    path = tmp_path / "other.safetensors"
+    safetensors.torch.save_file(timm.create_model(other).state_dict(), path)
+    with pytest.raises(
+        BackboneError, match=r"other.safetensors are not those of test_efficientnet"
+    ):
+        build_network(TINY, weights=path)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_weights_that_fit_in_part_are_refused(tiny_weights: Path, change: str) -> None:
+    tensors = safetensors.torch.load_file(tiny_weights)
+    if change == "missing":
+        del tensors["conv_stem.weight"]
+    elif change == "extra":
+        tensors["blocks.9.0.conv.weight"] = torch.zeros(3)
+    else:
+        tensors["conv_stem.weight"] = torch.zeros(3)
+    safetensors.torch.save_file(tensors, tiny_weights)
+    with pytest.raises(BackboneError, match="are not those of test_efficientnet"):
+        build_network(TINY, weights=tiny_weights)
+
+
+def test_older_weights_without_counters_of_batches_are_taken(tiny_weights: Path) -> None:
+    tensors = safetensors.torch.load_file(tiny_weights)
+    safetensors.torch.save_file(
+        {name: tensor for name, tensor in tensors.items() if "num_batches_" not in name},
+        tiny_weights,
+    )
+    weights = build_network(TINY, weights=tiny_weights).state_dict()
+    assert torch.equal(weights["conv_stem.weight"], tensors["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no weights", "pickle", "text"])
+def test_a_damaged_file_of_weights_is_refused(tiny_weights: Path, damage: str) -> None:
+    if damage == "cut":
+        tiny_weights.write_bytes(tiny_weights.read_bytes()[:-1000])
+    elif damage == "empty":
+        tiny_weights.write_bytes(b"")
+    elif damage == "no weights":
+        safetensors.torch.save_file({}, tiny_weights)
+    elif damage == "pickle":
+        torch.save({"conv_stem.weight": torch.zeros(3)}, tiny_weights)
+    else:
+        tiny_weights.write_text("<html>404</html>")
+    with pytest.raises(BackboneError, match=r"tiny\.safetensors"):
+        build_network(TINY, weights=tiny_weights)
+
+
+def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"no file of weights at .*/none\.safetensors"):
+        build_network(TINY, weights=tmp_path / "none.safetensors")
+
+
+def test_without_a_network_the_way_to_local_weights_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BackboneError, match=r"test_efficientnet could not be fetched.*--weights"):
+        build_network(TINY, pretrained=True)
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet", "test_vit"])
+def test_a_frozen_backbone_stays_and_its_head_learns(backbone: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(Architecture(backbone, 6, (16,), 0.5))
+    freeze_backbone(network)
+    head = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert len(head) == len(head_parameters(network)) == 4
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD(head_parameters(network), lr=0.1)
+    side = data_transform(network).crop
+    for _ in range(2):
+        set_train_mode(network)
+        network(torch.randn(4, 3, side, side)).square().mean().backward()
+        optimizer.step()
+    changed = {
+        name
+        for name, tensor in network.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert changed == head
+
+
+def test_a_frozen_backbone_gives_the_same_features_in_training_mode() -> None:
+    network = build_network(Architecture("test_efficientnet", 6, (), 0.5))
+    freeze_backbone(network)
+    set_train_mode(network)
+    assert network.get_classifier().training  # type: ignore[operator]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        training = network.forward_features(images)  # type: ignore[operator]
+        network.eval()
+        assert torch.equal(training, network.forward_features(images))  # type: ignore[operator]
+
+
+def test_an_unfrozen_network_trains_all_its_layers_and_learns_its_statistics() -> None:
+    network = build_network(TINY)
+    set_train_mode(network)
+    assert all(module.training for module in network.modules())
+    before = {name: tensor.clone() for name, tensor in network.named_buffers()}
+    network(torch.randn(4, 3, 64, 64))
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in network.named_buffers())
+
+
+def test_the_transform_is_the_backbones_own_or_of_another_size() -> None:
+    with torch.device("meta"):
+        network = build_network(Architecture("tf_efficientnet_lite2", 6))
+    transform = data_transform(network)
+    assert (transform.resize, transform.crop) == (292, 260)
+    assert transform.interpolation == "bicubic"
+    assert transform.mean == transform.std == (0.5, 0.5, 0.5)
+    assert data_transform(network, image_size=224).crop == 224
