@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -70,3 +71,20 @@ def flower_image(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Ima
     y, x = np.mgrid[0 : size[1], 0 : size[0]] / np.array([[[size[1]]], [[size[0]]]])
     channels = [127.5 + 120 * np.sin(a * x * 3 + b * y * 3) for a, b in waves]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of drawn photos in the course's layout: the tiny classes, each of one colour."""
+    folder = tmp_path_factory.mktemp("flowers")
+    for number, item in enumerate(TINY_CLASSES):
+        shade = Image.new("RGB", (200, 180), tuple((number * 89 + 70 * c) % 256 for c in range(3)))
+        for part, count in (("train", 6), ("valid", 2)):
+            (folder / part / item.class_id).mkdir(parents=True)
+            for index in range(count):
+                texture = flower_image((200, 180), seed=100 * number + index + len(part))
+                path = folder / part / item.class_id / f"image_{index}.png"
+                Image.blend(texture, shade, 0.8).save(path)
+    names = {item.class_id: item.name for item in TINY_CLASSES}
+    (folder / "cat_to_name.json").write_text(json.dumps(names))
+    return folder

@@ -119,11 +119,6 @@ class Engine:
         expected = goals if goals.dim() == 1 else goals.argmax(dim=-1)
         return value, int((logits.argmax(dim=-1) == expected).sum().item())
 
-    def finish_epoch(self, epoch: int, valid_accuracy: float) -> None:
-        """Tell the schedule that epoch `epoch`, counted from 0, is over."""
-        if self._schedule is not None:
-            self._schedule.step(epoch + 1, valid_accuracy)
-
     @torch.inference_mode()
     def logits(self, batches: Iterable[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the network to be kept over prepared batches; every process gets all of it.

@@ -14,7 +14,7 @@ from torch import nn
 from model.errors import PetalscopeError
 from model.training.options import TrainingOptions
 
-_SCHEDULERS = ("none", "cosine", "tanh", "step", "multistep", "poly", "plateau")
+_SCHEDULERS = ("none", "cosine", "tanh", "step", "multistep", "poly", "wsd", "constant")
 
 
 class OptimizationError(PetalscopeError):
@@ -52,7 +52,7 @@ def create_optimizer(network: nn.Module, options: TrainingOptions) -> torch.opti
 def create_schedule(
     optimizer: torch.optim.Optimizer, options: TrainingOptions, steps_per_epoch: int
 ) -> Any:
-    """Make timm's schedule, which moves at every step; None for a constant learning rate.
+    """Make timm's schedule, which moves at every step; None to leave the learning rate alone.
 
     Raises:
         OptimizationError: An unknown name, with the nearest ones.
@@ -71,9 +71,8 @@ def create_schedule(
         min_lr=options.min_lr,
         warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # likewise
         warmup_lr=options.lr / 100,
-        step_on_epochs=options.scheduler == "plateau",  # which looks at each epoch's valid accuracy
+        step_on_epochs=False,
         updates_per_epoch=steps_per_epoch,
-        plateau_mode="max",
     )
     return schedule
 

@@ -77,7 +77,7 @@ class TrainingOptions:
     clip_grad: float | None = 1.0
     """Largest norm of the gradient; None for no limit."""
     scheduler: str = "cosine"
-    """timm's name of a schedule: cosine, step, multistep, poly, plateau, …; none keeps LR."""
+    """timm's name of a schedule: cosine, step, multistep, poly, wsd, constant; none keeps LR."""
     warmup_epochs: float = 1.0
     """Epochs in which the learning rate rises to LR."""
     min_lr: float = 1e-6

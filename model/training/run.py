@@ -195,7 +195,6 @@ class _Run:
         progress, began = self.progress, time.monotonic()
         logits, targets = self.engine.logits(self.valid_loader)
         measures = measure(logits, targets, [item.class_id for item in self.classes])
-        self.engine.finish_epoch(progress.epoch, measures.top1)
         progress.seconds += time.monotonic() - began
         row = {
             "epoch": progress.epoch + 1,

@@ -1,0 +1,175 @@
+"""The training script as its user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from app import create_app
+from app.settings import Settings
+from model.checkpoint import read_metadata
+from model.photo_folder import PhotoFolder
+from scripts import evaluate
+from tests.conftest import ROOT
+
+TINY = [
+    "--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64", "--batch-size", "8",
+    "--workers", "0", "--device", "cpu",
+]  # fmt: skip
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start the script in another folder, as `python /path/to/scripts/train.py`."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def test_it_prints_what_it_found_then_a_line_for_each_epoch(
+    flower_folder: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
+        "--data", str(flower_folder), *TINY, "--epochs", "2", "--hidden-layers", "16", "8",
+        "--dropout", "0.5", cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, err
+    lines = out.splitlines()
+    assert "training on the CPU" in lines[0]
+    assert "36 train and 12 valid photos of 6 classes" in out
+    assert any(line.startswith("For example") and ", index " in line for line in lines)
+    assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
+    assert "elapsed" in lines[-2]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("test_efficientnet-")
+    metadata = read_metadata(folder / "checkpoint.safetensors")
+    assert metadata.architecture.hidden_layers == (16, 8)
+    assert metadata.architecture.dropout == 0.5
+    assert "\r" not in out + err  # no progress bar where nobody watches
+
+
+def test_a_run_killed_without_warning_ends_as_an_unbroken_one(
+    flower_folder: Path, tmp_path: Path
+) -> None:
+    options = ["--data", str(flower_folder), *TINY, "--epochs", "6"]
+    code, _, err = run(*options, "--output", "whole", cwd=tmp_path)
+    assert code == 0, err
+    process = start(*options, "--output", "killed", cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("state-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, out, err = run("--resume", "killed", cwd=tmp_path)
+    assert code == 0, err
+    assert "Going on in epoch" in out
+    whole, killed = (
+        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "killed")
+    )
+    assert all(tensor.allclose(killed[name], rtol=1e-4) for name, tensor in whole.items())
+
+
+def test_ctrl_c_stores_the_state_and_says_how_to_go_on(flower_folder: Path, tmp_path: Path) -> None:
+    process = start(
+        "--data", str(flower_folder), *TINY, "--epochs", "500", "--output", "run", cwd=tmp_path
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "train.py --resume run" in err
+    assert "Traceback" not in out + err
+    assert list((tmp_path / "run").glob("state-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--data", "nowhere"], "no folder nowhere/train"),
+        (["--backbone", "densnet161"], "densenet161"),
+        (["--optimizer", "adamv"], "adamw"),
+        (["--scheduler", "cosin"], "cosine"),
+        (["--lr", "-1"], "--lr is -1.0; it must be above 0"),
+        (["--from-scratch", "--weights", "file"], "contradict"),
+        (["--resume", "nowhere"], "not a run folder"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(
+    flower_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    from scripts import train
+
+    if "--data" not in arguments and "--resume" not in arguments:
+        arguments = ["--data", str(flower_folder), *arguments]
+    if not {"--weights", "--resume", "--backbone"} & set(arguments):
+        arguments = [*TINY, *arguments]
+    assert train.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_resume_takes_its_options_from_the_run_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    from scripts import train
+
+    with pytest.raises(SystemExit) as caught:
+        train.main(["--resume", "run", "--lr", "1"])
+    assert caught.value.code == 2
+    assert "--lr" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_densenet161_goes_from_real_photos_to_predict(data_dir: Path, tmp_path: Path) -> None:
+    """Two optimizer steps from random weights, then evaluation and the service, as for any model."""
+    folder = tmp_path / "small"
+    for part, count in (("train", 4), ("valid", 1)):
+        for class_id in ("21", "100"):
+            (folder / part / class_id).mkdir(parents=True)
+            photos = sorted((data_dir / part / class_id).iterdir())[:count]
+            for photo in photos:
+                (folder / part / class_id / photo.name).symlink_to(photo)
+    names = data_dir / "cat_to_name.json"
+    code, out, err = run(
+        "--data", str(folder), "--names", str(names), "--from-scratch", "--epochs", "1",
+        "--warmup-epochs", "0", "--batch-size", "4", "--image-size", "96", "--workers", "0",
+        "--output", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "densenet161" in out
+    assert "2 steps of 4 photos" in out
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    report = tmp_path / "report.json"
+    arguments = [str(checkpoint), "--data", str(folder), "--workers", "0", "--json", str(report)]
+    assert evaluate.main(arguments) == 0
+    assert "valid" in json.dumps(json.loads(report.read_text()))
+
+    client = create_app(Settings(checkpoint=checkpoint)).test_client()
+    photo = Path(PhotoFolder(folder / "valid", lambda image: image).samples[0][0])
+    answer = client.post("/predict?top_k=2", data=photo.read_bytes(), content_type="image/webp")
+    assert answer.status_code == 200
+    predictions = answer.get_json()["predictions"]
+    assert {item["name"] for item in predictions} == {"blanket flower", "fire lily"}
+    assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-5)
+    assert answer.get_json()["model"]["architecture"] == "densenet161"
