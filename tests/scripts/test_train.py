@@ -142,7 +142,7 @@ def test_resume_takes_its_options_from_the_run_alone(capsys: pytest.CaptureFixtu
 
 @pytest.mark.data
 def test_densenet161_goes_from_real_photos_to_predict(data_dir: Path, tmp_path: Path) -> None:
-    """Two optimizer steps from random weights, then evaluation and the service, as for any model."""
+    """Two optimizer steps from random weights, then evaluation and the service."""
     folder = tmp_path / "small"
     for part, count in (("train", 4), ("valid", 1)):
         for class_id in ("21", "100"):

@@ -293,7 +293,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_options: MakeOptions) -> N
     with pytest.raises(TrainingError, match=r"Lower --lr"):
         train(
             tiny_options(
-                lr=1e30, optimizer="sgd", warmup_epochs=0, clip_grad=None, epochs=20, scheduler="none"
+                lr=1e30, optimizer="sgd", warmup_epochs=0, clip_grad=None, scheduler="none"
             )
         )  # fmt: skip
 
