@@ -1,0 +1,150 @@
+"""What an evaluation found: as a table to read, and as JSON to keep.
+
+Classifier, set name -> Measures -> table: lines of text
+                                 -> card: all numbers, and how they came about
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+import model
+from model.classifier import Classifier
+from model.labels import FlowerClass
+from model.measures import CALIBRATION_BINS, Measures
+
+
+def table(
+    checkpoint: Path, classifier: Classifier, results: Mapping[str, Measures], worst: int
+) -> list[str]:
+    """Lay out the results as lines of text: a line for each set, then its worst classes.
+
+    Args:
+        checkpoint: Where the classifier was loaded from.
+        classifier: What was evaluated.
+        results: A map from the name of a set to its measures.
+        worst: How many classes to list for each set, of those with a wrong answer.
+    """
+    metadata = classifier.metadata
+    transform = metadata.transform
+    width = max(len("set"), *map(len, results))
+    lines = [
+        f"checkpoint  {checkpoint} (version {classifier.version})",
+        f"network     {metadata.architecture.backbone}, {len(metadata.classes)} classes, "
+        f"temperature {metadata.temperature:.3f}, on {classifier.device}",
+        f"transform   shorter side to {transform.resize} px ({transform.interpolation}), "
+        f"central {transform.crop}×{transform.crop} px",
+        "",
+        f"{'set':{width}}  photos  {'top-1 %':<22}  {'top-5 %':<22}  per class %    loss  ECE %",
+    ]
+    for name, measures in results.items():
+        top1 = _with_interval(measures.top1, measures.top1_interval)
+        top5 = _with_interval(measures.top5, measures.top5_interval)
+        lines.append(
+            f"{name:{width}}  {measures.n:>6}  {top1:<22}  {top5:<22}  "
+            f"{100 * measures.mean_per_class:>11.2f}  {measures.loss:>6.4f}  "
+            f"{100 * measures.ece:>5.2f}"
+        )
+    lines += [
+        "",
+        "[..]: 95 % Wilson interval; per class: mean accuracy of the classes that occur; "
+        f"ECE: expected calibration error, {CALIBRATION_BINS} bins",
+    ]
+    if worst:
+        for name, measures in results.items():
+            lines += ["", *_worst_classes(name, measures, metadata.classes, worst)]
+    return lines
+
+
+def card(
+    checkpoint: Path,
+    classifier: Classifier,
+    folders: Mapping[str, Path],
+    results: Mapping[str, Measures],
+    command: str,
+) -> dict[str, Any]:
+    """Return everything that is known about the results as JSON-ready values.
+
+    Args:
+        checkpoint: Where the classifier was loaded from.
+        classifier: What was evaluated.
+        folders: A map from the name of a set to its folder.
+        results: A map from the name of a set to its measures.
+        command: What was typed to get them.
+    """
+    metadata = classifier.metadata
+    return {
+        "checkpoint": {
+            "file": checkpoint.name,
+            "version": classifier.version,
+            "backbone": metadata.architecture.backbone,
+            "temperature": metadata.temperature,
+            "revision": metadata.revision,
+            "created": metadata.created,
+        },
+        "transform": metadata.transform.to_dict(),
+        "command": command,
+        "device": str(classifier.device),
+        "versions": {
+            "petalscope": model.__version__,
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+        },
+        "sets": {
+            name: {"folder": str(folders[name]), **_numbers(measures, metadata.classes)}
+            for name, measures in results.items()
+        },
+    }
+
+
+def _with_interval(value: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def _worst_classes(
+    name: str, measures: Measures, classes: Sequence[FlowerClass], worst: int
+) -> list[str]:
+    labels = {item.class_id: f"{item.class_id} {item.name}" for item in classes}
+    rows = [
+        (round(row.n * row.accuracy), row.n, labels[class_id], labels[row.taken_for])
+        for class_id, row in measures.per_class.items()
+        if row.taken_for is not None
+    ]
+    if not rows:
+        return [f"{name}: every photo was named rightly"]
+    # The lowest accuracy first; of two alike, the one that more photos speak for.
+    rows = sorted(rows, key=lambda row: (row[0] / row[1], -row[1]))[:worst]
+    width = max(len(label) for _, _, label, _ in rows)
+    return [
+        f"{name}: the worst of {len(measures.per_class)} classes, "
+        "right answers and what wrong ones said most often",
+        *(
+            f"  {label:{width}}  {right:>3} of {n:>3}  {taken_for}"
+            for right, n, label, taken_for in rows
+        ),
+    ]
+
+
+def _numbers(measures: Measures, classes: Sequence[FlowerClass]) -> dict[str, Any]:
+    names = {item.class_id: item.name for item in classes}
+    ids = list(names)
+    confused = measures.confusion.clone().fill_diagonal_(0)
+    return {
+        **measures.summary(),
+        "per_class": {
+            class_id: {"name": names[class_id], **asdict(row)}
+            for class_id, row in measures.per_class.items()
+        },
+        "confusions": [
+            {"class_id": ids[row], "taken_for": ids[column], "n": int(confused[row, column])}
+            for row, column in confused.nonzero().tolist()
+        ],
+        "calibration_bins": [asdict(item) for item in measures.bins],
+    }

@@ -1,0 +1,111 @@
+"""What an evaluation promises: every photo, its own class, the service's way to logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.classifier import Classifier
+from model.evaluation import EvaluationError, compute_logits, evaluate, labelled_photos
+from model.images import decode_image
+from model.measures import measure
+from model.photo_folder import UnreadablePhotoError
+from tests.conftest import TINY_CLASSES, flower_image
+from tests.rigged import always, save_rigged_checkpoint
+
+CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two photos of class 21, one of class 100, none of the four others."""
+    for seed, name in enumerate(("21/a.png", "21/b.png", "100/c.png")):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        flower_image((180, 200), seed).save(tmp_path / "set" / name)
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_each_class_is_measured_under_its_own_id(tmp_path: Path, index: int) -> None:
+    for class_id in CLASS_IDS:
+        (tmp_path / "set" / class_id).mkdir(parents=True)
+        flower_image((180, 200)).save(tmp_path / "set" / class_id / "photo.png")
+    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(index))
+    classifier = Classifier.load(path, "cpu")
+    measures = evaluate(classifier, labelled_photos(classifier, tmp_path / "set"), workers=0)
+    assert measures.n == 6
+    for class_id in CLASS_IDS:
+        row = measures.per_class[class_id]
+        if class_id == CLASS_IDS[index]:
+            assert (row.accuracy, row.taken_for) == (1, None)
+        else:
+            assert (row.accuracy, row.taken_for) == (0, CLASS_IDS[index])
+
+
+def test_a_folder_that_lacks_classes_keeps_the_indices_of_the_checkpoint(
+    tiny_checkpoint: Path, folder: Path
+) -> None:
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    photos = labelled_photos(classifier, folder)
+    logits, targets = compute_logits(classifier, photos, workers=0)
+    assert logits.shape == (3, 6)
+    # In the order of `samples`: folder "100" before folder "21".
+    assert targets.tolist() == [
+        CLASS_IDS.index(Path(path).parent.name) for path, _ in photos.samples
+    ]
+    assert sorted(targets.tolist()) == [2, 4, 4]
+    measures = evaluate(classifier, photos, workers=0)
+    assert list(measures.per_class) == ["100", "21"]
+
+
+def test_logits_are_those_of_the_service_whatever_the_batches_and_workers(
+    tiny_checkpoint: Path, folder: Path
+) -> None:
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    photos = labelled_photos(classifier, folder)
+    side = classifier.metadata.transform.resize
+    served = torch.cat(
+        [
+            classifier.logits(
+                classifier.preprocess(decode_image(Path(path).read_bytes(), target_side=side))[None]
+            )
+            for path, _ in photos.samples
+        ]
+    )
+    assert served.std(dim=0).max() > 1e-3  # else a shuffle would not show
+    for batch_size, workers in ((1, 0), (2, 1), (32, 0)):
+        logits, _ = compute_logits(classifier, photos, batch_size=batch_size, workers=workers)
+        torch.testing.assert_close(logits, served, atol=1e-5, rtol=1e-5)
+
+
+def test_loss_and_calibration_are_taken_at_the_checkpoints_temperature(
+    tmp_path: Path, folder: Path
+) -> None:
+    path = save_rigged_checkpoint(tmp_path / "warm.safetensors", always(4), temperature=4.0)
+    classifier = Classifier.load(path, "cpu")
+    measures = evaluate(classifier, labelled_photos(classifier, folder), workers=0)
+    expected = measure(torch.tensor([always(4)] * 3), torch.tensor([2, 4, 4]), CLASS_IDS, 4.0)
+    assert measures.loss == pytest.approx(expected.loss, abs=1e-5)
+    assert measures.ece == pytest.approx(expected.ece, abs=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_photo_stops_the_evaluation_and_is_named(
+    tiny_checkpoint: Path, folder: Path, workers: int
+) -> None:
+    broken = folder / "21" / "b.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    with pytest.raises(UnreadablePhotoError) as caught:
+        evaluate(classifier, labelled_photos(classifier, folder), workers=workers)
+    assert str(caught.value).startswith(f"{broken}: The PNG image is truncated")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_network_that_gives_no_numbers_is_not_measured(tmp_path: Path, folder: Path) -> None:
+    path = save_rigged_checkpoint(tmp_path / "nan.safetensors", [float("nan")] * 6)
+    classifier = Classifier.load(path, "cpu")
+    with pytest.raises(EvaluationError, match="3 of 3 photos"):
+        evaluate(classifier, labelled_photos(classifier, folder), workers=0)
