@@ -10,6 +10,7 @@ is ever pickled: unpickling a file can run any code that its author liked.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from model.atomic import replacing
-from model.backbones import Architecture, UnknownBackboneError, build_network
+from model.backbones import Architecture, BackboneError, build_network
 from model.errors import PetalscopeError
 from model.labels import FlowerClass
 from model.transforms import EvaluationTransform
@@ -28,6 +29,15 @@ from model.transforms import EvaluationTransform
 FORMAT_VERSION: Final = 1
 _METADATA_KEY: Final = "petalscope"
 _LARGEST_HEADER: Final = 100_000_000  # as the safetensors format limits it
+# What reading JSON of any content can raise.
+_DAMAGE: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 class CheckpointError(PetalscopeError):
@@ -39,7 +49,7 @@ class CheckpointNotFoundError(CheckpointError):
 
 
 class NotACheckpointError(CheckpointError):
-    """The file is not safetensors, or carries no metadata of this project."""
+    """The file is not safetensors, or carries no whole metadata of this project."""
 
 
 class TruncatedCheckpointError(CheckpointError):
@@ -51,7 +61,7 @@ class CheckpointVersionError(CheckpointError):
 
 
 class UnknownArchitectureError(CheckpointError):
-    """The file asks for a backbone that timm does not have."""
+    """The file asks for a backbone or a head that cannot be built here."""
 
 
 class MismatchedWeightsError(CheckpointError):
@@ -60,6 +70,10 @@ class MismatchedWeightsError(CheckpointError):
 
 class MismatchedClassesError(CheckpointError):
     """The list of classes and the number of logits disagree."""
+
+
+class NotANumberError(CheckpointError):
+    """A weight is infinite or not a number, as after a training that diverged."""
 
 
 @dataclass(frozen=True)
@@ -151,16 +165,7 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         CheckpointError: In its subclasses, all but those that need the weights.
     """
-    header, size = _read_header(path)
-    end = max(
-        (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
-        default=0,
-    )
-    if end > size:
-        raise TruncatedCheckpointError(
-            f"{path} is truncated: it should hold {end:,} bytes of weights and holds {size:,}."
-        )
-    text = header.get("__metadata__", {}).get(_METADATA_KEY)
+    text = _read_header(path)
     if text is None:
         raise NotACheckpointError(
             f"{path} is a safetensors file without Petalscope's metadata, so its classes are "
@@ -174,13 +179,13 @@ def read_metadata(path: Path) -> Metadata:
                 f"{path} is of checkpoint format {version}; this program reads {FORMAT_VERSION}."
             )
         metadata = Metadata.from_dict(values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotACheckpointError(f"The metadata in {path} are damaged: {error!r}.") from error
+    except _DAMAGE as error:
+        raise NotACheckpointError(f"The metadata in {path} are damaged.") from error
     logits, classes = metadata.architecture.num_classes, len(metadata.classes)
     if logits != classes:
         raise MismatchedClassesError(f"{path} names {classes} classes for {logits} logits.")
-    if not metadata.temperature > 0:
-        raise NotACheckpointError(f"The temperature in {path} is not above 0.")
+    if not 0 < metadata.temperature < math.inf:
+        raise NotACheckpointError(f"The temperature in {path} is not a number above 0.")
     return metadata
 
 
@@ -192,20 +197,34 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Metadata]:
     """
     metadata = read_metadata(path)
     try:
-        network = build_network(metadata.architecture)
-    except UnknownBackboneError as error:
-        raise UnknownArchitectureError(f"{path} cannot be rebuilt: {error}") from error
+        stored = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise NotACheckpointError(f"The weights in {path} are damaged.") from error
     weights = {
         name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in safetensors.torch.load_file(path).items()
+        for name, tensor in stored.items()
     }
     try:
-        network.load_state_dict(weights)
+        network = build_network(metadata.architecture)
+    except BackboneError as error:
+        raise UnknownArchitectureError(f"{path} cannot be rebuilt: {error}") from error
     except RuntimeError as error:
+        # PyTorch has not the memory for widths that no one has trained.
+        raise UnknownArchitectureError(
+            f"{path} cannot be rebuilt: its layers are too large for this machine."
+        ) from error
+    if (difference := _first_difference(network.state_dict(), weights)) is not None:
         raise MismatchedWeightsError(
             f"The weights in {path} are not those of {metadata.architecture.backbone} "
-            f"with its head: {_first_difference(network, weights)}."
-        ) from error
+            f"with its head: {difference}."
+        )
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise NotANumberError(
+                f"{name} in {path} holds values that are infinite or not numbers; "
+                "the training that wrote it diverged, or the file is damaged."
+            )
+    network.load_state_dict(weights)
     return network.eval(), metadata
 
 
@@ -216,41 +235,44 @@ def _stored(tensor: torch.Tensor, half_precision: bool) -> torch.Tensor:
     return tensor.detach().cpu().contiguous().clone()
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the parsed header and the number of bytes behind it."""
+def _read_header(path: Path) -> str | None:
+    """Check the frame of a safetensors file; return its metadata's text, if it has any of ours."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= _LARGEST_HEADER:
                 raise NotACheckpointError(f"{path} is not a safetensors file.")
-            text = file.read(length)
+            content = file.read(length)
     except FileNotFoundError:
         raise CheckpointNotFoundError(f"There is no checkpoint at {path}.") from None
     except OSError as error:
         raise CheckpointNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(text) < length and text.startswith(b"{"):
+    if len(content) < length and content[:1] in (b"", b"{"):
         raise TruncatedCheckpointError(f"{path} is truncated: it ends inside its header.")
     try:
-        header = json.loads(text)
-        if not isinstance(header, dict):
-            raise TypeError
-        for name, entry in header.items():
-            if name != "__metadata__":
-                _, _ = entry["data_offsets"]
-    except (ValueError, TypeError, KeyError):
+        header = json.loads(content)
+        text: str | None = header.pop("__metadata__", {}).get(_METADATA_KEY)
+        expected = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+    except _DAMAGE:
         raise NotACheckpointError(f"{path} is not a safetensors file.") from None
-    return header, size - 8 - length
+    if (held := size - 8 - length) < expected:
+        raise TruncatedCheckpointError(
+            f"{path} is truncated: it should hold {expected:,} bytes of weights and holds {held:,}."
+        )
+    return text
 
 
-def _first_difference(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> str:
-    expected = network.state_dict()
+def _first_difference(
+    expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
+) -> str | None:
     for name, tensor in expected.items():
         if name not in weights:
             return f"{name} is missing"
         if weights[name].shape != tensor.shape:
             return f"{name} has shape {_shape(weights[name])}, not {_shape(tensor)}"
-    return f"{next(iter(weights.keys() - expected.keys()))} is not among them"
+    extra = sorted(weights.keys() - expected.keys())
+    return f"{extra[0]} is not among them" if extra else None
 
 
 def _shape(tensor: torch.Tensor) -> str:
