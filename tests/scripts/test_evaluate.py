@@ -1,0 +1,204 @@
+"""What `evaluate.py` promises on the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.labels import name_classes, read_category_names
+from model.measures import wilson_interval
+from scripts.evaluate import main
+from tests.conftest import ROOT, TINY_CLASSES, flower_image
+from tests.rigged import always, save_rigged_checkpoint
+
+CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
+FIRE_LILY = 4  # index of class 21
+
+
+def add_photos(folder: Path, counts: dict[str, int]) -> Path:
+    for class_id, count in counts.items():
+        (folder / class_id).mkdir(parents=True)
+        for number in range(count):
+            flower_image((180, 200), number).save(folder / class_id / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder whose valid/ has one photo of each class, and three of class 21."""
+    add_photos(tmp_path / "data" / "valid", dict.fromkeys(CLASS_IDS, 1) | {"21": 3})
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint that takes every photo for a fire lily, class 21."""
+    return save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(FIRE_LILY))
+
+
+def test_the_table_names_the_worst_classes_and_what_they_were_taken_for(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(checkpoint), "--data", str(data), "--workers", "0", "--worst", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    low, high = (100 * bound for bound in wilson_interval(3, 8))
+    (row,) = [line for line in lines if line.startswith("valid ")]
+    assert row.split()[:2] == ["valid", "8"]
+    assert f"37.50 [{low:.2f}, {high:.2f}]" in row
+    # Classes 10, 100, 2 and 5 stand in the second to fifth place for fire lily; 1 is the last.
+    assert "87.50 [" in row
+    assert "16.67" in row.split()
+    worst = lines[lines.index(next(line for line in lines if line.startswith("valid:"))) + 1 :]
+    assert [line.split()[0] for line in worst] == ["1", "10", "100", "2"]
+    assert "hard-leaved pocket orchid" in worst[3]
+    assert all("0 of   1" in line and line.endswith("21 fire lily") for line in worst)
+
+
+def test_the_json_holds_the_numbers_and_how_they_came_about(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "new folder" / "report.json"
+    arguments = [str(checkpoint), "--data", str(data), "--workers", "0", "--json", str(file)]
+    assert main(arguments) == 0
+    report = json.loads(file.read_text())
+    assert report["checkpoint"]["file"] == "rigged.safetensors"
+    assert len(report["checkpoint"]["version"]) == 12
+    assert report["transform"]["crop"] == 160
+    assert report["command"].startswith("python scripts/evaluate.py ")
+    assert f"--json '{file}'" in report["command"]
+    valid = report["sets"]["valid"]
+    assert (valid["n"], valid["top1"], valid["top5"]) == (8, 0.375, 0.875)
+    assert (valid["top1_low"], valid["top1_high"]) == wilson_interval(3, 8)
+    assert list(valid["per_class"]) == CLASS_IDS
+    assert valid["per_class"]["21"]["name"] == "fire lily"
+    assert valid["per_class"]["21"]["accuracy"] == 1
+    assert valid["per_class"]["2"] == {
+        "name": "hard-leaved pocket orchid",
+        "n": 1,
+        "accuracy": 0,
+        "taken_for": "21",
+        "taken_for_n": 1,
+    }
+    assert valid["confusions"] == [
+        {"class_id": class_id, "taken_for": "21", "n": 1}
+        for class_id in CLASS_IDS
+        if class_id != "21"
+    ]
+    assert len(valid["calibration_bins"]) == 15
+
+
+def test_any_number_of_named_sets_is_measured_side_by_side(
+    checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    garden = add_photos(tmp_path / "a=b", {"21": 2})
+    arguments = [str(checkpoint), "--workers", "0", "--json", str(tmp_path / "report.json")]
+    arguments += ["--set", f"oxford={data / 'valid'}", "--set", f"garden={garden}"]
+    arguments += ["--reliability", str(tmp_path / "bins.png")]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert "garden: every photo was named rightly" in output
+    sets = json.loads((tmp_path / "report.json").read_text())["sets"]
+    assert {name: (row["n"], row["top1"]) for name, row in sets.items()} == {
+        "oxford": (8, 0.375),
+        "garden": (2, 1),
+    }
+    assert list(sets["garden"]["per_class"]) == ["21"]
+    assert "confidence_wrong" not in sets["garden"]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"bins-oxford.png", "bins-garden.png"}
+
+
+def test_pictures_are_written_where_asked(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    matrix, diagram = tmp_path / "matrix.png", tmp_path / "diagram.png"
+    arguments = [str(checkpoint), "--data", str(data), "--workers", "0"]
+    assert main([*arguments, "--confusion-matrix", str(matrix), "--reliability", str(diagram)]) == 0
+    for path in (matrix, diagram):
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+
+
+def test_a_folder_of_class_folders_that_are_not_the_checkpoints_is_exit_code_1(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = add_photos(tmp_path / "other", {"21": 1, "77": 1})
+    assert main([str(checkpoint), "--set", f"other={folder}"]) == 1
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.count("\n") == 1
+    assert "77" in error
+
+
+def test_an_unreadable_photo_is_named_on_one_line(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = data / "valid" / "2" / "0.png"
+    broken.write_bytes(b"no photo")
+    assert main([str(checkpoint), "--data", str(data), "--workers", "0"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {broken}: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["c", "--set", "valid"],
+        ["c", "--set", "a/b=folder"],
+        ["c", "--set", "=folder"],
+        ["c", "--set", "a=x", "--set", "a=y"],
+        ["c", "--set", "a=x", "--split", "test"],
+        ["c", "--batch-size", "0"],
+        ["c", "--confusion-matrix", "matrix.txt"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    missing = str(tmp_path / "no checkpoint")
+    assert main([missing, "--json", str(tmp_path / "file" / "report.json")]) == 1
+    assert "cannot be made a folder" in capsys.readouterr().err
+
+
+def test_the_script_runs_as_a_program(checkpoint: Path, data: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "scripts/evaluate.py", checkpoint, "--data", data, "--workers", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "37.50 [" in result.stdout
+
+
+@pytest.mark.data
+def test_real_photos_are_measured_under_their_own_classes(data_dir: Path, tmp_path: Path) -> None:
+    names = read_category_names(data_dir / "cat_to_name.json")
+    classes = name_classes(sorted(names), names)
+    answer = [item.class_id for item in classes].index("21")
+    logits = [9.0 if index == answer else 0.0 for index in range(len(classes))]
+    checkpoint = save_rigged_checkpoint(tmp_path / "real.safetensors", logits, classes=classes)
+    counts = dict.fromkeys(sorted({*sorted(names)[::3], "21"}), 1) | {"21": 3}
+    for class_id, count in counts.items():
+        (tmp_path / "set" / class_id).mkdir(parents=True)
+        for photo in sorted((data_dir / "valid" / class_id).iterdir())[:count]:
+            shutil.copy(photo, tmp_path / "set" / class_id)
+    arguments = [str(checkpoint), "--set", f"real={tmp_path / 'set'}"]
+    assert main([*arguments, "--json", str(tmp_path / "report.json")]) == 0
+    real = json.loads((tmp_path / "report.json").read_text())["sets"]["real"]
+    assert {class_id: row["n"] for class_id, row in real["per_class"].items()} == counts
+    assert real["n"] == sum(counts.values())
+    assert [item for item, row in real["per_class"].items() if row["accuracy"] == 1] == ["21"]
