@@ -1,0 +1,182 @@
+"""Name the flowers in photos.
+
+    files, folders, "-" -> model.photo_stream -> scripts.prediction_formats -> stdout
+                                              -> a line for each photo that cannot be read -> stderr
+
+python scripts/predict.py rose.jpg
+python scripts/predict.py holiday/ --top-k 1 --format csv > holiday.csv
+curl -s https://example.org/flower.jpg | python scripts/predict.py - --plot flower.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from tqdm import tqdm
+
+from model.images import FORMAT_NAMES, FORMATS, decode_image
+from model.photo_stream import DEFAULT_BATCH_SIZE, Answer, Photo, classify
+from scripts import prediction_formats
+from scripts.command_line import FAILED, command, make_folder_of, picture_file, whole_number
+
+_BUNDLED: Final = Path("checkpoints") / "tf_efficientnet_lite2.safetensors"
+_TOP_K: Final = 5
+_MOST_PLOTTED: Final = 12
+_PLOTTED_SIDE: Final = 640  # px
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit code: 0, 1 when some or all photos failed, 2 for usage."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    failures = _Failures()
+    photos = list(_listed(options.photos, failures))
+    if options.plot:
+        if len(photos) > _MOST_PLOTTED:
+            parser.error(f"argument --plot: up to {_MOST_PLOTTED} photos, not {len(photos):,}")
+        make_folder_of(options.plot)
+
+    # PyTorch takes seconds to import; --help and wrong usage do not wait for it.
+    from model.classifier import Classifier
+
+    classifier = Classifier.load(options.checkpoint, options.device)
+    classes = len(classifier.metadata.classes)
+    top_k = options.top_k or min(_TOP_K, classes)
+    if top_k > classes:
+        parser.error(f"argument --top-k: the checkpoint has {classes} classes, not {top_k}")
+    answers = classify(classifier, photos, top_k=top_k, batch_size=options.batch_size)
+    # Where the answers themselves run over the terminal, they are the progress.
+    quiet = sys.stdout.isatty() or not sys.stderr.isatty() or len(photos) <= options.batch_size
+    plotted = []
+    with prediction_formats.FORMATS[options.format]() as write:
+        for answer in tqdm(answers, total=len(photos), unit="photo", disable=quiet):
+            if answer.reason:
+                failures.report(answer.photo.name, answer.reason)
+                continue
+            write(answer)
+            sys.stdout.flush()
+            if options.plot:
+                plotted.append(answer)
+    if plotted:
+        _plot(plotted, options.plot)
+    return FAILED if failures.count else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="predict.py",
+        description="Name the flowers in photos.",
+        epilog="A file whose name begins with '-' goes after '--', or is written ./-name. "
+        "CSV has one line for each name of each photo; JSON is one array with one line for each "
+        "photo. A photo that cannot be read is reported on stderr and left out. "
+        "Exit code: 0 all photos were named, 1 some or all were not, 2 wrong usage.",
+    )
+    add = parser.add_argument
+    add(
+        "photos",
+        nargs="+",
+        metavar="PHOTO",
+        help=f"a {FORMAT_NAMES} file; or a folder, which is searched with all folders in it, "
+        "sorted by name; or - for a photo from stdin",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        default=Path(__file__).resolve().parent.parent / _BUNDLED,
+        metavar="FILE",
+        help=f"a .safetensors file of train.py (default: {_BUNDLED}, beside the code)",
+    )
+    add(
+        "--top-k",
+        type=whole_number(1),
+        metavar="K",
+        help=f"how many names to give, the likeliest first (default: {_TOP_K})",
+    )
+    add(
+        "--format",
+        choices=prediction_formats.FORMATS,
+        default="text",
+        help="how to print them (default: %(default)s)",
+    )
+    add(
+        "--plot",
+        type=picture_file,
+        metavar="FILE.png",
+        help="draw the photos there, each above the bars of its probabilities; "
+        f"up to {_MOST_PLOTTED} photos",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add(
+        "--batch-size",
+        type=whole_number(1),
+        default=DEFAULT_BATCH_SIZE,
+        metavar="N",
+        help="photos that go through the network at once (default: %(default)s)",
+    )
+    return parser
+
+
+class _Failures:
+    """Reports each failure at once, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def report(self, name: str, reason: str) -> None:
+        self.count += 1
+        tqdm.write(f"error: {prediction_formats.printable(name)}: {reason}", file=sys.stderr)
+
+
+def _listed(arguments: Sequence[str], failures: _Failures) -> Iterator[Photo]:
+    for argument in arguments:
+        if argument == "-":
+            # Read in the main thread, where Ctrl-C can end the waiting for input.
+            yield Photo("-", sys.stdin.buffer.read())
+        elif Path(argument).is_dir():
+            yield from _found(argument, failures)
+        else:
+            yield Photo(argument, Path(argument))
+
+
+def _found(folder: str, failures: _Failures) -> list[Photo]:
+    """Search a folder for photos by their suffixes; hidden files and folders are left alone."""
+    names = Image.registered_extensions().items()
+    suffixes = tuple(suffix for suffix, name in names if name in (*FORMATS, "MPO"))
+    failed_before = failures.count
+
+    def unreadable(error: OSError) -> None:
+        failures.report(str(error.filename), f"{error.strerror}.")
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            str(Path(parent, name))
+            for name in files
+            if name.lower().endswith(suffixes) and not name.startswith(".")
+        ]
+    if not found and failures.count == failed_before:
+        failures.report(folder, f"The folder holds no {FORMAT_NAMES} files.")
+    return [Photo(path, Path(path)) for path in sorted(found)]
+
+
+def _plot(answers: Sequence[Answer], path: Path) -> None:
+    from model import plots  # matplotlib takes a second to import
+
+    photos = []
+    for answer in answers:
+        image = decode_image(answer.photo.source, target_side=_PLOTTED_SIDE)
+        image.thumbnail((_PLOTTED_SIDE, _PLOTTED_SIDE))
+        photos.append((image, answer.predictions))
+    plots.save(plots.prediction_charts(photos), path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

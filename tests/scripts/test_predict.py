@@ -1,0 +1,297 @@
+"""What `predict.py` promises on the command line."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.classifier import Classifier
+from model.images import decode_image
+from model.labels import name_classes, read_category_names
+from scripts import predict
+from scripts.predict import main
+from tests.conftest import ROOT, TINY_CLASSES, flower_image
+from tests.rigged import always, save_rigged_checkpoint
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    flower_image((200, 180)).save(path)
+    return path
+
+
+@pytest.fixture
+def fire_lily(tmp_path: Path) -> Path:
+    """A checkpoint that takes every photo for a fire lily, class 21, then for class 5, 2, …."""
+    return save_rigged_checkpoint(tmp_path / "fire lily.safetensors", always(4))
+
+
+def run_json(capsys: Output, *arguments: str | Path) -> list[tuple[str, list[dict[str, object]]]]:
+    """Run with --format json; return pairs of file name and predictions."""
+    main([*map(str, arguments), "--format", "json"])
+    return [(item["file"], item["predictions"]) for item in json.loads(capsys.readouterr().out)]
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_each_logit_is_given_its_own_id_and_name(
+    tmp_path: Path, photo: Path, capsys: Output, index: int
+) -> None:
+    checkpoint = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(index))
+    ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint, "--top-k", "1")
+    expected = TINY_CLASSES[index]
+    assert predictions[0]["class_id"] == expected.class_id
+    assert predictions[0]["name"] == expected.name
+
+
+def test_probabilities_are_one_softmax_over_the_temperature(
+    tmp_path: Path, photo: Path, capsys: Output
+) -> None:
+    checkpoint = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(4), temperature=3.0)
+    ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint, "--top-k", "6")
+    powers = [math.exp(logit / 3) for logit in sorted(always(4), reverse=True)]
+    assert [item["probability"] for item in predictions] == pytest.approx(
+        [power / sum(powers) for power in powers], abs=1e-5
+    )
+
+
+def test_a_photo_is_classified_as_the_service_does(tiny_checkpoint: Path, photo: Path) -> None:
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    side = classifier.metadata.transform.resize
+    (served,) = classifier.predict([decode_image(photo.read_bytes(), target_side=side)], top_k=6)
+    arguments = [str(photo), "--checkpoint", str(tiny_checkpoint), "--format", "json"]
+    result = subprocess.run(
+        [sys.executable, "scripts/predict.py", *arguments, "--top-k", "6"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    (item,) = json.loads(result.stdout)
+    assert [row["class_id"] for row in item["predictions"]] == [row.class_id for row in served]
+    assert [row["probability"] for row in item["predictions"]] == pytest.approx(
+        [row.probability for row in served], abs=1e-6
+    )
+
+
+def test_text_gives_the_file_and_its_names_with_per_cent(
+    fire_lily: Path, photo: Path, capsys: Output
+) -> None:
+    assert main([str(photo), "--checkpoint", str(fire_lily), "--top-k", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(photo)
+    assert lines[1].endswith(" %  fire lily (21)")
+    assert 97 < float(lines[1].split()[0]) < 99
+    assert lines[2].endswith(" %  english marigold (5)")
+    assert len(lines) == 3
+
+
+def test_csv_has_a_header_and_a_line_for_each_name(
+    fire_lily: Path, photo: Path, capsys: Output
+) -> None:
+    assert main([str(photo), "--checkpoint", str(fire_lily), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["class_id"] for row in rows] == ["21", "5", "2", "100", "10"]
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert {row["file"] for row in rows} == {str(photo)}
+    assert rows[2]["name"] == "hard-leaved pocket orchid"
+
+
+def test_folders_are_searched_for_photos_in_sorted_order(
+    fire_lily: Path, tmp_path: Path, capsys: Output
+) -> None:
+    folder = tmp_path / "album"
+    for name in ("b.PNG", "a.jpg", "sub/deeper/c.webp", "sub/2.gif", ".cache/d.png", "._a.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        flower_image((100, 90)).save(folder / name)
+    (folder / "notes.txt").write_text("no photo")
+    answers = run_json(capsys, folder, "--checkpoint", fire_lily, "--batch-size", "2")
+    files = [Path(file).relative_to(folder) for file, _ in answers]
+    assert list(map(str, files)) == ["a.jpg", "b.PNG", "sub/2.gif", "sub/deeper/c.webp"]
+
+
+def test_a_bad_file_is_named_with_its_reason_and_the_others_go_on(
+    fire_lily: Path, photo: Path, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:400])
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    bad = [tmp_path / name for name in ("cut.png", "letter.pdf", "loop.jpg", "nowhere.jpg")]
+    arguments = [*bad, photo, "--checkpoint", fire_lily, "--top-k", "1"]
+    assert main([str(item) for item in arguments]) == 1
+    output, error = capsys.readouterr()
+    assert output.splitlines()[0] == str(photo)
+    lines = error.splitlines()
+    assert len(lines) == 4
+    for path, line, reason in zip(
+        bad,
+        lines,
+        ("PNG image is truncated", "The file is a PDF", "symbolic links", "No such file"),
+        strict=True,
+    ):
+        assert line.startswith(f"error: {path}: ")
+        assert reason in line
+
+
+def test_a_file_without_permission_is_reported(
+    fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Raised by hand, since root, as whom CI may run, reads whatever its mode forbids.
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert main([str(photo), "--checkpoint", str(fire_lily)]) == 1
+    assert capsys.readouterr().err == f"error: {photo}: Permission denied.\n"
+
+
+@pytest.mark.parametrize(("output_format", "expected"), [("json", "[]\n"), ("text", "")])
+def test_a_folder_without_photos_is_a_failure(
+    fire_lily: Path, tmp_path: Path, capsys: Output, output_format: str, expected: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / "empty"), "--checkpoint", str(fire_lily)]
+    assert main([*arguments, "--format", output_format]) == 1
+    output, error = capsys.readouterr()
+    assert output == expected
+    assert "The folder holds no JPEG" in error
+
+
+@pytest.mark.parametrize(
+    "name", ['quo"te,comma.png', "new\nline.png", "rosé 🌹.png", "\x1b[31mred.png", "-dash.png"]
+)
+def test_file_names_with_odd_characters_come_out_whole(
+    fire_lily: Path, photo: Path, capsys: Output, name: str
+) -> None:
+    folder = photo.parent / "odd"
+    folder.mkdir()
+    photo.rename(folder / name)
+    arguments = [str(folder), "--checkpoint", str(fire_lily), "--top-k", "1"]
+    ((file, _),) = run_json(capsys, *arguments)
+    assert file == str(folder / name)
+    main([*arguments, "--format", "csv"])
+    # `newline=""`, as the csv module asks for: a name's own newline is kept.
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))
+    assert row["file"] == str(folder / name)
+    main(arguments)
+    lines = capsys.readouterr().out.split("\n")
+    assert len(lines) == 3  # the last is empty
+    assert "\x1b" not in lines[0]
+
+
+def test_a_file_name_that_is_no_text_comes_out_as_its_bytes(
+    fire_lily: Path, photo: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    name = os.fsencode(photo.parent) + b"/\xff.png"
+    os.rename(photo, name)  # noqa: PTH104  # a path of bytes
+    main([os.fsdecode(name), "--checkpoint", str(fire_lily), "--format", "csv", "--top-k", "1"])
+    assert name in capfdbinary.readouterr().out
+
+
+def test_a_file_whose_name_begins_with_a_dash_goes_after_two(
+    fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.rename(photo.parent / "-photo.png")
+    monkeypatch.chdir(photo.parent)
+    assert main(["--checkpoint", str(fire_lily), "--", "-photo.png"]) == 0
+    assert "-photo.png\n" in capsys.readouterr().out
+
+
+def test_a_dash_reads_one_photo_from_stdin(
+    fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(photo.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    ((file, predictions),) = run_json(capsys, "-", "--checkpoint", fire_lily)
+    assert file == "-"
+    assert predictions[0]["name"] == "fire lily"
+
+
+def test_with_fewer_classes_than_five_all_are_given(
+    tmp_path: Path, photo: Path, capsys: Output
+) -> None:
+    path = tmp_path / "three.safetensors"
+    checkpoint = save_rigged_checkpoint(path, [1.0, 3.0, 2.0], classes=TINY_CLASSES[:3])
+    ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint)
+    assert [item["class_id"] for item in predictions] == ["10", "100", "1"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--top-k", "7"], ["--top-k", "0"], ["--format", "xml"], ["--plot", "a.txt"]]
+)
+def test_wrong_usage_is_exit_code_2(fire_lily: Path, photo: Path, wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([str(photo), "--checkpoint", str(fire_lily), *wrong])
+    assert stop.value.code == 2
+
+
+def test_a_bad_checkpoint_is_one_line_and_exit_code_1(photo: Path, capsys: Output) -> None:
+    assert main([str(photo), "--checkpoint", str(photo)]) == 1
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error == f"error: {photo} is not a safetensors file.\n"
+
+
+def test_plot_draws_the_photos_that_could_be_read(
+    fire_lily: Path, photo: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "new" / "plot.png"
+    arguments = [photo, tmp_path / "nowhere.jpg", "--checkpoint", fire_lily, "--plot", picture]
+    assert main(list(map(str, arguments))) == 1
+    with Image.open(picture) as image:
+        assert image.height > image.width > 300
+
+
+def test_plot_refuses_more_photos_than_can_be_seen(
+    fire_lily: Path, photo: Path, tmp_path: Path, capsys: Output
+) -> None:
+    arguments = [*[photo] * 13, "--checkpoint", fire_lily, "--plot", tmp_path / "plot.png"]
+    with pytest.raises(SystemExit) as stop:
+        main(list(map(str, arguments)))
+    assert stop.value.code == 2
+    assert "up to 12 photos, not 13" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(
+    fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "classify", interrupted)
+    assert main([str(photo), "--checkpoint", str(fire_lily)]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.data
+def test_real_photos_are_named_in_every_format(
+    data_dir: Path, tmp_path: Path, capsys: Output
+) -> None:
+    names = read_category_names(data_dir / "cat_to_name.json")
+    classes = name_classes(sorted(names), names)
+    index = [item.class_id for item in classes].index("21")
+    logits = [5.0 if other == index else 0.0 for other in range(len(classes))]
+    checkpoint = save_rigged_checkpoint(tmp_path / "real.safetensors", logits, classes=classes)
+    for class_id in sorted(names)[::3]:
+        photo = min((data_dir / "valid" / class_id).iterdir())
+        shutil.copy(photo, tmp_path)
+    arguments = [str(tmp_path), "--checkpoint", str(checkpoint), "--top-k", "1"]
+    for output_format, lines in (("text", 68), ("csv", 35), ("json", 36)):
+        assert main([*arguments, "--format", output_format]) == 0
+        output = capsys.readouterr().out
+        assert len(output.splitlines()) == lines
+        assert output.count("fire lily") == 34
