@@ -7,6 +7,7 @@ RGB images -> transform (any thread) -> float32 N×3×H×W -> network -> logits
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,14 +131,15 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or (":" in name and not number.isdecimal())):
+    if name == "cpu":
+        return torch.device(name)
+    match = re.fullmatch("cuda(?::([0-9]+))?", name)
+    if match is None:
         raise DeviceError(f"The device is {name!r}; it must be auto, cpu, cuda or cuda:N.")
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(number or 0) >= count:
-            raise DeviceError(
-                f"The device {name} was asked for, but PyTorch sees {count} CUDA devices; "
-                "choose auto or cpu, or check the driver with nvidia-smi."
-            )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(match[1] or 0) >= count:
+        raise DeviceError(
+            f"The device {name} was asked for, but PyTorch sees {count} CUDA devices; "
+            "choose auto or cpu, or check the driver with nvidia-smi."
+        )
     return torch.device(name)

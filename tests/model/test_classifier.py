@@ -1,0 +1,221 @@
+"""Images in, ranked names out: the same from any thread, batch or precision of storage."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from model.checkpoint import CheckpointNotFoundError, load_checkpoint, save_checkpoint
+from model.classifier import Classifier, DeviceError, Prediction, resolve_device
+from tests.conftest import TINY_CLASSES, flower_image
+
+IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_checkpoint: Path) -> Classifier:
+    return Classifier.load(tiny_checkpoint, "cpu")
+
+
+def batch_of(classifier: Classifier, images: list[Image.Image]) -> npt.NDArray[np.float32]:
+    return np.stack([classifier.preprocess(image) for image in images])
+
+
+def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(
+    classifier: Classifier,
+) -> None:
+    batch = batch_of(classifier, IMAGES)
+    logits = classifier.logits(batch)
+    assert logits.shape == (6, 6)
+    assert logits.dtype == torch.float32
+    exponents = np.exp(logits.numpy().astype(np.float64) / 0.5)
+    expected = exponents / exponents.sum(axis=1, keepdims=True)
+    probabilities = classifier.probabilities(batch)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
+    np.testing.assert_allclose(classifier.calibrated(logits), probabilities, rtol=1e-6)
+
+
+def test_the_logits_are_those_of_the_checkpoints_network(
+    classifier: Classifier, tiny_checkpoint: Path
+) -> None:
+    network, metadata = load_checkpoint(tiny_checkpoint)
+    batch = np.stack([metadata.transform(image) for image in IMAGES])
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(batch))
+    torch.testing.assert_close(classifier.logits(batch), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_low_temperature_sharpens_and_a_high_one_flattens(tiny_checkpoint: Path) -> None:
+    network, metadata = load_checkpoint(tiny_checkpoint)
+    largest = []
+    for temperature in (0.1, 1.0, 10.0):
+        warm = dataclasses.replace(metadata, temperature=temperature)
+        classifier = Classifier(network, warm, torch.device("cpu"))
+        largest.append(classifier.probabilities(batch_of(classifier, IMAGES[:1])).max())
+    assert largest[0] > largest[1] > largest[2] > 1 / 6
+
+
+def test_all_probabilities_of_an_image_sum_to_1(classifier: Classifier) -> None:
+    for ranking in classifier.predict(IMAGES, top_k=6):
+        assert sum(prediction.probability for prediction in ranking) == pytest.approx(1, abs=1e-6)
+        assert {prediction.class_id for prediction in ranking} == {
+            flower.class_id for flower in TINY_CLASSES
+        }
+
+
+def test_extreme_logits_still_give_probabilities(classifier: Classifier) -> None:
+    logits = torch.tensor([[1e4, -1e4, 0.0, 0.0, 0.0, 0.0], [-1e30, -1e30, 0, 0, 0, 0]])
+    probabilities = classifier.calibrated(logits)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert probabilities[0, 0] == 1
+
+
+def test_the_likeliest_stands_first_under_its_own_name(classifier: Classifier) -> None:
+    row = np.array([0.0625, 0.125, 0.03125, 0.25, 0.5, 0.03125], np.float32)
+    assert classifier.rank(row, top_k=3) == [
+        Prediction("21", "fire lily", 0.5),
+        Prediction("2", "hard-leaved pocket orchid", 0.25),
+        Prediction("10", "globe thistle", 0.125),
+    ]
+
+
+def test_every_class_has_the_name_of_its_own_index(classifier: Classifier) -> None:
+    for index, flower in enumerate(TINY_CLASSES):
+        first = classifier.rank(np.eye(6, dtype=np.float32)[index], top_k=1)
+        assert first == [Prediction(flower.class_id, flower.name, 1.0)]
+
+
+def test_ties_keep_the_order_of_the_classes(classifier: Classifier) -> None:
+    row = np.array([0.1, 0.2, 0.2, 0.1, 0.2, 0.2], np.float32)
+    ids = [prediction.class_id for prediction in classifier.rank(row, top_k=6)]
+    assert ids == ["10", "100", "21", "5", "1", "2"]
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 6])
+def test_as_many_names_come_as_were_asked_for(classifier: Classifier, top_k: int) -> None:
+    rankings = classifier.predict(IMAGES, top_k)
+    assert [len(ranking) for ranking in rankings] == [top_k] * 6
+    everything = classifier.predict(IMAGES, 6)
+    assert rankings == [ranking[:top_k] for ranking in everything]
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 7])
+def test_more_names_than_classes_or_none_are_refused(classifier: Classifier, top_k: int) -> None:
+    with pytest.raises(ValueError, match=f"top_k is {top_k}; it must be from 1 to 6"):
+        classifier.predict(IMAGES[:1], top_k)
+
+
+def test_no_images_give_no_rankings(classifier: Classifier) -> None:
+    assert classifier.predict([]) == []
+
+
+def test_an_image_gives_the_same_in_a_batch_as_alone(classifier: Classifier) -> None:
+    together = classifier.probabilities(batch_of(classifier, IMAGES))
+    alone = [classifier.probabilities(batch_of(classifier, [image]))[0] for image in IMAGES]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+def test_different_images_give_different_answers(classifier: Classifier) -> None:
+    rows = classifier.probabilities(batch_of(classifier, IMAGES))
+    assert len(np.unique(rows.round(6), axis=0)) == len(IMAGES)
+
+
+def test_eight_threads_get_the_answers_of_one(classifier: Classifier) -> None:
+    def answer(index: int) -> npt.NDArray[np.float32]:
+        return classifier.probabilities(batch_of(classifier, [IMAGES[index]]))
+
+    expected = np.concatenate([answer(index) for index in range(len(IMAGES))])
+    turns = [index % len(IMAGES) for index in range(96)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = np.concatenate(list(pool.map(answer, turns)))
+    np.testing.assert_allclose(answers, expected[turns], rtol=0, atol=1e-6)
+
+
+def test_the_version_is_the_digest_of_the_file(
+    classifier: Classifier, tiny_checkpoint: Path
+) -> None:
+    digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
+    assert len(classifier.version) == 12
+    assert digest.startswith(classifier.version)
+
+
+def test_weights_stored_in_half_precision_serve_in_single(
+    classifier: Classifier, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half.safetensors"
+    network, metadata = load_checkpoint(tiny_checkpoint)
+    save_checkpoint(half, network.state_dict(), metadata, half_precision=True)
+    assert torch.float16 in {t.dtype for t in safetensors.torch.load_file(half).values()}
+    served = Classifier.load(half, "cpu")
+    batch = batch_of(served, IMAGES)
+    assert served.logits(batch).dtype == torch.float32
+    np.testing.assert_allclose(
+        served.probabilities(batch), classifier.probabilities(batch), rtol=0, atol=0.01
+    )
+    assert served.version != classifier.version
+
+
+def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError):
+        Classifier.load(tmp_path / "none.safetensors", "cpu")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "tpu", "gpu", "CPU", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "cuda:٣"]
+)
+def test_a_device_that_does_not_exist_is_told(name: str, tiny_checkpoint: Path) -> None:
+    with pytest.raises(DeviceError, match=r"it must be auto, cpu, cuda or cuda:N\.$"):
+        resolve_device(name)
+    with pytest.raises(DeviceError):
+        Classifier.load(tiny_checkpoint, name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
+def test_a_gpu_asked_for_where_there_is_none_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=f"{name} was asked for, but PyTorch sees 0 CUDA devices"):
+        resolve_device(name)
+
+
+def test_a_gpu_beyond_the_last_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    assert resolve_device("cuda") == torch.device("cuda")
+    with pytest.raises(DeviceError, match="PyTorch sees 2 CUDA devices"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize(("available", "expected"), [(False, "cpu"), (True, "cuda")])
+def test_auto_takes_the_gpu_where_there_is_one(
+    available: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert resolve_device("auto") == torch.device(expected)
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.cuda
+def test_a_gpu_gives_the_answers_of_the_cpu(classifier: Classifier, tiny_checkpoint: Path) -> None:
+    on_gpu = Classifier.load(tiny_checkpoint, "cuda")
+    assert on_gpu.device.type == "cuda"
+    assert on_gpu.version == classifier.version
+    batch = batch_of(classifier, IMAGES)
+    logits = on_gpu.logits(batch)
+    assert logits.device.type == "cpu"
+    assert logits.dtype == torch.float32
+    np.testing.assert_allclose(
+        on_gpu.probabilities(batch), classifier.probabilities(batch), rtol=0, atol=5e-3
+    )
