@@ -1,0 +1,233 @@
+"""Every setting of the service: a field here, an environment variable outside, nothing else.
+
+    environment -> Settings.from_environment -> checked Settings -> create_app, gunicorn.conf.py
+
+A variable PETALSCOPE_<FIELD> is parsed by the field's own type and checked against its own range;
+the table of settings in the README is made of the same fields. Nothing here imports torch, since
+gunicorn's master process reads the settings too and must stay free of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+from urllib.parse import urlsplit
+
+from model.errors import PetalscopeError
+
+_PREFIX: Final = "PETALSCOPE_"
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_BUNDLED_CHECKPOINT: Final = _ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"
+# Variables of the same prefix that belong to the scripts and the tests.
+_NOT_OURS: Final = frozenset({"PETALSCOPE_DATA"})
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class SettingsError(PetalscopeError):
+    """A setting is unknown or has a bad value."""
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting as documentation shows it: its variable, its default, what it means."""
+
+    variable: str
+    default: str
+    meaning: str
+
+
+def _setting(
+    default: Any,
+    meaning: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, checked; each field's meaning and range stand in its metadata.
+
+    Raises:
+        SettingsError: A value is out of its range.
+    """
+
+    checkpoint: Path = _setting(  # noqa: RUF009 - it calls `field`
+        _BUNDLED_CHECKPOINT, "The checkpoint that is served"
+    )
+    device: str = _setting(
+        "auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda or cuda:N"
+    )
+    host: str = _setting("127.0.0.1", "Address to listen at; 0.0.0.0 for every network")
+    port: int = _setting(8000, "Port to listen at", minimum=1, maximum=65535)
+    threads: int = _setting(32, "Requests handled at the same time", minimum=2, maximum=1024)
+    max_body_mib: int = _setting(
+        32, "Largest body of a request, in MiB (1,048,576 bytes)", minimum=1, maximum=1024
+    )
+    max_megapixels: int = _setting(
+        64, "Largest photo, in millions of pixels", minimum=1, maximum=1000
+    )
+    min_side: int = _setting(16, "Shortest side of a photo, in pixels", minimum=1, maximum=1024)
+    max_form_parts: int = _setting(10, "Most parts of a form", minimum=1, maximum=1000)
+    timeout: float = _setting(
+        10.0,
+        "Seconds from a photo's arrival to its answer, after which the answer is 504",
+        minimum=0.1,
+        maximum=600,
+    )
+    max_batch: int = _setting(16, "Most photos that the model runs on at once", minimum=1)
+    queue_size: int = _setting(
+        24,
+        "Most photos being read, decoded, waiting or worked on; more are answered 429. Below "
+        "the number of threads, so that health checks always find one",
+        minimum=1,
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        (),
+        "Origins whose pages may use the API, such as https://example.org, with commas between; "
+        "* for all",
+    )
+    log_level: str = _setting("info", "What is logged, and what is worse", choices=_LOG_LEVELS)
+
+    def __post_init__(self) -> None:
+        """Check every value against its range."""
+        for setting in fields(self):
+            _check(setting, getattr(self, setting.name))
+        for origin in self.cors_origins:
+            _check_origin(origin)
+        if self.queue_size >= self.threads:
+            raise SettingsError(
+                f"{_variable('queue_size')} is {self.queue_size} and {_variable('threads')} is "
+                f"{self.threads}; the queue must be smaller, so that health checks find a thread."
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings from environment variables.
+
+        Raises:
+            SettingsError: A variable PETALSCOPE_… is unknown, or its value is bad.
+        """
+        types = get_type_hints(cls)
+        known = {_variable(setting.name): setting for setting in fields(cls)}
+        values = {}
+        for variable, text in environ.items():
+            if not variable.startswith(_PREFIX) or variable in _NOT_OURS:
+                continue
+            if variable not in known:
+                close = difflib.get_close_matches(variable, known, n=1, cutoff=0)
+                raise SettingsError(f"There is no setting {variable}; the nearest is {close[0]}.")
+            setting = known[variable]
+            values[setting.name] = _parse(setting, types[setting.name], text.strip())
+        return cls(**values)
+
+    @classmethod
+    def describe(cls) -> list[SettingRow]:
+        """Return the settings as rows of a table, in the order of the fields."""
+        return [
+            SettingRow(
+                variable=_variable(setting.name),
+                default=_shown(setting.default),
+                meaning=_with_range(setting),
+            )
+            for setting in fields(cls)
+        ]
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest body of a request, in bytes."""
+        return self.max_body_mib * 1024 * 1024
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
+
+
+def _parse(setting: Field[Any], kind: Any, text: str) -> Any:
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise SettingsError(_bad_value(setting, text)) from None
+    if kind is Path:
+        return Path(text).resolve() if text else text
+    if kind is str:
+        return text.lower() if setting.metadata["choices"] else text
+    return tuple(_normal_origin(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _check(setting: Field[Any], value: Any) -> None:
+    low, high = setting.metadata["minimum"], setting.metadata["maximum"]
+    choices = setting.metadata["choices"]
+    # `not low <= value` rather than `value < low`: NaN is in no range.
+    wrong = (
+        (low is not None and not low <= value)
+        or (high is not None and not value <= high)
+        or (choices and value not in choices)
+        or value == ""
+    )
+    if wrong:
+        raise SettingsError(_bad_value(setting, value))
+
+
+def _bad_value(setting: Field[Any], value: Any) -> str:
+    shown = "empty" if value == "" else value
+    return f"{_variable(setting.name)} is {shown}; it must be {_range(setting) or 'given'}."
+
+
+def _range(setting: Field[Any]) -> str:
+    low, high = setting.metadata["minimum"], setting.metadata["maximum"]
+    choices = setting.metadata["choices"]
+    if choices:
+        return f"{', '.join(choices[:-1])} or {choices[-1]}"
+    if low is None:
+        return ""
+    number = "a number" if isinstance(setting.default, float) else "a whole number"
+    return f"{number} from {low} to {high}" if high is not None else f"{number} from {low} up"
+
+
+def _with_range(setting: Field[Any]) -> str:
+    allowed = _range(setting)
+    return f"{setting.metadata['meaning']}: {allowed}." if allowed else setting.metadata["meaning"]
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, Path):
+        return default.relative_to(_ROOT).as_posix()
+    if isinstance(default, tuple):
+        return ",".join(default) or "none"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _normal_origin(origin: str) -> str:
+    """Write an origin as browsers do: in lower case, without the port its scheme implies."""
+    origin = origin.lower()
+    for scheme, port in _DEFAULT_PORTS.items():
+        if origin.startswith(f"{scheme}://"):
+            return origin.removesuffix(f":{port}")
+    return origin
+
+
+def _check_origin(origin: str) -> None:
+    if origin == "*":
+        return
+    try:
+        parts = urlsplit(origin)
+        port = f":{parts.port}" if parts.port is not None else ""
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        whole = bool(parts.scheme and host) and origin == f"{parts.scheme}://{host}{port}"
+    except ValueError:
+        whole = False
+    if not whole or " " in origin:
+        raise SettingsError(
+            f"{_variable('cors_origins')} holds {origin}; an origin is scheme://host or "
+            "scheme://host:port with nothing behind, such as https://example.org."
+        )

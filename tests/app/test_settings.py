@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_environment({})
+    assert settings == Settings()
+    assert settings.checkpoint.is_absolute()
+    assert settings.checkpoint.parts[-2:] == ("checkpoints", "tf_efficientnet_lite2.safetensors")
+    assert settings.queue_size < settings.threads
+
+
+def test_every_setting_is_a_variable() -> None:
+    settings = Settings.from_environment(
+        {
+            "PETALSCOPE_CHECKPOINT": "/models/mine.safetensors",
+            "PETALSCOPE_DEVICE": "cuda:1",
+            "PETALSCOPE_HOST": "0.0.0.0",
+            "PETALSCOPE_PORT": "9000",
+            "PETALSCOPE_THREADS": "8",
+            "PETALSCOPE_MAX_BODY_MIB": "4",
+            "PETALSCOPE_MAX_MEGAPIXELS": "12",
+            "PETALSCOPE_MIN_SIDE": "32",
+            "PETALSCOPE_MAX_FORM_PARTS": "3",
+            "PETALSCOPE_TIMEOUT": "2.5",
+            "PETALSCOPE_MAX_BATCH": "4",
+            "PETALSCOPE_QUEUE_SIZE": "6",
+            "PETALSCOPE_CORS_ORIGINS": "https://Example.org:443, http://localhost:3000,",
+            "PETALSCOPE_LOG_LEVEL": "WARNING",
+        }
+    )
+    assert settings == Settings(
+        checkpoint=Path("/models/mine.safetensors"),
+        device="cuda:1",
+        host="0.0.0.0",
+        port=9000,
+        threads=8,
+        max_body_mib=4,
+        max_megapixels=12,
+        min_side=32,
+        max_form_parts=3,
+        timeout=2.5,
+        max_batch=4,
+        queue_size=6,
+        cors_origins=("https://example.org", "http://localhost:3000"),
+        log_level="warning",
+    )
+    defaults = Settings()
+    for setting in fields(Settings):
+        assert getattr(settings, setting.name) != getattr(defaults, setting.name), setting.name
+
+
+def test_a_relative_checkpoint_is_found_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_environment({"PETALSCOPE_CHECKPOINT": "mine.safetensors"})
+    assert settings.checkpoint == tmp_path / "mine.safetensors"
+
+
+def test_variables_of_others_are_no_concern() -> None:
+    environ = {"PETALSCOPE_DATA": "/data", "PATH": "/bin", "GUNICORN_CMD_ARGS": "--threads 1"}
+    assert Settings.from_environment(environ) == Settings()
+
+
+def test_an_unknown_variable_names_the_nearest_known_one() -> None:
+    with pytest.raises(SettingsError, match=r"no setting PETALSCOPE_PROT; .* PETALSCOPE_PORT\."):
+        Settings.from_environment({"PETALSCOPE_PROT": "80"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PORT", "http", "PETALSCOPE_PORT is http; it must be a whole number from 1 to 65535."),
+        ("PORT", "0", "PETALSCOPE_PORT is 0; it must be a whole number from 1 to 65535."),
+        ("PORT", "", "PETALSCOPE_PORT is empty; it must be a whole number from 1 to 65535."),
+        ("PORT", "80.5", "PETALSCOPE_PORT is 80.5; it must be a whole number"),
+        ("TIMEOUT", "nan", "PETALSCOPE_TIMEOUT is nan; it must be a number from 0.1 to 600."),
+        ("TIMEOUT", "-1", "PETALSCOPE_TIMEOUT is -1.0; it must be a number from 0.1 to 600."),
+        ("MAX_BATCH", "0", "PETALSCOPE_MAX_BATCH is 0; it must be a whole number from 1 up."),
+        ("LOG_LEVEL", "loud", "it must be debug, info, warning, error or critical."),
+        ("CHECKPOINT", "", "PETALSCOPE_CHECKPOINT is empty; it must be given."),
+        ("HOST", " ", "PETALSCOPE_HOST is empty; it must be given."),
+        ("QUEUE_SIZE", "32", "PETALSCOPE_QUEUE_SIZE is 32 and PETALSCOPE_THREADS is 32; the queue"),
+    ],
+)
+def test_a_bad_value_says_what_was_got_and_what_would_be_right(
+    name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({f"PETALSCOPE_{name}": value})
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://a.example", "capacitor://localhost", "http://[::1]:80"]
+)
+def test_an_origin_is_taken(origin: str) -> None:
+    assert Settings.from_environment({"PETALSCOPE_CORS_ORIGINS": origin}).cors_origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "example.org",
+        "https://",
+        "https://example.org/",
+        "https://example.org/page",
+        "https://me@example.org",
+        "https://example.org:port",
+        "https://example.org:99999",
+        "https://*.example.org/",
+        "https://a b",
+        "null",
+        "http://[",
+    ],
+)
+def test_what_is_not_an_origin_is_refused(origin: str) -> None:
+    with pytest.raises(SettingsError, match="an origin is scheme://host"):
+        Settings.from_environment({"PETALSCOPE_CORS_ORIGINS": f"https://good.example,{origin}"})
+
+
+def test_the_settings_describe_themselves() -> None:
+    rows = {row.variable: row for row in Settings.describe()}
+    assert len(rows) == len(fields(Settings))
+    assert rows["PETALSCOPE_PORT"].default == "8000"
+    assert rows["PETALSCOPE_PORT"].meaning.endswith(": a whole number from 1 to 65535.")
+    assert rows["PETALSCOPE_TIMEOUT"].default == "10"
+    assert rows["PETALSCOPE_CORS_ORIGINS"].default == "none"
+    assert rows["PETALSCOPE_CHECKPOINT"].default == (
+        "checkpoints/tf_efficientnet_lite2.safetensors"
+    )
