@@ -1,0 +1,240 @@
+"""Photos from many request threads, run by the model in batches on one thread.
+
+    request threads: admit() -> read, decode, transform -> infer(inputs, deadline) ┐
+                                                                                   v
+    one thread:                    what has gathered -> run(N×3×H×W) -> a row to each waiting thread
+
+An idle model runs at once on whatever is there; while it runs, the next batch gathers. A place is
+taken before a photo is read and given back after its answer, so that one bound holds memory and
+threads alike. Nothing here knows of Flask or torch. The shape is mosec's: decode in many threads,
+infer in one, refuse what does not fit.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+_log: Final = logging.getLogger(__name__)
+
+Array = npt.NDArray[np.float32]
+
+
+class BatchingError(Exception):
+    """A photo that got no probabilities."""
+
+
+class QueueFullError(BatchingError):
+    """Every place is taken: come back in a moment."""
+
+
+class BatcherClosedError(BatchingError):
+    """The batcher takes no more photos: it is closing, or its model failed."""
+
+
+class DeadlineExceededError(BatchingError):
+    """The deadline passed before the model was done."""
+
+
+class BatchOutOfMemoryError(BatchingError):
+    """There is not even memory for this photo alone; the others go on."""
+
+
+class ModelFailedError(BatchingError):
+    """The model raised an exception, after which nothing it says could be trusted."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What the model said about one photo.
+
+    Attributes:
+        probabilities: float32 of shape (classes,).
+        waited: Seconds from `infer` to the start of the batch.
+        ran: Seconds that the batch took.
+    """
+
+    probabilities: Array
+    waited: float
+    ran: float
+
+
+Infer = Callable[[Array, float], Inference]
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    inputs: Array
+    deadline: float
+    submitted: float
+    future: Future[Inference] = field(default_factory=Future)
+
+
+class Batcher:
+    """A bounded queue before one model.
+
+    Args:
+        run: The model: float32 (N, 3, H, W) to float32 (N, classes), N from 1 to `max_batch`.
+            Called on one thread only.
+        max_batch: Most photos in a batch.
+        queue_size: Number of places: photos being read, decoded, waiting or worked on.
+        out_of_memory: The exceptions by which `run` says that the batch was too large.
+        on_failure: Called once, on the batcher's thread, after any other exception of `run`.
+        clock: Seconds that only ever rise; deadlines are moments of it.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Array], Array],
+        *,
+        max_batch: int,
+        queue_size: int,
+        out_of_memory: tuple[type[BaseException], ...] = (MemoryError,),
+        on_failure: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._queue_size = queue_size
+        self._out_of_memory = out_of_memory
+        self._on_failure = on_failure
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._open = True
+        self._places_taken = 0
+        self._waiting: deque[_Entry] = deque()
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether photos are taken: neither closing, nor closed, nor failed."""
+        return self._open and self._thread.is_alive()
+
+    @contextmanager
+    def admit(self) -> Iterator[Infer]:
+        """Take a place, and give the function that runs the model on this place's photo.
+
+        The function takes float32 (3, H, W) and a deadline, a moment of the clock, and raises
+        `DeadlineExceededError`, `BatchOutOfMemoryError`, `ModelFailedError` or
+        `BatcherClosedError`.
+
+        Raises:
+            QueueFullError: Every place is taken.
+            BatcherClosedError: No more photos are taken.
+        """
+        with self._changed:
+            if not self.accepting:
+                raise BatcherClosedError
+            if self._places_taken >= self._queue_size:
+                raise QueueFullError
+            self._places_taken += 1
+        try:
+            yield self._infer
+        finally:
+            with self._changed:
+                self._places_taken -= 1
+
+    def close(self) -> None:
+        """Take no more photos, answer those that wait, and end the thread."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        self._thread.join()
+
+    def _infer(self, inputs: Array, deadline: float) -> Inference:
+        entry = _Entry(inputs, deadline, self._clock())
+        with self._changed:
+            if not self.accepting:
+                raise BatcherClosedError
+            self._waiting.append(entry)
+            self._changed.notify()
+        try:
+            return entry.future.result(timeout=max(0.0, deadline - self._clock()))
+        except TimeoutError:
+            # A cancelled entry is dropped before it runs. It must not go on waiting either: its
+            # place is free now, and the queue would outgrow its bound.
+            entry.future.cancel()
+            with self._changed:
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+            raise DeadlineExceededError from None
+
+    def _work(self) -> None:
+        batch: list[_Entry] = []
+        try:
+            while batch := self._next_batch():
+                self._run_batch(batch)
+        except BaseException as error:
+            self._fail(batch, error)
+
+    def _next_batch(self) -> list[_Entry]:
+        """Wait for photos; return an empty list when there will be no more."""
+        with self._changed:
+            while True:
+                batch = self._gathered()
+                if batch or not self._open:
+                    return batch
+                self._changed.wait()
+
+    def _gathered(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        while self._waiting and len(batch) < self._max_batch:
+            entry = self._waiting.popleft()
+            if not entry.future.set_running_or_notify_cancel():
+                continue
+            if self._clock() >= entry.deadline:
+                entry.future.set_exception(DeadlineExceededError())
+            else:
+                batch.append(entry)
+        return batch
+
+    def _run_batch(self, batch: list[_Entry]) -> None:
+        while batch:
+            part, rest = batch[: self._max_batch], batch[self._max_batch :]
+            if self._fits_in_memory(part):
+                batch = rest
+            elif len(part) == 1:
+                _log.error("out of memory with a single photo")
+                part[0].future.set_exception(BatchOutOfMemoryError())
+                batch = rest
+            else:
+                # For good: what did not fit once would cost its attempt every time.
+                self._max_batch = len(part) // 2
+                _log.warning("out of memory: batches hold %d photos from now", self._max_batch)
+
+    def _fits_in_memory(self, part: list[_Entry]) -> bool:
+        started = self._clock()
+        try:
+            rows = self._run(np.stack([entry.inputs for entry in part]))
+        except self._out_of_memory:
+            # Tried again by the caller, after this block has let go of the exception, whose
+            # traceback holds on to the memory.
+            return False
+        ran = self._clock() - started
+        for entry, row in zip(part, rows, strict=True):
+            entry.future.set_result(Inference(row, started - entry.submitted, ran))
+        return True
+
+    def _fail(self, batch: list[_Entry], error: BaseException) -> None:
+        with self._changed:
+            self._open = False
+            waiting = [
+                entry for entry in self._waiting if entry.future.set_running_or_notify_cancel()
+            ]
+            self._waiting.clear()
+        for entry in (*batch, *waiting):
+            if not entry.future.done():
+                entry.future.set_exception(ModelFailedError())
+        _log.critical("the model failed; this process ends and must be replaced", exc_info=error)
+        self._on_failure()
