@@ -1,0 +1,107 @@
+"""The web service: one Flask app around one classifier.
+
+settings, checkpoint -> create_app -> Flask app
+
+request -> request_log -> security -> pages | api | health -> classification
+        -> uploads (read, decode) -> batching (one thread, one model) -> names
+errors  -> one place for all that goes wrong
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from flask import Flask
+
+from app.api import api
+from app.batching import Batcher
+from app.errors import init_errors
+from app.health import health
+from app.pages import pages
+from app.request_log import init_request_log
+from app.security import init_security
+from app.service import Service, install_service
+from app.settings import Settings
+from app.uploads import MAX_TEXT_FIELD_BYTES, UploadRequest
+from model.errors import PetalscopeError
+
+if TYPE_CHECKING:
+    from model.classifier import Classifier
+
+_BLUEPRINTS: Final = (pages, api, health)
+
+
+class WarmUpError(PetalscopeError):
+    """The model was loaded but does not run."""
+
+
+def _end_process() -> None:
+    """End this worker as gunicorn would: answers under way are sent, then it is replaced."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def create_app(
+    settings: Settings,
+    classifier: Classifier | None = None,
+    *,
+    end_process: Callable[[], None] = _end_process,
+) -> Flask:
+    """Make the service: load the checkpoint, warm the model, start its batcher.
+
+    Args:
+        settings: How to serve.
+        classifier: What to serve, where it is not to be loaded from `settings.checkpoint`.
+        end_process: Called when the model fails in a way that only a new process can mend.
+
+    Raises:
+        CheckpointError, DeviceError, WarmUpError: The model cannot be served.
+    """
+    # Here and not above: gunicorn's master process imports this package for its settings, and a
+    # master that has loaded torch breaks CUDA in the workers it forks.
+    import torch
+
+    from model.classifier import Classifier
+
+    if classifier is None:
+        classifier = Classifier.load(settings.checkpoint, settings.device)
+    _warm(classifier)
+
+    app = Flask(__name__)
+    app.request_class = UploadRequest
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    # One byte more than the limit: see `uploads.read_photo`.
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
+    app.config["MAX_FORM_PARTS"] = settings.max_form_parts
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES
+    batcher = Batcher(
+        classifier.probabilities,
+        max_batch=settings.max_batch,
+        queue_size=settings.queue_size,
+        out_of_memory=(torch.OutOfMemoryError, MemoryError),
+        on_failure=end_process,
+    )
+    install_service(app, Service(settings, classifier, batcher))
+    init_request_log(app, settings.log_level)
+    init_errors(app)
+    init_security(app)
+    for blueprint in _BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _warm(classifier: Classifier) -> None:
+    """Run the model once, so that the first photo does not wait for what is done only once."""
+    side = classifier.metadata.transform.crop
+    try:
+        probabilities = classifier.probabilities(np.zeros((1, 3, side, side), dtype=np.float32))
+    except Exception as error:
+        raise WarmUpError(
+            f"The model does not run on {classifier.device} with an input of {side}×{side} "
+            f"pixels: {type(error).__name__}."
+        ) from error
+    if not np.isfinite(probabilities).all():
+        raise WarmUpError("The model's answers are not numbers; use another checkpoint.")

@@ -1,0 +1,64 @@
+"""The JSON routes: /predict, /model, /labels.
+
+POST /predict?top_k=5 with a photo -> {"predictions": […], "model": {…}, "request_id": "…"}
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Any, Final
+
+from flask import Blueprint, request
+
+from app.classification import DEFAULT_TOP_K, classify_upload
+from app.problems import Problem, quoted
+from app.request_log import request_id
+from app.service import current_service
+
+api: Final = Blueprint("api", __name__)
+
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
+
+
+@api.post("/predict")
+def predict() -> dict[str, Any]:
+    """Name the flower in the photo that the request carries."""
+    classes = len(current_service().classifier.metadata.classes)
+    classification = classify_upload(_top_k(classes))
+    return {
+        "predictions": [asdict(prediction) for prediction in classification.predictions],
+        "model": current_service().model,
+        "request_id": request_id(),
+    }
+
+
+@api.get("/model")
+def model() -> dict[str, Any]:
+    """Tell all that the checkpoint says about itself, and where it runs."""
+    service = current_service()
+    return {
+        **service.classifier.metadata.to_dict(),
+        "checkpoint": service.model["checkpoint"],
+        "version": service.classifier.version,
+        "device": str(service.classifier.device),
+    }
+
+
+@api.get("/labels")
+def labels() -> dict[str, Any]:
+    """List the classes in index order: the order of the model's logits."""
+    return {"labels": [asdict(item) for item in current_service().classifier.metadata.classes]}
+
+
+def _top_k(classes: int) -> int:
+    values = request.args.getlist("top_k")
+    if not values:
+        return min(DEFAULT_TOP_K, classes)
+    text = values[0]
+    if len(values) > 1 or not _NUMBER.fullmatch(text) or not 1 <= int(text) <= classes:
+        got = quoted(text) if len(values) == 1 else f"given {len(values)} times"
+        raise Problem(
+            422, f"The parameter top_k is {got}; it must be one whole number from 1 to {classes}."
+        )
+    return int(text)

@@ -1,0 +1,92 @@
+"""The way of one photo through the service, the same for the page and for the API.
+
+request -> a place in the batcher (429) -> read -> decode -> transform
+        -> the batcher's one thread (503, 504) -> ranked names
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flask import request
+from PIL import Image
+
+from app.batching import (
+    BatcherClosedError,
+    BatchingError,
+    BatchOutOfMemoryError,
+    DeadlineExceededError,
+    QueueFullError,
+)
+from app.problems import Problem
+from app.request_log import note_milliseconds
+from app.service import Service, current_service
+from app.uploads import decode_photo, read_photo
+from model.images import ImageLimits
+
+if TYPE_CHECKING:
+    from model.classifier import Prediction
+
+DEFAULT_TOP_K: Final = 5
+_RETRY_AFTER: Final = {"Retry-After": "1"}
+_MEGAPIXEL: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A photo, upright and RGB, decoded at reduced scale, and its names, the likeliest first."""
+
+    photo: Image.Image
+    predictions: list[Prediction]
+
+
+def classify_upload(top_k: int) -> Classification:
+    """Classify the photo that the current request carries.
+
+    The deadline counts from the moment when the photo has arrived: how long a slow network takes
+    is not ours to decide.
+
+    Raises:
+        Problem: 400, 413, 415 or 422 for the photo; 429, 500, 503 or 504 for the service.
+    """
+    service = current_service()
+    try:
+        return _classify(service, top_k)
+    except QueueFullError as error:
+        raise Problem(
+            429,
+            f"All {service.settings.queue_size} places are taken by other photos; "
+            "try again in a moment.",
+            _RETRY_AFTER,
+        ) from error
+    except DeadlineExceededError as error:
+        raise Problem(
+            504, f"The photo was not done in the {service.settings.timeout:g} seconds it has."
+        ) from error
+    except BatcherClosedError as error:
+        raise Problem(
+            503, "The service is stopping and takes no more photos; try again.", _RETRY_AFTER
+        ) from error
+    except BatchOutOfMemoryError as error:
+        raise Problem(
+            503, "The device has no memory for this photo now; try again.", _RETRY_AFTER
+        ) from error
+    except BatchingError as error:
+        raise Problem(500, "The model failed, and is being started anew; try again.") from error
+
+
+def _classify(service: Service, top_k: int) -> Classification:
+    settings, classifier = service.settings, service.classifier
+    limits = ImageLimits(settings.max_megapixels * _MEGAPIXEL, settings.min_side)
+    with service.batcher.admit() as infer:
+        data = read_photo(request, settings.max_body_bytes)
+        arrived = time.monotonic()
+        photo = decode_photo(data, limits, classifier.metadata.transform.resize)
+        inputs = classifier.preprocess(photo)
+        note_milliseconds("decode", time.monotonic() - arrived)
+        inference = infer(inputs, arrived + settings.timeout)
+    note_milliseconds("wait", inference.waited)
+    note_milliseconds("inference", inference.ran)
+    return Classification(photo, classifier.rank(inference.probabilities, top_k))

@@ -1,0 +1,90 @@
+"""One handler for every error: a page for browsers, problem+json (RFC 9457) for all others.
+
+    Problem | HTTPException | any other exception -> Problem -> error.html | JSON
+
+Of an exception that is not ours nothing reaches the client: it gets the request's id, and the log
+has the trace under the same id.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound
+from werkzeug.http import HTTP_STATUS_CODES
+
+from app.problems import Problem, quoted
+from app.request_log import request_id
+from app.uploads import discard_rest
+
+_log: Final = logging.getLogger(__name__)
+
+_PROBLEM_JSON: Final = "application/problem+json"
+_DISCARD_SECONDS: Final = 1.0
+
+
+def init_errors(app: Flask) -> None:
+    """Answer every error of `app`, its unknown paths and methods included."""
+    app.register_error_handler(Exception, _handle)
+    app.after_request(_discard_after_refusal)
+
+
+def _handle(error: Exception) -> Response:
+    if isinstance(error, Problem):
+        return _render(error)
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return _render(_of_http_exception(error, error.code))
+    _log.error("unhandled exception", exc_info=error, extra={"fields": {"id": request_id()}})
+    return _render(
+        Problem(
+            500,
+            "Something went wrong on our side. The log of the service tells what, under the "
+            f"request id {request_id()}.",
+        )
+    )
+
+
+def _of_http_exception(error: HTTPException, status: int) -> Problem:
+    if isinstance(error, NotFound):
+        return Problem(status, f"There is nothing at {quoted(request.path)}.")
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return Problem(
+            status,
+            f"{quoted(request.method)} is not taken at {quoted(request.path)}; it takes {allowed}.",
+            {"Allow": allowed},
+        )
+    if isinstance(error, ClientDisconnected):
+        return Problem(status, "The request ended before its body was complete.")
+    return Problem(status, "The request could not be understood.")
+
+
+def _render(problem: Problem) -> Response:
+    if _wants_page():
+        response = make_response(render_template("error.html", problem=problem))
+    else:
+        response = jsonify(
+            type="about:blank",
+            title=HTTP_STATUS_CODES[problem.status],
+            status=problem.status,
+            detail=problem.detail,
+            request_id=request_id(),
+        )
+        response.mimetype = _PROBLEM_JSON
+    response.status_code = problem.status
+    response.headers.update(problem.headers)
+    return response
+
+
+def _wants_page() -> bool:
+    # Browsers name text/html when they go to an address or send a form; scripts say */* at most.
+    best = request.accept_mimetypes.best_match([_PROBLEM_JSON, "application/json", "text/html"])
+    return best == "text/html"
+
+
+def _discard_after_refusal(response: Response) -> Response:
+    if response.status_code >= 400:
+        discard_rest(request, _DISCARD_SECONDS)
+    return response

@@ -1,0 +1,105 @@
+"""One line of JSON per request on standard output, and the request's id in and out.
+
+    request, with or without X-Request-ID -> g.request_id -> … -> X-Request-ID of the response
+                                                             -> {"time": …, "id": …, "status": …}
+
+All that the app logs takes the same form. JSON escapes whatever could end or forge a line, and
+long texts are cut. Nothing about the person is logged: no address, no file name, no user agent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from flask import Flask, Response, g, request
+
+from app.uploads import bytes_read
+
+_log: Final = logging.getLogger(__name__)
+
+_HEADER: Final = "X-Request-ID"
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONGEST_TEXT: Final = 200
+_QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of ASCII JSON; `extra={"fields": {…}}` adds to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line, without its end."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _StandardOutput(logging.StreamHandler[TextIO]):
+    """Write to whatever is standard output now, and not when the handler was made."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
+def init_request_log(app: Flask, level: str) -> None:
+    """Log the requests of `app`, and what its modules say, from `level` upwards."""
+    logger = logging.getLogger(app.import_name)
+    logger.setLevel(level.upper())
+    if not any(isinstance(handler, _StandardOutput) for handler in logger.handlers):
+        logger.addHandler(_StandardOutput())
+    app.before_request(_start)
+    app.after_request(_finish)
+
+
+def request_id() -> str:
+    """Return the id of the current request: the client's where it is safe, or a new one."""
+    if "request_id" not in g:
+        given = request.headers.get(_HEADER, "")
+        g.request_id = given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+    return str(g.request_id)
+
+
+def note_milliseconds(step: str, seconds: float) -> None:
+    """Add the duration of one step of the current request to its line, as `<step>_ms`."""
+    g.setdefault("durations", {})[f"{step}_ms"] = _milliseconds(seconds)
+
+
+def _start() -> None:
+    g.started = time.monotonic()
+
+
+def _finish(response: Response) -> Response:
+    response.headers[_HEADER] = request_id()
+    level = logging.DEBUG if request.path in _QUIET_PATHS else logging.INFO
+    fields = {
+        "id": request_id(),
+        "method": request.method[:_LONGEST_TEXT],
+        "path": request.path[:_LONGEST_TEXT],
+        "status": response.status_code,
+        "bytes_in": bytes_read(request),
+        "ms": _milliseconds(time.monotonic() - g.started),
+        **g.get("durations", {}),
+    }
+    _log.log(level, "request", extra={"fields": fields})
+    return response
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,194 @@
+"""From a request's body to a checked RGB image, in memory all the way.
+
+    multipart field `image` ┐
+                            ├-> read_photo -> bytes -> decode_photo -> an upright RGB image
+    the image as the body   ┘
+
+The statuses: 400 no photo, an empty one, or one that is damaged; 413 more bytes, form parts or
+pixels than the limits; 415 neither a form nor an image, or a format we do not take; 422 a photo
+that is whole but too small. What a client says about a file, its name and type, is never trusted;
+the name is not even looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import time
+from typing import IO, Final
+
+from flask import Request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from PIL import Image
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.problems import Problem, quoted
+from model.images import (
+    CorruptImageError,
+    ImageError,
+    ImageLimits,
+    ImageTooLargeError,
+    ImageTooSmallError,
+    UnsupportedImageError,
+    decode_image,
+)
+
+FIELD: Final = "image"
+# Fields of text are of no use to us. Werkzeug holds the buffer of its parser to this limit too,
+# and fills it 64 KiB at a time on top of what the last piece left over: with 64 KiB it refuses
+# some photos and takes others.
+MAX_TEXT_FIELD_BYTES: Final = 128 * 1024
+
+_MIB: Final = 1024 * 1024
+_HOW_TO_SEND: Final = (
+    f"Send the photo as a file in the field '{FIELD}' of a multipart/form-data form, or as the "
+    "body with its own Content-Type, such as image/jpeg."
+)
+_NAMES_SHOWN: Final = 5
+_IMAGE_STATUSES: Final[tuple[tuple[type[ImageError], int], ...]] = (
+    (CorruptImageError, 400),
+    (ImageTooLargeError, 413),
+    (UnsupportedImageError, 415),
+    (ImageTooSmallError, 422),
+)
+
+
+class UploadRequest(Request):
+    """A request whose files stay in memory: the disk may be read-only, and photos are private."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return io.BytesIO()
+
+
+def read_photo(request: Request, max_body_bytes: int) -> bytes:
+    """Return the bytes of the one photo that a request carries.
+
+    Args:
+        request: Its `max_content_length` must be `max_body_bytes` + 1: Werkzeug stops reading a
+            body without a Content-Length there, and by the one byte more we can tell a body that
+            is too large from one that is just within the limit.
+        max_body_bytes: Largest body allowed.
+
+    Raises:
+        Problem: 400, 413 or 415.
+    """
+    announced = request.content_length
+    if announced is not None and announced > max_body_bytes:
+        raise _too_large(f"{announced:,}", max_body_bytes)
+    kind = request.mimetype
+    try:
+        if kind == "multipart/form-data":
+            return _photo_of_form(request, max_body_bytes)
+        if kind.startswith("image/") or kind == "application/octet-stream":
+            return _photo_of_body(request, max_body_bytes)
+    except ParseException as error:
+        raise Problem(400, "The body is not encoded as its headers say.") from error
+    if not kind and not announced and not request.headers.get("Transfer-Encoding"):
+        raise Problem(400, f"The request carries no photo. {_HOW_TO_SEND}")
+    got = f"of type {quoted(kind)}" if kind else "of no type"
+    raise Problem(415, f"The body is {got}, which is not taken. {_HOW_TO_SEND}")
+
+
+def decode_photo(data: bytes, limits: ImageLimits, target_side: int) -> Image.Image:
+    """Decode a photo to an upright RGB image; see `model.images.decode_image`.
+
+    Raises:
+        Problem: 400, 413, 415 or 422.
+    """
+    try:
+        return decode_image(data, limits=limits, target_side=target_side)
+    except ImageError as error:
+        status = next(status for kind, status in _IMAGE_STATUSES if isinstance(error, kind))
+        raise Problem(status, str(error)) from error
+
+
+def bytes_read(request: Request) -> int:
+    """Return how many bytes of the body were read, or are announced where none was."""
+    stream = request.__dict__.get("stream")
+    return int(stream.tell()) if stream is not None else request.content_length or 0
+
+
+def discard_rest(request: Request, seconds: float) -> None:
+    """Read on for a moment, so that a client that sends all before it listens gets its answer.
+
+    Without it, gunicorn closes the connection on the bytes it did not read, which resets it, and
+    the client sees a broken pipe in place of a refusal.
+
+    Args:
+        request: One that is refused, its body read in full, in part or not at all.
+        seconds: How long a slow client may hold this thread.
+    """
+    connection = request.environ.get("gunicorn.socket")
+    if not isinstance(connection, socket.socket):
+        return
+    deadline = time.monotonic() + seconds
+    # Whatever reading raises here, the answer stands, and gunicorn closes what cannot go on.
+    with contextlib.suppress(Exception):
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not request.input_stream.read(_MIB):
+                break
+    with contextlib.suppress(OSError):
+        connection.settimeout(None)
+
+
+def _photo_of_body(request: Request, max_body_bytes: int) -> bytes:
+    data = request.get_data(cache=False)
+    if len(data) > max_body_bytes:
+        raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes)
+    if not data:
+        raise Problem(400, f"The body is empty. {_HOW_TO_SEND}")
+    return data
+
+
+def _photo_of_form(request: Request, max_body_bytes: int) -> bytes:
+    try:
+        files, texts = request.files.getlist(FIELD), request.form.getlist(FIELD)
+    except RequestEntityTooLarge as error:
+        if request.stream.tell() > max_body_bytes:
+            raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes) from error
+        raise Problem(
+            413,
+            f"A form may have {request.max_form_parts} parts, and a field of text "
+            f"{MAX_TEXT_FIELD_BYTES:,} bytes; this one has more. {_HOW_TO_SEND}",
+        ) from error
+    if not files and not texts:
+        raise Problem(400, f"{_other_fields(request)} {_HOW_TO_SEND}")
+    if len(files) + len(texts) > 1:
+        raise Problem(
+            400,
+            f"The form has {len(files) + len(texts)} fields named '{FIELD}'; send one photo.",
+        )
+    if texts:
+        raise Problem(
+            400,
+            f"The field '{FIELD}' holds text and not a file. With curl, mind the @: "
+            f"-F {FIELD}=@photo.jpg",
+        )
+    data: bytes = files[0].read()
+    if not data:
+        raise Problem(400, f"The file in the field '{FIELD}' is empty: choose a photo.")
+    return data
+
+
+def _other_fields(request: Request) -> str:
+    # Werkzeug gives no fields for a form that it cannot parse.
+    names = list(dict.fromkeys(str(name or "") for name in (*request.files, *request.form)))
+    if not names:
+        return "The form has no fields, or it is cut short or malformed."
+    shown = ", ".join(quoted(name) for name in names[:_NAMES_SHOWN])
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"The form has no field named '{FIELD}'; it has {shown}{more}."
+
+
+def _too_large(got: str, limit: int) -> Problem:
+    return Problem(
+        413, f"The body has {got} bytes; the limit is {limit:,} bytes ({limit // _MIB} MiB)."
+    )

@@ -1,0 +1,54 @@
+"""How gunicorn serves the app: one process that holds the model, many threads that hold requests.
+
+All that can be set is in `app.settings`; this file only says it in gunicorn's words.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from app.service import service_of
+from app.settings import Settings, SettingsError
+
+try:
+    _settings = Settings.from_environment(os.environ)
+except SettingsError as error:
+    print(f"petalscope: {error}", file=sys.stderr)
+    raise SystemExit(1) from None
+
+wsgi_app = "wsgi:app"
+proc_name = "petalscope"
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+bind = f"{_host}:{_settings.port}"
+
+# One model a process, one process a GPU; the app is loaded in the worker, as CUDA demands.
+workers = 1
+worker_class = "gthread"
+threads = _settings.threads
+preload_app = False
+
+# Not a limit for requests, which the app has, but how long the worker's main loop may be silent:
+# loading a large checkpoint on a slow disk is part of that.
+timeout = 120
+# A request under way at SIGTERM is answered: it may need its whole time, and its answer some more.
+graceful_timeout = math.ceil(_settings.timeout) + 20
+keepalive = 5
+
+# The heartbeat's file: on a disk it may block, and in a container the disk may be read-only.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+control_socket_disable = True
+
+# The app logs its requests itself, as JSON on standard output.
+accesslog = None
+loglevel = _settings.log_level
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the batcher answer what still waits. A worker that did not load its app has none."""
+    served = getattr(worker, "wsgi", None)
+    if served is not None:
+        service_of(served).batcher.close()
