@@ -1,0 +1,109 @@
+"""A service around the tiny checkpoint, made anew for each test, and ways to send it photos."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.service import service_of
+from app.settings import Settings
+from model.classifier import Classifier
+from tests.conftest import flower_image
+
+Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+MakeApp = Callable[..., Flask]
+
+
+def encoded(image_format: str = "JPEG", size: tuple[int, int] = (400, 300), seed: int = 0) -> bytes:
+    """Return a drawn photo as a file's bytes."""
+    file = io.BytesIO()
+    flower_image(size, seed).save(file, image_format)
+    return file.getvalue()
+
+
+def multipart(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
+    """Build a form of (field, file name or None for text, data), as arguments of a test client.
+
+    The test client could build one itself, but leaves open the files it makes for large ones.
+    """
+    boundary = "0123456789"
+    body = b""
+    for field, name, data in parts:
+        of_file = "" if name is None else f'; filename="{name}"'
+        disposition = f'Content-Disposition: form-data; name="{field}"{of_file}'
+        body += f"--{boundary}\r\n{disposition}\r\n\r\n".encode() + data + b"\r\n"
+    body += f"--{boundary}--\r\n".encode()
+    return {"data": body, "content_type": f"multipart/form-data; boundary={boundary}"}
+
+
+def form(data: bytes, field: str = "image", name: str = "photo.jpg") -> dict[str, Any]:
+    """Build a form with one file, as arguments of a test client."""
+    return multipart((field, name, data))
+
+
+class HeldRun:
+    """A model that waits until it is let go, but for its first call, the warm-up."""
+
+    def __init__(self, run: Run) -> None:
+        self.started = Event()
+        self.release = Event()
+        self._run = run
+        self._warm = False
+
+    def __call__(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self._warm:
+            self.started.set()
+            assert self.release.wait(60)
+        self._warm = True
+        return self._run(batch)
+
+
+@pytest.fixture
+def photo() -> bytes:
+    return encoded()
+
+
+@pytest.fixture(scope="session")
+def classifier(tiny_checkpoint: Path) -> Classifier:
+    return Classifier.load(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture
+def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]:
+    """Make an app with settings of one's own, and a model of one's own where `run` is given."""
+    apps: list[Flask] = []
+
+    def make(*, run: Run | None = None, end_process: Any = None, **settings: Any) -> Flask:
+        served = classifier
+        if run is not None:
+            served = Classifier.load(tiny_checkpoint, "cpu")
+            served.probabilities = run  # type: ignore[assignment, method-assign]
+        chosen = {"end_process": end_process} if end_process is not None else {}
+        app = create_app(Settings(checkpoint=tiny_checkpoint, **settings), served, **chosen)
+        app.testing = True
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        service_of(app).batcher.close()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app import WarmUpError, create_app
+from app.service import service_of
+from app.settings import Settings
+from model.checkpoint import CheckpointError
+from model.classifier import Classifier, DeviceError
+from tests.app.conftest import MakeApp, form
+from tests.conftest import ROOT
+
+
+def test_the_checkpoint_of_the_settings_is_loaded(tiny_checkpoint: Path, photo: bytes) -> None:
+    app = create_app(Settings(checkpoint=tiny_checkpoint, device="cpu"))
+    try:
+        response = app.test_client().post("/predict", **form(photo))
+        assert response.get_json()["model"]["checkpoint"] == "tiny.safetensors"
+    finally:
+        service_of(app).batcher.close()
+
+
+def test_several_apps_live_side_by_side_with_settings_of_their_own(
+    make_app: MakeApp, photo: bytes
+) -> None:
+    small, large = make_app(max_body_mib=1), make_app()
+    large_body = {"data": photo + b"\0" * 1_100_000, "content_type": "image/jpeg"}
+    assert large.test_client().post("/predict", **large_body).status_code == 200
+    assert small.test_client().post("/predict", **large_body).status_code == 413
+
+
+def test_the_model_is_warm_before_the_app_is_there(make_app: MakeApp) -> None:
+    shapes = []
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        shapes.append(batch.shape)
+        return np.full((len(batch), 6), 1 / 6, dtype=np.float32)
+
+    app = make_app(run=run)
+    side = service_of(app).classifier.metadata.transform.crop
+    assert shapes == [(1, 3, side, side)]
+
+
+def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        create_app(Settings(checkpoint=tmp_path / "none.safetensors"))
+
+
+def test_a_device_that_is_not_there_stops_the_start(tiny_checkpoint: Path) -> None:
+    with pytest.raises(DeviceError):
+        create_app(Settings(checkpoint=tiny_checkpoint, device="tpu"))
+
+
+def test_answers_that_are_not_numbers_stop_the_start(make_app: MakeApp) -> None:
+    with pytest.raises(WarmUpError, match="not numbers"):
+        make_app(run=lambda batch: np.full((len(batch), 6), np.nan, dtype=np.float32))
+
+
+def test_a_model_that_does_not_run_stops_the_start(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Classifier, batch: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(Classifier, "probabilities", broken)
+    with pytest.raises(WarmUpError, match=r"does not run on cpu .*: RuntimeError\."):
+        create_app(Settings(checkpoint=tiny_checkpoint, device="cpu"))
+
+
+def test_the_master_process_stays_free_of_torch() -> None:
+    code = "import runpy, sys; runpy.run_path('gunicorn.conf.py'); print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"

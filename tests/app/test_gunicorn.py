@@ -1,0 +1,330 @@
+"""What only the real server can show: bodies without a length, signals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.app.conftest import encoded, form
+from tests.conftest import ROOT
+
+PHOTO = encoded()
+PATIENCE = 90
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
+
+    @property
+    def complaints(self) -> str:
+        return (self.folder / "err").read_text()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
+    ) -> tuple[int, Any]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=patience)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            return answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def post(self, photo: bytes = PHOTO) -> tuple[int, Any]:
+        return self.request("POST", "/predict", photo, {"Content-Type": "image/jpeg"})
+
+    def is_ready(self, patience: float = PATIENCE) -> bool:
+        with suppress(OSError):
+            return self.request("GET", "/readyz", patience=patience)[0] == 200
+        return False
+
+
+def answer(response: HTTPResponse) -> tuple[int, Any]:
+    return response.status, json.loads(response.read())
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PETALSCOPE_")}
+    # Of the scripts' variable the service must not complain.
+    return {**kept, **settings, "PETALSCOPE_DATA": "/data", "HOME": str(folder)}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "stuck"
+        time.sleep(0.02)
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """Run gunicorn with the project's own configuration until the block ends."""
+    port = free_port()
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *arguments],
+            cwd=ROOT,
+            env=environment(folder, PETALSCOPE_PORT=str(port), **settings),
+            stdout=out,
+            stderr=err,
+        )
+        server = Server(process, port, folder)
+        try:
+            until(lambda: server.is_ready() or process.poll() is not None)
+            assert process.poll() is None, server.complaints
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint), "PETALSCOPE_MAX_BODY_MIB": "2"}
+    with serving(tmp_path_factory.mktemp("server"), **settings) as server:
+        yield server
+
+
+def test_a_photo_is_answered(server: Server) -> None:
+    status, body = server.post()
+    assert status == 200
+    assert len(body["predictions"]) == 5
+
+
+def chunks(data: bytes) -> Iterator[bytes]:
+    """Give a body whose length `http.client` cannot know: it then sends it chunked."""
+    for at in range(0, len(data), 50_000):
+        yield data[at : at + 50_000]
+
+
+def test_a_body_without_a_length_is_answered_the_same(server: Server) -> None:
+    expected = server.post()[1]["predictions"]
+    photo = form(PHOTO)
+    for body, content_type in ((PHOTO, "image/jpeg"), (photo["data"], photo["content_type"])):
+        status, got = server.request(
+            "POST", "/predict", chunks(body), {"Content-Type": content_type}
+        )
+        assert status == 200
+        assert got["predictions"] == expected
+
+
+def test_a_body_too_large_is_refused_and_the_client_gets_to_read_it(server: Server) -> None:
+    large = form(b"\xff" * (8 * MIB))
+    refused = (
+        (b"\xff" * (8 * MIB), "image/jpeg"),
+        (chunks(b"\xff" * (8 * MIB)), "image/jpeg"),
+        (large["data"], large["content_type"]),
+        (chunks(large["data"]), large["content_type"]),
+    )
+    for body, content_type in refused:
+        # http.client sends all before it listens.
+        status, got = server.request("POST", "/predict", body, {"Content-Type": content_type})
+        assert status == 413
+        assert "2,097,152 bytes (2 MiB)" in got["detail"]
+        assert server.post()[0] == 200
+
+
+def test_a_body_nobody_asked_for_does_not_cut_the_answer_off(server: Server) -> None:
+    body = b"\xff" * (4 * MIB)
+    assert server.request("POST", "/nowhere", body)[0] == 404
+    assert server.request("DELETE", "/predict", body)[0] == 405
+    assert server.request("POST", "/predict", body, {"Origin": "https://evil.example"})[0] == 403
+
+
+def test_several_requests_share_a_connection(server: Server) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    local = None
+    for status, body, content_type in (
+        (200, PHOTO, "image/jpeg"),
+        (415, b"words", "image/jpeg"),
+        (415, PHOTO, "text/plain"),
+        (200, PHOTO, "image/jpeg"),
+    ):
+        connection.request("POST", "/predict", body, {"Content-Type": content_type})
+        assert answer(connection.getresponse())[0] == status
+        assert local in (None, connection.sock.getsockname())
+        local = connection.sock.getsockname()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcdefgh\r\n0\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: a b\r\nContent-Length: 0\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 10_000),
+        b"GARBAGE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_a_request_against_the_rules_of_http_is_the_clients_error(
+    server: Server, raw: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    assert b"Traceback" not in received
+    assert not received or b" 4" in received.splitlines()[0]
+    assert "Traceback" not in server.complaints
+    assert server.post()[0] == 200
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+                b"Content-Length: 100000\r\n\r\nabc"
+            )
+    assert server.post()[0] == 200
+    assert "Traceback" not in server.complaints
+
+
+def test_the_log_on_standard_output_is_json_alone(server: Server) -> None:
+    server.post()
+    until(lambda: server.log[-1]["path"] == "/predict")
+    assert {line["message"] for line in server.log} == {"request"}
+
+
+def test_the_home_folder_is_left_alone(server: Server) -> None:
+    assert {path.name for path in server.folder.iterdir()} == {"out", "err"}
+
+
+def test_a_request_under_way_at_sigterm_gets_its_answer(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(tiny_checkpoint)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PHOTO)
+            )
+            # Said by the thread that handles the request: from here on it is under way.
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")
+            server.process.send_signal(signal.SIGTERM)
+            # A worker that stops leaves new connections in the queue and accepts none.
+            until(lambda: not server.is_ready(patience=0.5))
+            connection.sendall(PHOTO)
+            response = HTTPResponse(connection)
+            response.begin()
+            assert answer(response)[0] == 200
+        assert server.process.wait(PATIENCE) == 0
+        assert "Traceback" not in server.complaints
+
+
+FAILS_ONCE = """
+import os
+from pathlib import Path
+from app import create_app
+from app.settings import Settings
+from model.classifier import Classifier
+
+settings = Settings.from_environment(os.environ)
+classifier = Classifier.load(settings.checkpoint, "cpu")
+probabilities, calls = classifier.probabilities, 0
+mark = Path(os.environ["MARK"])
+
+def fail_once(batch):
+    global calls
+    calls += 1
+    if calls > 1 and not mark.exists():
+        mark.touch()
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    return probabilities(batch)
+
+classifier.probabilities = fail_once
+app = create_app(settings, classifier)
+"""
+
+
+def test_a_worker_whose_model_fails_answers_and_is_replaced(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    (tmp_path / "fails_once.py").write_text(FAILS_ONCE)
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PYTHONPATH": str(tmp_path),
+        "MARK": str(tmp_path / "mark"),
+    }
+    with serving(tmp_path, "fails_once:app", **settings) as server:
+        status, body = server.post()
+        assert status == 500
+        assert "CUDA" not in json.dumps(body)
+        until(server.is_ready)
+        assert server.post()[0] == 200
+        critical = [line for line in server.log if line["level"] == "critical"]
+        assert len(critical) == 1
+        assert "illegal memory access" in critical[0]["exception"]
+        assert server.complaints.count("Booting worker") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.safetensors"}, "There is no checkpoint at"),
+        ({"PETALSCOPE_PROT": "80"}, "There is no setting PETALSCOPE_PROT"),
+        ({"PETALSCOPE_TIMEOUT": "soon"}, "PETALSCOPE_TIMEOUT is soon"),
+    ],
+)
+def test_what_cannot_be_served_stops_the_start_with_one_line(
+    tmp_path: Path, settings: dict[str, str], says: str
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=ROOT,
+        env=environment(tmp_path, PETALSCOPE_PORT=str(free_port())) | settings,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.returncode not in (0, None)
+    assert "Traceback" not in result.stdout + result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if says in line]
+    assert line.startswith("petalscope: ")

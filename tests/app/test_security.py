@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.app.conftest import MakeApp, form
+
+FRIEND = "https://friend.example"
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Sec-Fetch-Site": "cross-site"}
+
+
+@pytest.mark.parametrize("path", ["/", "/predict", "/nowhere", "/healthz", "/static/style.css"])
+def test_every_answer_carries_the_headers(client: FlaskClient, path: str) -> None:
+    with client.get(path) as response:
+        headers = response.headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_answers_about_a_photo_are_not_stored(client: FlaskClient, photo: bytes) -> None:
+    for path in ("/", "/predict"):
+        response = client.post(path, **form(photo))
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/predict"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://other.localhost"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://localhost:81"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": ""},
+    ],
+)
+def test_a_post_by_another_sites_page_is_refused_with_403(
+    client: FlaskClient, photo: bytes, path: str, headers: dict[str, str]
+) -> None:
+    assert client.post(path, **form(photo), headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/predict"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://localhost"},
+        # Behind a proxy that ends TLS the page is https and the request http.
+        {"Origin": "https://localhost"},
+    ],
+)
+def test_our_own_page_and_clients_that_are_no_browsers_pass(
+    client: FlaskClient, photo: bytes, path: str, headers: dict[str, str]
+) -> None:
+    assert client.post(path, **form(photo), headers=headers).status_code == 200
+
+
+def test_a_page_of_another_site_may_link_here(client: FlaskClient) -> None:
+    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_without_the_setting_no_other_origin_is_let_in(client: FlaskClient) -> None:
+    response = client.options("/predict", headers={**PREFLIGHT, "Origin": FRIEND})
+    assert "Access-Control-Allow-Origin" not in response.headers
+    response = client.get("/labels", headers={"Origin": FRIEND})
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.fixture
+def open_client(make_app: MakeApp) -> FlaskClient:
+    return make_app(cors_origins=("https://other.example", FRIEND)).test_client()
+
+
+def test_a_friends_page_may_use_the_api(open_client: FlaskClient, photo: bytes) -> None:
+    headers = {"Origin": FRIEND, "Sec-Fetch-Site": "cross-site"}
+    response = open_client.options("/predict", headers={**PREFLIGHT, "Origin": FRIEND})
+    assert response.status_code == 204
+    assert response.headers["Access-Control-Allow-Origin"] == FRIEND
+    assert "POST" in response.headers["Access-Control-Allow-Methods"]
+    assert "Content-Type" in response.headers["Access-Control-Allow-Headers"]
+
+    response = open_client.post("/predict", **form(photo), headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == FRIEND
+    assert response.headers["Vary"] == "Origin"
+    assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
+
+    response = open_client.post("/predict", **form(b"words"), headers=headers)
+    assert response.status_code == 415
+    assert response.headers["Access-Control-Allow-Origin"] == FRIEND
+
+
+def test_a_friends_page_may_not_post_to_the_page(open_client: FlaskClient, photo: bytes) -> None:
+    headers = {"Origin": FRIEND, "Sec-Fetch-Site": "cross-site"}
+    response = open_client.post("/", **form(photo), headers=headers)
+    assert response.status_code == 403
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("origin", ["https://friend.example.evil", "http://friend.example", "null"])
+def test_a_stranger_stays_out_where_friends_are_let_in(
+    open_client: FlaskClient, photo: bytes, origin: str
+) -> None:
+    headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+    response = open_client.post("/predict", **form(photo), headers=headers)
+    assert response.status_code == 403
+    response = open_client.options("/predict", headers={**PREFLIGHT, "Origin": origin})
+    assert "Access-Control-Allow-Origin" not in response.headers
+    # A cache must not give a stranger's answer to a friend, or a friend's to a stranger.
+    assert open_client.get("/labels", headers={"Origin": origin}).headers["Vary"] == "Origin"
+
+
+def test_a_star_lets_all_in(make_app: MakeApp, photo: bytes) -> None:
+    client = make_app(cors_origins=("*",)).test_client()
+    headers = {"Origin": "https://anyone.example", "Sec-Fetch-Site": "cross-site"}
+    response = client.post("/predict", **form(photo), headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert client.post("/", **form(photo), headers=headers).status_code == 403

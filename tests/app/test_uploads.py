@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import io
+import tempfile
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.app.conftest import MakeApp, encoded, form, multipart
+
+MIB = 1024 * 1024
+
+
+def refusal(response: TestResponse, status: int) -> str:
+    """Check that a response is a problem of this status, and return its detail."""
+    assert response.status_code == status, response.text
+    assert response.content_type == "application/problem+json"
+    detail: str = response.get_json()["detail"]
+    return detail
+
+
+def chunked(client: FlaskClient, body: bytes, content_type: str) -> TestResponse:
+    """Send a body without a Content-Length, its end told by the server, as gunicorn does."""
+    return client.post(
+        "/predict",
+        input_stream=io.BytesIO(body),
+        headers={"Transfer-Encoding": "chunked"},
+        content_type=content_type,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+
+def test_a_request_without_a_body_is_refused_with_400(client: FlaskClient) -> None:
+    assert "carries no photo" in refusal(client.post("/predict"), 400)
+
+
+def test_an_empty_body_is_refused_with_400(client: FlaskClient) -> None:
+    response = client.post("/predict", data=b"", content_type="image/jpeg")
+    assert "The body is empty" in refusal(response, 400)
+
+
+def test_an_empty_file_is_refused_with_400(client: FlaskClient) -> None:
+    assert "is empty: choose a photo" in refusal(client.post("/predict", **form(b"")), 400)
+
+
+def test_a_form_sent_with_no_file_chosen_is_refused_with_400(client: FlaskClient) -> None:
+    response = client.post("/predict", **form(b"", name=""))
+    assert "choose a photo" in refusal(response, 400)
+
+
+def test_text_in_the_field_names_the_mistake(client: FlaskClient) -> None:
+    response = client.post(
+        "/predict", data={"image": "photo.jpg"}, content_type="multipart/form-data"
+    )
+    assert "-F image=@photo.jpg" in refusal(response, 400)
+
+
+def test_a_field_of_another_name_is_named(client: FlaskClient, photo: bytes) -> None:
+    detail = refusal(client.post("/predict", **form(photo, field="photo")), 400)
+    assert "no field named 'image'; it has 'photo'." in detail
+
+
+def test_many_wrong_fields_are_named_in_part(client: FlaskClient, photo: bytes) -> None:
+    parts = [(f"field{number}" + "x" * 500, "a.jpg", photo) for number in range(9)]
+    detail = refusal(client.post("/predict", **multipart(*parts)), 400)
+    assert "and 4 more" in detail
+    assert len(detail) < 700
+
+
+def test_two_photos_are_refused_with_400(client: FlaskClient, photo: bytes) -> None:
+    parts = multipart(("image", "a.jpg", photo), ("image", "b.jpg", photo))
+    assert "2 fields named 'image'" in refusal(client.post("/predict", **parts), 400)
+
+
+def test_other_fields_beside_the_photo_do_no_harm(client: FlaskClient, photo: bytes) -> None:
+    parts = multipart(("title", None, b"my garden"), ("image", "a.jpg", photo))
+    assert client.post("/predict", **parts).status_code == 200
+
+
+def test_more_parts_than_allowed_are_refused_with_413(client: FlaskClient, photo: bytes) -> None:
+    parts = [(f"field{number}", None, b"x") for number in range(19)]
+    response = client.post("/predict", **multipart(*parts, ("image", "a.jpg", photo)))
+    assert "10 parts" in refusal(response, 413)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json", "video/mp4", "image"])
+def test_a_body_that_is_no_image_by_its_own_word_is_refused_with_415(
+    client: FlaskClient, photo: bytes, content_type: str
+) -> None:
+    response = client.post("/predict", data=photo, content_type=content_type)
+    assert repr(content_type) in refusal(response, 415)
+
+
+def test_what_curl_sends_by_default_is_refused_with_the_right_way(
+    client: FlaskClient, photo: bytes
+) -> None:
+    response = client.post("/predict", data=photo, content_type="application/x-www-form-urlencoded")
+    assert "with its own Content-Type, such as image/jpeg" in refusal(response, 415)
+
+
+def test_text_named_as_an_image_is_refused_with_415(client: FlaskClient) -> None:
+    response = client.post("/predict", **form(b"just some words"))
+    assert "JPEG, PNG, WebP" in refusal(response, 415)
+
+
+def test_a_truncated_photo_is_refused_with_400(client: FlaskClient, photo: bytes) -> None:
+    response = client.post("/predict", **form(photo[: len(photo) // 2]))
+    assert "truncated or damaged" in refusal(response, 400)
+
+
+def test_a_photo_of_too_many_pixels_is_refused_with_413(make_app: MakeApp) -> None:
+    client = make_app(max_megapixels=1).test_client()
+    detail = refusal(client.post("/predict", **form(encoded("PNG", (1001, 1000)))), 413)
+    assert "1001×1000" in detail
+    assert "1,000,000" in detail
+    assert client.post("/predict", **form(encoded("PNG", (1000, 1000)))).status_code == 200
+
+
+def test_a_photo_that_is_too_small_is_refused_with_422(client: FlaskClient) -> None:
+    detail = refusal(client.post("/predict", **form(encoded("PNG", (300, 15)))), 422)
+    assert "300×15" in detail
+    assert "at least 16" in detail
+
+
+def padded(size: int) -> bytes:
+    """Return a photo of exactly `size` bytes: a BMP, of which what follows the pixels is idle."""
+    photo = encoded("BMP", (64, 64))
+    return photo + b"\0" * (size - len(photo))
+
+
+def test_a_body_up_to_the_limit_is_taken_and_one_byte_more_is_not(make_app: MakeApp) -> None:
+    client = make_app(max_body_mib=1).test_client()
+    fitting, large = padded(MIB), padded(MIB + 1)
+    assert client.post("/predict", data=fitting, content_type="image/bmp").status_code == 200
+    assert chunked(client, fitting, "image/bmp").status_code == 200
+    for response in (
+        client.post("/predict", data=large, content_type="image/bmp"),
+        chunked(client, large, "image/bmp"),
+    ):
+        assert "1,048,576 bytes (1 MiB)" in refusal(response, 413)
+
+
+def test_a_body_that_is_too_large_says_what_was_got(make_app: MakeApp) -> None:
+    client = make_app(max_body_mib=1).test_client()
+    response = client.post("/predict", data=padded(2 * MIB), content_type="image/bmp")
+    assert "2,097,152" in refusal(response, 413)
+    response = client.post("/predict", **form(padded(2 * MIB)))
+    assert "2,097," in refusal(response, 413)
+
+
+def test_a_form_without_a_length_is_held_to_the_limit(make_app: MakeApp) -> None:
+    client = make_app(max_body_mib=1).test_client()
+    fitting = multipart(("image", "a.bmp", padded(MIB - 1000)))
+    assert chunked(client, fitting["data"], fitting["content_type"]).status_code == 200
+    large = multipart(("image", "a.bmp", padded(2 * MIB)))
+    response = chunked(client, large["data"], large["content_type"])
+    assert "more than 1,048,576" in refusal(response, 413)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_form_takes_large_photos_whatever_bytes_they_hold(client: FlaskClient, seed: int) -> None:
+    # Line ends near the border of a piece once made Werkzeug's parser refuse photos at random.
+    photo = encoded("PNG", (900, 700), seed) + b"\r\n\n" * 200_000
+    assert client.post("/predict", **form(photo)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=other",
+        "multipart/form-data; boundary=",
+    ],
+)
+def test_a_form_that_cannot_be_parsed_is_refused_with_400(
+    client: FlaskClient, photo: bytes, content_type: str
+) -> None:
+    data = multipart(("image", "a.jpg", photo))["data"]
+    response = client.post("/predict", data=data, content_type=content_type)
+    assert "malformed" in refusal(response, 400)
+
+
+def test_a_form_cut_short_is_refused_with_400(client: FlaskClient, photo: bytes) -> None:
+    whole = multipart(("image", "a.jpg", photo))
+    whole["data"] = whole["data"][:-100]
+    assert "cut short" in refusal(client.post("/predict", **whole), 400)
+
+
+def test_a_field_without_a_name_is_refused_with_400(client: FlaskClient) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; filename="a.jpg"\r\n\r\nx\r\n--b--\r\n'
+    response = client.post("/predict", data=body, content_type="multipart/form-data; boundary=b")
+    assert "it has ''" in refusal(response, 400)
+
+
+def test_a_photo_never_touches_the_disk(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_disk(*args: Any, **kwargs: Any) -> None:
+        raise OSError("Read-only file system")
+
+    photo = encoded("BMP", (1200, 1000))
+    data = form(photo)
+    for name in ("mkstemp", "mkdtemp", "_mkstemp_inner"):
+        monkeypatch.setattr(tempfile, name, no_disk)
+    assert client.post("/predict", **data).status_code == 200
+    assert client.post("/", **data).status_code == 200
