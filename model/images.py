@@ -119,7 +119,8 @@ def decode_image(
 
     Raises:
         UnsupportedImageError: Not one of the formats taken.
-        CorruptImageError: Empty, truncated or damaged.
+        CorruptImageError: Empty, truncated or damaged, or a JPEG in many more passes than any
+            encoder makes.
         ImageTooLargeError: More pixels than `limits.max_pixels`.
         ImageTooSmallError: A side shorter than `limits.min_side`.
         OSError: `source` is a path that cannot be read.
