@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
+from model.data_folder import DATA_VARIABLE
 from model.errors import PetalscopeError
 
 _PREFIX: Final = "PETALSCOPE_"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _BUNDLED_CHECKPOINT: Final = _ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"
 # Variables of the same prefix that belong to the scripts and the tests.
-_NOT_OURS: Final = frozenset({"PETALSCOPE_DATA"})
+_NOT_OURS: Final = frozenset({DATA_VARIABLE})
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 

@@ -25,6 +25,22 @@ from model.errors import PetalscopeError
 # the multi-picture (MPO) files of phones.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
 FORMAT_NAMES: Final = "JPEG, PNG, WebP, GIF, AVIF or BMP"
+# By which photos are found in folders, in lower case; what a file is, its bytes tell.
+IMAGE_SUFFIXES: Final = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".apng",
+    ".webp",
+    ".gif",
+    ".avif",
+    ".avifs",
+    ".bmp",
+    ".dib",
+)
 
 # Decoding at no less than twice the size that the transform resizes to leaves no visible trace.
 _DRAFT_OVERSAMPLING: Final = 2

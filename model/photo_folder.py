@@ -5,21 +5,16 @@ FOLDER/<class id>/<photo> -> images.decode_image -> transform -> (float32 3×H×
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from PIL import Image
 from torchvision.datasets import DatasetFolder
 
 from model.errors import PetalscopeError
-from model.images import FORMAT_NAMES, ImageError, decode_image
-
-DATA_VARIABLE: Final = "PETALSCOPE_DATA"
-_DEFAULT_DATA: Final = Path("data/oxford102")
-_SUFFIXES: Final = (".jpg", ".jpeg", ".mpo", ".png", ".webp", ".gif", ".avif", ".bmp")
+from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError, decode_image
 
 
 class PhotoFolderError(PetalscopeError):
@@ -32,11 +27,6 @@ class UnreadablePhotoError(PhotoFolderError):
     def __init__(self, message: str) -> None:
         # A data loader's worker hands an exception over as text, with its traceback before it.
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
-
-
-def default_data_folder() -> Path:
-    """Where the data set is: $PETALSCOPE_DATA, or data/oxford102."""
-    return Path(os.environ.get(DATA_VARIABLE) or _DEFAULT_DATA)
 
 
 class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not typed
@@ -74,7 +64,11 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         if not folder.is_dir():
             raise PhotoFolderError(f"There is no folder {folder}.")
         super().__init__(
-            str(folder), self._decode, extensions=_SUFFIXES, transform=transform, allow_empty=True
+            str(folder),
+            self._decode,
+            extensions=IMAGE_SUFFIXES,
+            transform=transform,
+            allow_empty=True,
         )
         found = {index for _, index in self.samples}
         empty = [

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.training.download import (
     COURSE_URL,
     download_data,
@@ -72,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path(os.environ.get("PETALSCOPE_DATA") or "data/oxford102"),
+        default=default_data_folder(),
         metavar="DIR",
-        help="where the data set goes (default: $PETALSCOPE_DATA, else data/oxford102)",
+        help=f"where the data set goes (default: ${DATA_VARIABLE}, else data/oxford102)",
     )
     parser.add_argument(
         "--source",

@@ -17,10 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
 from tqdm import tqdm
 
-from model.images import FORMAT_NAMES, FORMATS, decode_image
+from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
 from model.photo_stream import DEFAULT_BATCH_SIZE, Answer, Photo, classify
 from scripts import prediction_formats
 from scripts.command_line import FAILED, command, make_folder_of, picture_file, whole_number
@@ -147,8 +146,6 @@ def _listed(arguments: Sequence[str], failures: _Failures) -> Iterator[Photo]:
 
 def _found(folder: str, failures: _Failures) -> list[Photo]:
     """Search a folder for photos by their suffixes; hidden files and folders are left alone."""
-    names = Image.registered_extensions().items()
-    suffixes = tuple(suffix for suffix, name in names if name in (*FORMATS, "MPO"))
     failed_before = failures.count
 
     def unreadable(error: OSError) -> None:
@@ -160,7 +157,7 @@ def _found(folder: str, failures: _Failures) -> list[Photo]:
         found += [
             str(Path(parent, name))
             for name in files
-            if name.lower().endswith(suffixes) and not name.startswith(".")
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     if not found and failures.count == failed_before:
         failures.report(folder, f"The folder holds no {FORMAT_NAMES} files.")

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from model.data_folder import NAMES_FILE
 from model.labels import FlowerClass, name_classes, read_category_names
 from model.photo_folder import PhotoFolder, PhotoFolderError, class_folders
 from model.training.augmentation import training_transform
 from model.training.options import TrainingOptions
 from model.transforms import EvaluationTransform
 
-NAMES_FILE: Final = "cat_to_name.json"
 _MOST_WORKERS: Final = 8
 
 

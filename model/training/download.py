@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from model.data_folder import NAMES_FILE
+from model.images import IMAGE_SUFFIXES
 from model.labels import LabelsError, read_category_names
 from model.training.fetch import Checksum, DownloadError, Report, check_space, fetch
-from model.training.unpack import IMAGE_SUFFIXES, SPLITS, ArchiveError, unpack
+from model.training.unpack import SPLITS, ArchiveError, unpack
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +31,7 @@ COURSE_URL: Final = (
     "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"
 )
 # The zip has no names in it; these are the course's own.
-CATEGORY_NAMES: Final = Path(__file__).with_name("cat_to_name.json")
+CATEGORY_NAMES: Final = Path(__file__).with_name(NAMES_FILE)
 CLASSES: Final = 102
 
 Source = Callable[[Path, Path, Report], None]

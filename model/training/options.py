@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from model.data_folder import default_data_folder
 from model.errors import PetalscopeError
-from model.photo_folder import default_data_folder
 
 
 class OptionsError(PetalscopeError):

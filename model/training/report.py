@@ -88,3 +88,21 @@ def draw_samples(
         )
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def epoch_line(row: Row, epochs: int, best: bool) -> str:
+    """Say in one line how an epoch went, and how long the rest will take."""
+    left = row["seconds"] / row["epoch"] * (epochs - row["epoch"])
+    return (
+        f"epoch {row['epoch']:{len(str(epochs))}.0f}/{epochs}"
+        f"  train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:7.2%}"
+        f"  valid loss {row['valid_loss']:.4f} accuracy {row['valid_accuracy']:7.2%}"
+        f"  {_duration(row['seconds'])} elapsed, {_duration(left)} left"
+        f"{'  best so far' if best else ''}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -9,21 +9,17 @@ checkpoint of the best epoch so far, and while the run is not complete the state
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from tqdm import tqdm
 
-import model
 from model.atomic import replacing
 from model.backbones import Architecture, build_network, data_transform, freeze_backbone
 from model.checkpoint import Metadata, save_checkpoint
@@ -40,12 +36,12 @@ from model.training.data import (
 from model.training.engine import Engine, TrainingError
 from model.training.interrupt import Interrupt
 from model.training.options import TrainingOptions
+from model.training.provenance import revision, versions
 from model.training.state import Progress, ResumeError, load_state, remove_state, save_state
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
 _ARGUMENTS_FILE: Final = "arguments.json"
 _STATE_INTERVAL: Final = 300.0  # seconds between states inside an epoch
-_LIBRARIES: Final = ("torch", "torchvision", "timm", "accelerate", "safetensors", "pillow", "numpy")
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
@@ -99,7 +95,7 @@ class _Run:
     def __init__(self, options: TrainingOptions, folder: Path) -> None:
         self.options = options
         self.folder = folder
-        self.revision = _revision()  # now: the sources may change while the run goes on
+        self.revision = revision()  # now: the sources may change while the run goes on
         self.accelerator = _accelerator(options)
         self.classes = find_classes(options)
         self.progress = Progress()
@@ -218,7 +214,7 @@ class _Run:
             report.write_history(self.folder / "history.csv", progress.history)
             report.write_events(self.folder / "tensorboard", row)
             report.draw_curves(self.folder / "curves.png", progress.history)
-            self.accelerator.print(_epoch_line(row, self.options.epochs, best))
+            self.accelerator.print(report.epoch_line(row, self.options.epochs, best))
 
     def _save_checkpoint(self, metrics: dict[str, dict[str, float]]) -> None:
         metadata = Metadata(
@@ -231,7 +227,7 @@ class _Run:
                 "train_photos": len(self.photos),
             },
             metrics=metrics,
-            versions=_versions(),
+            versions=versions(),
             revision=self.revision,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -310,37 +306,3 @@ def _write_arguments(folder: Path, options: TrainingOptions) -> None:
     text = json.dumps(options.to_dict(), indent=2) + "\n"
     with replacing(folder / _ARGUMENTS_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _epoch_line(row: dict[str, float], epochs: int, best: bool) -> str:
-    left = row["seconds"] / row["epoch"] * (epochs - row["epoch"])
-    return (
-        f"epoch {row['epoch']:{len(str(epochs))}.0f}/{epochs}"
-        f"  train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:7.2%}"
-        f"  valid loss {row['valid_loss']:.4f} accuracy {row['valid_accuracy']:7.2%}"
-        f"  {_duration(row['seconds'])} elapsed, {_duration(left)} left"
-        f"{'  best so far' if best else ''}"
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
-
-
-def _versions() -> dict[str, str]:
-    libraries = {name: version(name) for name in _LIBRARIES}
-    return {"petalscope": model.__version__, "python": platform.python_version(), **libraries}
-
-
-def _revision() -> str:
-    """Return the source revision, marked where the working tree differs from it; "" if unknown."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        result: Any = subprocess.run(  # noqa: S603  # a fixed command
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return str(result.stdout).strip()

@@ -17,11 +17,10 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from PIL import Image
 from tqdm import tqdm
 
 from model.errors import PetalscopeError
-from model.images import FORMATS
+from model.images import IMAGE_SUFFIXES
 from model.training.fetch import check_space
 
 # The course's zip has 7,370 photos of 0.3 GB, and as many members again where a Mac packed it.
@@ -29,9 +28,6 @@ MOST_MEMBERS: Final = 100_000
 MOST_BYTES: Final = 4 * 10**9
 
 SPLITS: Final = ("train", "valid", "test")
-IMAGE_SUFFIXES: Final = frozenset(
-    suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS
-)
 _ENCRYPTED_FLAG: Final = 0x1
 
 

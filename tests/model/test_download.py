@@ -15,7 +15,6 @@ import pytest
 
 from model.training import download as download_module
 from model.training import fetch as fetch_module
-from model.training import unpack as unpack_module
 from model.training.download import (
     CATEGORY_NAMES,
     Source,
@@ -187,11 +186,6 @@ def test_a_folder_that_lacks_a_part_is_not_taken_for_whole(
     assert callable(spoil)
     spoil(data)
     assert problem in (find_problem(data, len(CLASS_IDS)) or "")
-
-
-def test_a_photo_of_each_common_suffix_counts() -> None:
-    assert {".jpg", ".jpeg", ".png", ".webp"} <= unpack_module.IMAGE_SUFFIXES
-    assert ".txt" not in unpack_module.IMAGE_SUFFIXES
 
 
 def test_a_download_cut_short_is_finished_by_the_next_run(

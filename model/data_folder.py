@@ -1,0 +1,19 @@
+"""Where the data set is, and what its parts are called.
+
+DATA/train/<class id>/<photo>, DATA/valid/<class id>/<photo>, DATA/cat_to_name.json
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+DATA_VARIABLE: Final = "PETALSCOPE_DATA"
+NAMES_FILE: Final = "cat_to_name.json"
+_DEFAULT_DATA: Final = Path("data/oxford102")
+
+
+def default_data_folder() -> Path:
+    """Where the data set is: $PETALSCOPE_DATA, or data/oxford102."""
+    return Path(os.environ.get(DATA_VARIABLE) or _DEFAULT_DATA)
