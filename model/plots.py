@@ -166,15 +166,18 @@ def prediction_charts(photos: Sequence[tuple[Image.Image, Sequence[Prediction]]]
     """
     columns = min(len(photos), _PHOTO_COLUMNS)
     rows = math.ceil(len(photos) / columns)
-    figure = Figure(figsize=(5 * columns, 6.5 * rows), layout="constrained")
-    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(3, 2) * rows)
+    bars = max(len(predictions) for _, predictions in photos)
+    heights = (4.0, 0.6 + 0.4 * bars)  # inches: the photo, its chart
+    figure = Figure(figsize=(5 * columns, sum(heights) * rows))
+    figure.set_layout_engine("constrained", h_pad=0.15)
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights * rows)
     for axes in grid.flat:
         axes.set_axis_off()
     for index, (image, predictions) in enumerate(photos):
         row, column = divmod(index, columns)
         photo: Axes = grid[2 * row, column]
         photo.imshow(np.asarray(image))
-        photo.set_title(predictions[0].name, size=14)
+        photo.set_title(predictions[0].name, size=14, parse_math=False)
         _draw_bars(grid[2 * row + 1, column], predictions)
     return figure
 
@@ -200,7 +203,7 @@ def _draw_bars(axes: Axes, predictions: Sequence[Prediction]) -> None:
             color="white" if inside else "black",
             size=9,
         )
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
