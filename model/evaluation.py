@@ -108,7 +108,7 @@ def compute_logits(
     broken = int((~outputs.isfinite()).any(dim=1).sum())
     if broken:
         raise EvaluationError(
-            f"The network gives infinite values or none for {broken} of {len(outputs)} photos; "
+            f"The network gives no finite numbers for {broken} of {len(outputs)} photos; "
             "its training diverged, or its weights are damaged."
         )
     return outputs, torch.cat(targets)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.checkpoint import load_checkpoint
 from model.classifier import Classifier
 from model.evaluation import EvaluationError, compute_logits, evaluate, labelled_photos
 from model.images import decode_image
@@ -104,8 +105,12 @@ def test_an_unreadable_photo_stops_the_evaluation_and_is_named(
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_network_that_gives_no_numbers_is_not_measured(tmp_path: Path, folder: Path) -> None:
-    path = save_rigged_checkpoint(tmp_path / "nan.safetensors", [float("nan")] * 6)
-    classifier = Classifier.load(path, "cpu")
+def test_a_network_that_gives_no_numbers_is_not_measured(
+    tiny_checkpoint: Path, folder: Path
+) -> None:
+    network, metadata = load_checkpoint(tiny_checkpoint)
+    bias = network.get_parameter("classifier.bias")
+    bias.data.fill_(float("inf"))
+    classifier = Classifier(network, metadata, torch.device("cpu"))
     with pytest.raises(EvaluationError, match="3 of 3 photos"):
         evaluate(classifier, labelled_photos(classifier, folder), workers=0)
