@@ -204,7 +204,7 @@ def _draw_bars(axes: Axes, predictions: Sequence[Prediction]) -> None:
             size=9,
         )
     axes.set_yticks(places, names, parse_math=False)
-    axes.invert_yaxis()
+    axes.set_ylim(len(predictions) - 0.5, -0.5)  # the likeliest on top
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("probability")
