@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
+from model import BUNDLED_CHECKPOINT, ROOT
 from model.data_folder import DATA_VARIABLE
 from model.errors import PetalscopeError
 
 _PREFIX: Final = "PETALSCOPE_"
-_ROOT: Final = Path(__file__).resolve().parent.parent
-_BUNDLED_CHECKPOINT: Final = _ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"
 # Variables of the same prefix that belong to the scripts and the tests.
 _NOT_OURS: Final = frozenset({DATA_VARIABLE})
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
@@ -62,7 +61,7 @@ class Settings:
     """
 
     checkpoint: Path = _setting(  # noqa: RUF009 - it calls `field`
-        _BUNDLED_CHECKPOINT, "The checkpoint that is served"
+        BUNDLED_CHECKPOINT, "The checkpoint that is served"
     )
     device: str = _setting(
         "auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda or cuda:N"
@@ -202,7 +201,7 @@ def _with_range(setting: Field[Any]) -> str:
 
 def _shown(default: Any) -> str:
     if isinstance(default, Path):
-        return default.relative_to(_ROOT).as_posix()
+        return default.relative_to(ROOT).as_posix()
     if isinstance(default, tuple):
         return ",".join(default) or "none"
     return f"{default:g}" if isinstance(default, float) else str(default)

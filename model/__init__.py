@@ -7,4 +7,10 @@
 `checkpoint` is the file between the two: `training` writes it, `classifier` reads it.
 """
 
+from pathlib import Path
+from typing import Final
+
 __version__ = "0.1.0"
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+BUNDLED_CHECKPOINT: Final = ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"

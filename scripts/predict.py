@@ -19,12 +19,12 @@ from typing import Final
 
 from tqdm import tqdm
 
+from model import BUNDLED_CHECKPOINT
 from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
 from model.photo_stream import DEFAULT_BATCH_SIZE, Answer, Photo, classify
 from scripts import prediction_formats
 from scripts.command_line import FAILED, command, make_folder_of, picture_file, whole_number
 
-_BUNDLED: Final = Path("checkpoints") / "tf_efficientnet_lite2.safetensors"
 _TOP_K: Final = 5
 _MOST_PLOTTED: Final = 12
 _PLOTTED_SIDE: Final = 640  # px
@@ -88,9 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--checkpoint",
         type=Path,
-        default=Path(__file__).resolve().parent.parent / _BUNDLED,
+        default=BUNDLED_CHECKPOINT,
         metavar="FILE",
-        help=f"a .safetensors file of train.py (default: {_BUNDLED}, beside the code)",
+        help=f"a .safetensors file of train.py (default: the bundled {BUNDLED_CHECKPOINT.name})",
     )
     add(
         "--top-k",
