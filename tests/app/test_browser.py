@@ -349,16 +349,19 @@ def test_a_name_is_text_and_never_markup(visit: Visit, tiny_service: str, photo_
     expect(page.locator(".result img")).not_to_be_attached()
 
 
-def test_a_photo_can_be_chosen_by_keyboard_and_by_the_plate(
-    visit: Visit, tiny_service: str
-) -> None:
+def test_a_photo_can_be_chosen_by_a_click_on_the_plate(visit: Visit, tiny_service: str) -> None:
     page = visit(tiny_service)
     with page.expect_file_chooser():
         page.click(".plate")
-    page.focus(".brand")
-    page.keyboard.press("Tab")
-    expect(page.locator("#file")).to_be_focused()
+
+
+def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, tiny_service: str) -> None:
+    page = visit(tiny_service)
+    # Around it all, since Chromium needs a moment to hand file choosers over to Playwright.
     with page.expect_file_chooser():
+        page.focus(".brand")
+        page.keyboard.press("Tab")
+        expect(page.locator("#file")).to_be_focused()
         page.keyboard.press("Enter")
 
 
