@@ -78,7 +78,7 @@ def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of drawn photos in the course's layout: the tiny classes, each of one colour."""
     folder = tmp_path_factory.mktemp("flowers")
     for number, item in enumerate(TINY_CLASSES):
-        shade = Image.new("RGB", (200, 180), tuple((number * 89 + 70 * c) % 256 for c in range(3)))
+        shade = Image.new("RGB", (200, 180), f"hsl({60 * number}, 90%, 50%)")
         for part, count in (("train", 6), ("valid", 2)):
             (folder / part / item.class_id).mkdir(parents=True)
             for index in range(count):

@@ -66,7 +66,7 @@ def test_a_run_leaves_a_checkpoint_and_all_that_is_to_look_at(tiny_options: Make
 
 
 def test_training_learns_to_tell_colours_apart(tiny_options: MakeOptions) -> None:
-    options = tiny_options(epochs=12, augmentation="light", image_size=48, average_decay=0.9)
+    options = tiny_options(epochs=10, augmentation="light", lr=3e-3, average_decay=0.9)
     train(options)
     assert options.output is not None
     history = rows(options.output)
