@@ -232,7 +232,6 @@ class Batcher:
             waiting = [
                 entry for entry in self._waiting if entry.future.set_running_or_notify_cancel()
             ]
-            self._waiting.clear()
         for entry in (*batch, *waiting):
             if not entry.future.done():
                 entry.future.set_exception(ModelFailedError())

@@ -21,7 +21,7 @@ from app.batching import (
     QueueFullError,
 )
 from app.problems import Problem
-from app.request_log import note_milliseconds
+from app.request_log import note_duration
 from app.service import Service, current_service
 from app.uploads import decode_photo, read_photo
 from model.images import ImageLimits
@@ -85,8 +85,8 @@ def _classify(service: Service, top_k: int) -> Classification:
         arrived = time.monotonic()
         photo = decode_photo(data, limits, classifier.metadata.transform.resize)
         inputs = classifier.preprocess(photo)
-        note_milliseconds("decode", time.monotonic() - arrived)
+        note_duration("decode", time.monotonic() - arrived)
         inference = infer(inputs, arrived + settings.timeout)
-    note_milliseconds("wait", inference.waited)
-    note_milliseconds("inference", inference.ran)
+    note_duration("wait", inference.waited)
+    note_duration("inference", inference.ran)
     return Classification(photo, classifier.rank(inference.probabilities, top_k))

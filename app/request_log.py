@@ -76,7 +76,7 @@ def request_id() -> str:
     return str(g.request_id)
 
 
-def note_milliseconds(step: str, seconds: float) -> None:
+def note_duration(step: str, seconds: float) -> None:
     """Add the duration of one step of the current request to its line, as `<step>_ms`."""
     g.setdefault("durations", {})[f"{step}_ms"] = _milliseconds(seconds)
 
