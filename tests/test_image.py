@@ -17,7 +17,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.conftest import ROOT, flower_image
+from tests.serving import free_port
 
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS_TO_START = 120
@@ -235,12 +235,6 @@ class Container:
         """Run the image's health check."""
         check = subprocess.run(self.inside(stages()[-1].health_check), capture_output=True)
         return check.returncode == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def predict(port: int) -> tuple[int, dict[str, list[dict[str, object]]]]:

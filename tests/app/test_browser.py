@@ -10,16 +10,10 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
@@ -27,6 +21,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.conftest import ROOT, flower_image
+from tests.serving import serving
 
 pytestmark = pytest.mark.browser
 
@@ -48,54 +43,20 @@ _LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's 
 _PROBABILITIES = (1.0, 0.9995, 0.99949, 0.94131, 0.5, 0.0381, 0.001, 0.00099, 0.0)
 
 
-@contextmanager
-def _gunicorn(folder: Path, **settings: str) -> Iterator[str]:
-    """Serve with gunicorn on a free port; gives the address of the page."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {**os.environ, **settings, "PETALSCOPE_PORT": str(port)}
-    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
-    log = folder / "gunicorn.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}/"
-            deadline = time.monotonic() + 60
-            while not _answers(f"{address}readyz"):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-            yield address
-        finally:
-            process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def tiny_service(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with _gunicorn(
+    with serving(
         tmp_path_factory.mktemp("tiny"),
         PETALSCOPE_CHECKPOINT=str(tiny_checkpoint),
         PETALSCOPE_MAX_BODY_MIB=str(_MAX_BODY_MIB),
-    ) as address:
-        yield address
+    ) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")
 def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with _gunicorn(tmp_path_factory.mktemp("bundled")) as address:
-        yield address
+    with serving(tmp_path_factory.mktemp("bundled")) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")

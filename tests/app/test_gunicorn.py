@@ -3,114 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.app.conftest import encoded, form
 from tests.conftest import ROOT
+from tests.serving import PATIENCE, Server, answer, environment, free_port, serving, until
 
 PHOTO = encoded()
-PATIENCE = 90
 MIB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Server:
-    process: subprocess.Popen[bytes]
-    port: int
-    folder: Path
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
-
-    @property
-    def complaints(self) -> str:
-        return (self.folder / "err").read_text()
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        patience: float = PATIENCE,
-    ) -> tuple[int, Any]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=patience)
-        try:
-            connection.request(method, path, body, dict(headers or {}))
-            return answer(connection.getresponse())
-        finally:
-            connection.close()
-
-    def post(self, photo: bytes = PHOTO) -> tuple[int, Any]:
-        return self.request("POST", "/predict", photo, {"Content-Type": "image/jpeg"})
-
-    def is_ready(self, patience: float = PATIENCE) -> bool:
-        with suppress(OSError):
-            return self.request("GET", "/readyz", patience=patience)[0] == 200
-        return False
-
-
-def answer(response: HTTPResponse) -> tuple[int, Any]:
-    return response.status, json.loads(response.read())
-
-
-def environment(folder: Path, **settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PETALSCOPE_")}
-    # Of the scripts' variable the service must not complain.
-    return {**kept, **settings, "PETALSCOPE_DATA": "/data", "HOME": str(folder)}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "stuck"
-        time.sleep(0.02)
-
-
-@contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Server]:
-    """Run gunicorn with the project's own configuration until the block ends."""
-    port = free_port()
-    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *arguments],
-            cwd=ROOT,
-            env=environment(folder, PETALSCOPE_PORT=str(port), **settings),
-            stdout=out,
-            stderr=err,
-        )
-        server = Server(process, port, folder)
-        try:
-            until(lambda: server.is_ready() or process.poll() is not None)
-            assert process.poll() is None, server.complaints
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            finally:
-                process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> I
 
 
 def test_a_photo_is_answered(server: Server) -> None:
-    status, body = server.post()
+    status, body = server.post(PHOTO)
     assert status == 200
     assert len(body["predictions"]) == 5
 
@@ -133,7 +41,7 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 
 def test_a_body_without_a_length_is_answered_the_same(server: Server) -> None:
-    expected = server.post()[1]["predictions"]
+    expected = server.post(PHOTO)[1]["predictions"]
     photo = form(PHOTO)
     for body, content_type in ((PHOTO, "image/jpeg"), (photo["data"], photo["content_type"])):
         status, got = server.request(
@@ -156,7 +64,7 @@ def test_a_body_too_large_is_refused_and_the_client_gets_to_read_it(server: Serv
         status, got = server.request("POST", "/predict", body, {"Content-Type": content_type})
         assert status == 413
         assert "2,097,152 bytes (2 MiB)" in got["detail"]
-        assert server.post()[0] == 200
+        assert server.post(PHOTO)[0] == 200
 
 
 def test_a_body_nobody_asked_for_does_not_cut_the_answer_off(server: Server) -> None:
@@ -212,7 +120,7 @@ def test_a_request_against_the_rules_of_http_is_the_clients_error(
     assert b"Traceback" not in received
     assert not received or b" 4" in received.splitlines()[0]
     assert "Traceback" not in server.complaints
-    assert server.post()[0] == 200
+    assert server.post(PHOTO)[0] == 200
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
@@ -222,12 +130,12 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
                 b"Content-Length: 100000\r\n\r\nabc"
             )
-    assert server.post()[0] == 200
+    assert server.post(PHOTO)[0] == 200
     assert "Traceback" not in server.complaints
 
 
 def test_the_log_on_standard_output_is_json_alone(server: Server) -> None:
-    server.post()
+    server.post(PHOTO)
     until(lambda: server.log[-1]["path"] == "/predict")
     assert {line["message"] for line in server.log} == {"request"}
 
@@ -293,11 +201,11 @@ def test_a_worker_whose_model_fails_answers_and_is_replaced(
         "MARK": str(tmp_path / "mark"),
     }
     with serving(tmp_path, "fails_once:app", **settings) as server:
-        status, body = server.post()
+        status, body = server.post(PHOTO)
         assert status == 500
         assert "CUDA" not in json.dumps(body)
         until(server.is_ready)
-        assert server.post()[0] == 200
+        assert server.post(PHOTO)[0] == 200
         critical = [line for line in server.log if line["level"] == "critical"]
         assert len(critical) == 1
         assert "illegal memory access" in critical[0]["exception"]

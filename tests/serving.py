@@ -1,0 +1,114 @@
+"""The service as it is run: gunicorn with the project's own configuration, on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+PATIENCE = 90
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running gunicorn: its address, its log, and ways to ask it."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
+
+    @property
+    def complaints(self) -> str:
+        return (self.folder / "err").read_text()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
+    ) -> tuple[int, Any]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=patience)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            return answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def post(self, photo: bytes) -> tuple[int, Any]:
+        """Send a photo in any format: what it is, its bytes tell."""
+        return self.request("POST", "/predict", photo, {"Content-Type": "image/*"})
+
+    def is_ready(self, patience: float = PATIENCE) -> bool:
+        with suppress(OSError):
+            return self.request("GET", "/readyz", patience=patience)[0] == 200
+        return False
+
+
+def answer(response: HTTPResponse) -> tuple[int, Any]:
+    return response.status, json.loads(response.read())
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PETALSCOPE_")}
+    # Of the scripts' variable the service must not complain.
+    return {**kept, **settings, "PETALSCOPE_DATA": "/data", "HOME": str(folder)}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "stuck"
+        time.sleep(0.02)
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """Run gunicorn with the project's own configuration until the block ends."""
+    port = free_port()
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *arguments],
+            cwd=ROOT,
+            env=environment(folder, PETALSCOPE_PORT=str(port), **settings),
+            stdout=out,
+            stderr=err,
+        )
+        server = Server(process, port, folder)
+        try:
+            until(lambda: server.is_ready() or process.poll() is not None)
+            assert process.poll() is None, server.complaints
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
