@@ -8,7 +8,6 @@ Decoding, transform, network and temperature are those of the service, so the nu
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +18,13 @@ from tqdm import tqdm
 from model.classifier import Classifier
 from model.errors import PetalscopeError
 from model.measures import Measures, measure
-from model.photo_folder import PhotoFolder
+from model.photo_folder import PhotoFolder, default_workers
 
 DEFAULT_BATCH_SIZE: Final = 32
-_MOST_WORKERS: Final = 8
 
 
 class EvaluationError(PetalscopeError):
     """The network's answers cannot be measured."""
-
-
-def default_workers() -> int:
-    """Return how many processes decode when nothing else is asked for: one a core, at most 8."""
-    return min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
 def labelled_photos(classifier: Classifier, folder: Path) -> PhotoFolder:
@@ -66,7 +59,7 @@ def evaluate(
         classifier: What to evaluate.
         photos: As `labelled_photos` lists them.
         batch_size: Photos that go through the network at once.
-        workers: Processes that decode; 0 decodes in this one, None is `default_workers()`.
+        workers: Processes that decode; 0 decodes in this one, None is one a core.
 
     Raises:
         UnreadablePhotoError: A photo cannot be decoded; the message names it.

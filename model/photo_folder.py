@@ -5,9 +5,10 @@ FOLDER/<class id>/<photo> -> images.decode_image -> transform -> (float32 3×H×
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from PIL import Image
@@ -15,6 +16,8 @@ from torchvision.datasets import DatasetFolder
 
 from model.errors import PetalscopeError
 from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError, decode_image
+
+_MOST_WORKERS: Final = 8
 
 
 class PhotoFolderError(PetalscopeError):
@@ -113,6 +116,11 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         except (ImageError, OSError) as error:
             reason = error if isinstance(error, ImageError) else "It cannot be read."
             raise UnreadablePhotoError(f"{path}: {reason}") from error
+
+
+def default_workers() -> int:
+    """Return how many processes decode when nothing else is asked for: one a core, at most 8."""
+    return min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
 def class_folders(folder: Path) -> list[str]:

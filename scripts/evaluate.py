@@ -20,10 +20,11 @@ from pathlib import Path
 from model import plots
 from model.classifier import Classifier
 from model.data_folder import DATA_VARIABLE, default_data_folder
-from model.evaluation import DEFAULT_BATCH_SIZE, default_workers, evaluate, labelled_photos
+from model.evaluation import DEFAULT_BATCH_SIZE, evaluate, labelled_photos
 from model.evaluation_report import card, table
 from model.labels import FlowerClass
 from model.measures import Measures
+from model.photo_folder import default_workers
 from scripts.command_line import (
     OutputError,
     command,

@@ -6,10 +6,9 @@ nor of what was drawn before, so that a resumed run sees exactly what an unbroke
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.data_folder import NAMES_FILE
 from model.labels import FlowerClass, name_classes, read_category_names
-from model.photo_folder import PhotoFolder, PhotoFolderError, class_folders
+from model.photo_folder import PhotoFolder, PhotoFolderError, class_folders, default_workers
 from model.training.augmentation import training_transform
 from model.training.options import TrainingOptions
 from model.transforms import EvaluationTransform
-
-_MOST_WORKERS: Final = 8
 
 
 class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
@@ -129,15 +126,10 @@ def photo_loader(
         batch_size=min(options.batch_size, count),
         sampler=order,
         drop_last=order is not None,
-        num_workers=worker_count(options.workers),
+        num_workers=default_workers() if options.workers is None else options.workers,
         worker_init_fn=_leave_interrupts_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def worker_count(asked: int | None) -> int:
-    """Return how many processes decode photos."""
-    return min(_MOST_WORKERS, os.cpu_count() or 1) if asked is None else asked
 
 
 def _leave_interrupts_to_the_parent(_: int) -> None:
