@@ -25,6 +25,7 @@ from model.backbones import Architecture, build_network, data_transform, freeze_
 from model.checkpoint import Metadata, save_checkpoint
 from model.measures import measure
 from model.training import report
+from model.training.calibration import cross_fitted, fit_temperature
 from model.training.data import (
     ResumableOrder,
     combined_seed,
@@ -98,6 +99,7 @@ class _Run:
         self.revision = revision()  # now: the sources may change while the run goes on
         self.accelerator = _accelerator(options)
         self.classes = find_classes(options)
+        self.class_ids = [item.class_id for item in self.classes]
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.progress)
 
@@ -190,7 +192,7 @@ class _Run:
     def _finish_epoch(self) -> None:
         progress, began = self.progress, time.monotonic()
         logits, targets = self.engine.logits(self.valid_loader)
-        measures = measure(logits, targets, [item.class_id for item in self.classes])
+        measures = measure(logits, targets, self.class_ids)
         progress.seconds += time.monotonic() - began
         row = {
             "epoch": progress.epoch + 1,
@@ -210,23 +212,25 @@ class _Run:
         )  # fmt: skip
         if self.accelerator.is_main_process:
             if best:
-                self._save_checkpoint({"valid": measures.summary()})
+                self._save_checkpoint(logits, targets)
             report.write_history(self.folder / "history.csv", progress.history)
             report.write_events(self.folder / "tensorboard", row)
             report.draw_curves(self.folder / "curves.png", progress.history)
             self.accelerator.print(report.epoch_line(row, self.options.epochs, best))
 
-    def _save_checkpoint(self, metrics: dict[str, dict[str, float]]) -> None:
+    def _save_checkpoint(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        calibrated = measure(cross_fitted(logits, targets), targets, self.class_ids)
         metadata = Metadata(
             architecture=self.architecture,
             classes=self.classes,
             transform=self.transform,
+            temperature=fit_temperature(logits, targets),
             training={
                 **self.options.describe(),
                 "best_epoch": self.progress.epoch,
                 "train_photos": len(self.photos),
             },
-            metrics=metrics,
+            metrics={"valid": calibrated.summary()},
             versions=versions(),
             revision=self.revision,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
