@@ -13,8 +13,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +21,8 @@ from model.data_folder import NAMES_FILE
 from model.images import IMAGE_SUFFIXES
 from model.labels import LabelsError, read_category_names
 from model.training.fetch import Checksum, DownloadError, Report, check_space, fetch
+from model.training.folder_lock import only_process_in
 from model.training.unpack import SPLITS, ArchiveError, unpack
-
-if sys.platform != "win32":
-    import fcntl
 
 COURSE_URL: Final = (
     "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"
@@ -177,7 +174,7 @@ def _is_there(data: Path, classes: int) -> bool:
 def _bring(data: Path, source: Source, report: Report, classes: int) -> None:
     work = work_folder(data)
     folder = work / "whole"
-    with _locked(work):
+    with only_process_in(work):
         # The run that held the lock until now may have brought it.
         if _is_there(data, classes):
             return
@@ -199,21 +196,6 @@ def _bring(data: Path, source: Source, report: Report, classes: int) -> None:
         if target.exists():
             target.rmdir()
         folder.rename(target)
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Hold the work folder for this process; a kill sets it free."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DownloadError(
-                    "Another run is downloading to the same folder; wait until it has ended."
-                ) from None
-        yield
 
 
 def _class_ids(split: Path) -> set[str]:

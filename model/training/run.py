@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from model.training.data import (
     valid_photos,
 )
 from model.training.engine import Engine, TrainingError
+from model.training.folder_lock import only_process_in
 from model.training.interrupt import Interrupt
 from model.training.options import TrainingOptions
 from model.training.provenance import revision, versions
@@ -76,7 +78,8 @@ def train(options: TrainingOptions, *, resume: bool = False) -> Path:
         resume: Go on from the last state in the run folder.
 
     Raises:
-        PetalscopeError: In its subclasses: data, backbone, optimizer or memory do not allow it.
+        PetalscopeError: In its subclasses: data, backbone, optimizer or memory do not allow it, or
+            another process trains in the run folder.
         Interrupted: By Ctrl-C or SIGTERM, once the state is stored.
     """
     folder = options.output or _new_folder(options)
@@ -86,9 +89,10 @@ def train(options: TrainingOptions, *, resume: bool = False) -> Path:
             "or choose another --output."
         )
     run = _Run(replace(options, output=folder), folder)
-    if resume:
-        load_state(run.accelerator, folder)
-    with Interrupt() as interrupt:
+    main = run.accelerator.is_main_process
+    with only_process_in(folder) if main else nullcontext(), Interrupt() as interrupt:
+        if resume:
+            load_state(run.accelerator, folder)
         return run.train(interrupt)
 
 

@@ -25,6 +25,7 @@ from model.training.download import (
     work_folder,
 )
 from model.training.fetch import DownloadError
+from model.training.folder_lock import FolderInUseError
 from model.training.unpack import ArchiveError
 from tests.conftest import flower_image
 from tests.file_server import FileServer, running_file_server
@@ -296,7 +297,7 @@ def test_the_sha256_that_is_given_is_compared(server: FileServer, data: Path) ->
 
 def test_a_second_run_at_the_same_time_is_refused(server: FileServer, data: Path) -> None:
     def meanwhile(work: Path, folder: Path, report: object) -> None:
-        with pytest.raises(DownloadError, match="Another run"):
+        with pytest.raises(FolderInUseError, match="Another process"):
             bring(data, course(server))
         raise KeyboardInterrupt
 

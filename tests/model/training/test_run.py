@@ -25,6 +25,7 @@ from model.images import decode_image
 from model.labels import LabelsError
 from model.photo_folder import PhotoFolderError, UnreadablePhotoError
 from model.training.engine import Engine, TrainingError
+from model.training.folder_lock import FolderInUseError, only_process_in
 from model.training.options import TrainingOptions
 from model.training.run import Interrupted, read_options, train
 from model.training.state import ResumeError
@@ -183,6 +184,19 @@ def test_an_occupied_run_folder_is_left_alone(tiny_options: MakeOptions, tmp_pat
     with pytest.raises(TrainingError, match="already holds files"):
         train(tiny_options())
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
+
+
+def test_a_run_that_goes_on_elsewhere_is_not_gone_into(
+    tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.raises(Interrupted):
+            train(tiny_options())
+    options = read_options(tmp_path / "run")
+    with only_process_in(tmp_path / "run"), pytest.raises(FolderInUseError, match="Another"):
+        train(options, resume=True)
+    train(options, resume=True)
 
 
 def test_a_frozen_backbone_stays_as_it_was(tiny_options: MakeOptions, tmp_path: Path) -> None:
