@@ -65,6 +65,20 @@ def whole_number(least: int) -> Callable[[str], int]:
     return parse
 
 
+def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """Add the options that say where a checkpoint runs, and on how many photos at once."""
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=whole_number(1),
+        default=batch_size,
+        metavar="N",
+        help="photos that go through the network at once (default: %(default)s)",
+    )
+
+
 def picture_file(text: str) -> Path:
     """Be an argparse type: the path of a picture to write."""
     if not text.endswith(_PICTURE_SUFFIXES):

@@ -27,6 +27,7 @@ from model.measures import Measures
 from model.photo_folder import default_workers
 from scripts.command_line import (
     OutputError,
+    add_model_options,
     command,
     make_folder_of,
     picture_file,
@@ -87,14 +88,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="measure this folder of class folders instead, which may lack some of the classes; "
         "give it again for more sets",
     )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add(
-        "--batch-size",
-        type=whole_number(1),
-        default=DEFAULT_BATCH_SIZE,
-        metavar="N",
-        help="photos that go through the network at once (default: %(default)s)",
-    )
+    add_model_options(parser, DEFAULT_BATCH_SIZE)
     add(
         "--workers",
         type=whole_number(0),

@@ -23,7 +23,14 @@ from model import BUNDLED_CHECKPOINT
 from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
 from model.photo_stream import DEFAULT_BATCH_SIZE, Answer, Photo, classify
 from scripts import prediction_formats
-from scripts.command_line import FAILED, command, make_folder_of, picture_file, whole_number
+from scripts.command_line import (
+    FAILED,
+    add_model_options,
+    command,
+    make_folder_of,
+    picture_file,
+    whole_number,
+)
 
 _TOP_K: Final = 5
 _MOST_PLOTTED: Final = 12
@@ -111,14 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         help="draw the photos there, each above the bars of its probabilities; "
         f"up to {_MOST_PLOTTED} photos",
     )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add(
-        "--batch-size",
-        type=whole_number(1),
-        default=DEFAULT_BATCH_SIZE,
-        metavar="N",
-        help="photos that go through the network at once (default: %(default)s)",
-    )
+    add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
 
 

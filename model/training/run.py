@@ -38,6 +38,7 @@ from model.training.data import (
 from model.training.engine import Engine, TrainingError
 from model.training.folder_lock import only_process_in
 from model.training.interrupt import Interrupt
+from model.training.optimization import learning_rate
 from model.training.options import TrainingOptions
 from model.training.provenance import revision, versions
 from model.training.state import Progress, ResumeError, load_state, remove_state, save_state
@@ -204,7 +205,7 @@ class _Run:
             "train_accuracy": progress.correct / (progress.step * self.batch_size),
             "valid_loss": measures.loss,
             "valid_accuracy": measures.top1,
-            "learning_rate": max(group["lr"] for group in self.engine.optimizer.param_groups),
+            "learning_rate": learning_rate(self.engine.optimizer),
             "seconds": progress.seconds,
         }
         progress.history.append(row)

@@ -52,6 +52,14 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Engine, "step", interrupted)
 
 
+def interrupted_run(options: TrainingOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until a Ctrl-C in the third step."""
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.raises(Interrupted):
+            train(options)
+
+
 def test_a_run_leaves_a_checkpoint_and_all_that_is_to_look_at(tiny_options: MakeOptions) -> None:
     options = tiny_options(epochs=3)
     checkpoint = train(options)
@@ -142,11 +150,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(
 def test_a_state_that_was_not_written_whole_is_not_resumed_from(
     tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = tiny_options()
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2)
-        with pytest.raises(Interrupted):
-            train(options)
+    interrupted_run(tiny_options(), monkeypatch)
     (state,) = (tmp_path / "run").glob("state-*")
     shutil.copytree(state, tmp_path / "run" / "unfinished-state")
     (tmp_path / "run" / "unfinished-state" / "model.safetensors").write_bytes(b"half")
@@ -157,10 +161,7 @@ def test_a_state_that_was_not_written_whole_is_not_resumed_from(
 def test_a_damaged_state_is_told(
     tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2)
-        with pytest.raises(Interrupted):
-            train(tiny_options())
+    interrupted_run(tiny_options(), monkeypatch)
     (state,) = (tmp_path / "run").glob("state-*")
     (state / "optimizer.bin").write_bytes(b"\x80\x02half")
     with pytest.raises(ResumeError, match="damaged"):
@@ -189,10 +190,7 @@ def test_an_occupied_run_folder_is_left_alone(tiny_options: MakeOptions, tmp_pat
 def test_a_run_that_goes_on_elsewhere_is_not_gone_into(
     tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2)
-        with pytest.raises(Interrupted):
-            train(tiny_options())
+    interrupted_run(tiny_options(), monkeypatch)
     options = read_options(tmp_path / "run")
     with only_process_in(tmp_path / "run"), pytest.raises(FolderInUseError, match="Another"):
         train(options, resume=True)
