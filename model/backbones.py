@@ -15,6 +15,7 @@ from typing import Any, Final
 import safetensors.torch
 import timm
 import torch
+from timm.models import group_parameters
 from torch import nn
 
 from model.errors import PetalscopeError
@@ -134,6 +135,26 @@ def freeze_backbone(network: nn.Module) -> None:
     network.requires_grad_(False)
     for parameter in head_parameters(network):
         parameter.requires_grad_(True)
+
+
+def freeze_groups(network: nn.Module, count: int) -> None:
+    """Keep the parameters of the first `count` of timm's coarse layer groups from changing.
+
+    The first is the stem; blocks or stages follow. They cost most of a training step's time and
+    hold few of its parameters, and what they see, edges and colours, is the same in any photo.
+
+    Raises:
+        BackboneError: The network has not so many groups, or would have nothing left to train.
+    """
+    matcher = network.group_matcher(coarse=True)  # type: ignore[operator]
+    groups = list(group_parameters(network, matcher).values())
+    if count >= len(groups):
+        raise BackboneError(
+            f"The backbone has {len(groups)} layer groups, of which {count} cannot be frozen; "
+            f"the most is {len(groups) - 1}."
+        )
+    for name in (name for group in groups[:count] for name in group):
+        network.get_parameter(name).requires_grad_(False)
 
 
 def set_train_mode(network: nn.Module) -> None:

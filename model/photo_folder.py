@@ -111,11 +111,20 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         return torch.as_tensor(image), target
 
     def _decode(self, path: str) -> Image.Image:
-        try:
-            return decode_image(Path(path), target_side=self._target_side)
-        except (ImageError, OSError) as error:
-            reason = error if isinstance(error, ImageError) else "It cannot be read."
-            raise UnreadablePhotoError(f"{path}: {reason}") from error
+        return decode_photo(Path(path), self._target_side)
+
+
+def decode_photo(path: Path, target_side: int | None = None) -> Image.Image:
+    """Decode a photo of a data set as `images.decode_image` does.
+
+    Raises:
+        UnreadablePhotoError: It cannot be decoded; the message names it.
+    """
+    try:
+        return decode_image(path, target_side=target_side)
+    except (ImageError, OSError) as error:
+        reason = error if isinstance(error, ImageError) else "It cannot be read."
+        raise UnreadablePhotoError(f"{path}: {reason}") from error
 
 
 def default_workers() -> int:

@@ -1,12 +1,14 @@
 r"""Fine-tune a backbone on class folders of photos.
 
     python scripts/train.py --data data/oxford102
+    python scripts/train.py --recipe densenet161 --data data/oxford102
     python scripts/train.py --data data/oxford102 --backbone vgg19 --freeze-backbone \
         --hidden-layers 512 256 --dropout 0.5 --optimizer adadelta --scheduler step
     python scripts/train.py --resume runs/densenet161-20261124-100000
     accelerate launch --multi-gpu scripts/train.py --data data/oxford102
 
-DATA holds train/ and valid/, each with one folder of photos a class, and cat_to_name.json.
+DATA holds train/ and valid/, each with one folder of photos a class, and cat_to_name.json. A recipe
+(article, bundled, densenet161, or a TOML file of your own) sets options; those beside it override.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 import tyro
 
 from model.training.options import TrainingOptions
+from model.training.recipes import read_recipe
 from model.training.run import Interrupted, read_options, train
 from scripts.command_line import INTERRUPTED, command
 
@@ -35,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--resume", type=Path, required=True, metavar="RUN")
         options = read_options(parser.parse_args(arguments).resume)
     else:
-        options = tyro.cli(TrainingOptions, args=arguments, description=__doc__)
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--recipe", metavar="NAME")
+        chosen, rest = parser.parse_known_args(arguments)
+        recipe = read_recipe(chosen.recipe) if chosen.recipe else TrainingOptions()
+        options = tyro.cli(TrainingOptions, args=rest, default=recipe, description=__doc__)
     try:
         train(options, resume=resumed)
     except Interrupted as stop:

@@ -1,16 +1,18 @@
 """The training augmentations, in torchvision's transforms v2.
 
-RGB image -> random crop, flip, policy -> [0, 1] -> normalised float32 3×H×W -> random erasing
-batch     -> mixup or cutmix -> batch and soft targets
+RGB image -> spoilt -> random crop, flip, policy -> [0, 1] -> normalised 3×H×W -> random erasing
+batch     -> soft targets -> mixup or cutmix -> batch and soft targets
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from PIL import Image
+from torch.nn import functional
 from torchvision.transforms import v2
 
 from model.training.options import TrainingOptions
@@ -18,18 +20,24 @@ from model.transforms import EvaluationTransform
 
 _JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}
 _ARTICLE_ROTATION = 30  # degrees, to either side
+OUTLIER: Final = -1  # the target of a photo that is of none of the classes
+_SIZE_STEP: Final = 16  # pixels
 
 
 def training_transform(
-    options: TrainingOptions, evaluation: EvaluationTransform
+    options: TrainingOptions, evaluation: EvaluationTransform, size: int
 ) -> Callable[[Image.Image], Any]:
     """Build the transform of a training photo, to the mean and scale that `evaluation` has.
 
     It draws from torch's global CPU generator.
+
+    Args:
+        options: Which augmentations.
+        evaluation: The transform of evaluation, which "none" trains with, at its own size.
+        size: Side of the result in pixels.
     """
     if options.augmentation == "none":
         return evaluation
-    size = options.train_size or evaluation.crop
     crop = v2.RandomResizedCrop(
         size,
         scale=(options.crop_scale, 1.0),
@@ -43,6 +51,11 @@ def training_transform(
     }
     steps: Callable[[Image.Image], Any] = v2.Compose(
         [
+            *(
+                [v2.RandomApply([_Degradation()], options.degradation)]
+                if options.degradation
+                else []
+            ),
             *policies[options.augmentation],
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
@@ -53,13 +66,35 @@ def training_transform(
     return steps
 
 
+def epoch_size(options: TrainingOptions, evaluation: EvaluationTransform, epoch: int) -> int:
+    """Return the side in pixels that training sees in an epoch, counted from 0.
+
+    Small photos first, for speed, as in EfficientNetV2's progressive learning (Tan & Le 2021).
+    """
+    last = options.train_size or evaluation.crop
+    first = options.start_size or last
+    if options.epochs == 1:
+        return last
+    size = first + (last - first) * epoch / (options.epochs - 1)
+    return last if epoch == options.epochs - 1 else round(size / _SIZE_STEP) * _SIZE_STEP
+
+
+def soft_targets(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Turn int64 targets (N,) into float32 probabilities (N, num_classes).
+
+    An outlier belongs to each class alike: outlier exposure (Hendrycks et al. 2019).
+    """
+    known = targets != OUTLIER
+    soft = functional.one_hot(targets.clamp(min=0), num_classes).float()
+    return torch.where(known[:, None], soft, 1.0 / num_classes)
+
+
 def batch_mixing(
     options: TrainingOptions, num_classes: int
 ) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """Build what is done to a whole batch: mixup, cutmix, either at random, or nothing.
 
-    The result takes images (N, 3, H, W) and int64 targets (N,), and gives images and targets:
-    float (N, num_classes) where mixed, as they were where not.
+    The result takes images (N, 3, H, W) and float targets (N, num_classes), and gives both mixed.
     """
     choices: list[Any] = []
     if options.mixup:
@@ -68,8 +103,55 @@ def batch_mixing(
         choices.append(v2.CutMix(alpha=options.cutmix, num_classes=num_classes))
     if not choices:
         return lambda images, targets: (images, targets)
-    mixing: Callable[..., tuple[torch.Tensor, torch.Tensor]] = v2.RandomChoice(choices)
+    mixing: Callable[..., tuple[torch.Tensor, torch.Tensor]] = v2.RandomApply(
+        [v2.RandomChoice(choices)], options.mixing
+    )
     return mixing
+
+
+class _Degradation(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
+    """Spoil a photo as a hurried user's camera, crop and messenger do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: list[Callable[[Image.Image], Image.Image]] = [
+            v2.GaussianBlur(kernel_size=9, sigma=(0.5, 2.5)),
+            _compressed,
+            _coarse,
+            _distant,
+        ]
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        """Spoil an RGB image in one way, drawn at random."""
+        return self._kinds[int(torch.randint(len(self._kinds), ()))](image)
+
+
+def _uniform(low: float, high: float) -> float:
+    return float(torch.empty(()).uniform_(low, high))
+
+
+def _compressed(image: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=round(_uniform(10, 60)))
+    return Image.open(file).convert("RGB")
+
+
+def _coarse(image: Image.Image) -> Image.Image:
+    factor = _uniform(0.15, 0.5)
+    small = image.resize([max(1, round(side * factor)) for side in image.size])
+    return small.resize(image.size, Image.Resampling.BILINEAR)
+
+
+def _distant(image: Image.Image) -> Image.Image:
+    """Show the photo small on a ground of its own mean colour."""
+    factor = _uniform(0.35, 0.8)
+    small = image.resize([max(1, round(side * factor)) for side in image.size])
+    ground = image.resize((1, 1), Image.Resampling.BOX).resize(image.size)
+    left, top = (
+        round(_uniform(0, whole - part)) for whole, part in zip(image.size, small.size, strict=True)
+    )
+    ground.paste(small, (left, top))
+    return ground
 
 
 def denormalized(images: torch.Tensor, transform: EvaluationTransform) -> torch.Tensor:

@@ -7,49 +7,87 @@ nor of what was drawn before, so that a resumed run sees exactly what an unbroke
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.data_folder import NAMES_FILE
 from model.labels import FlowerClass, name_classes, read_category_names
-from model.photo_folder import PhotoFolder, PhotoFolderError, class_folders, default_workers
-from model.training.augmentation import training_transform
+from model.photo_folder import (
+    PhotoFolder,
+    PhotoFolderError,
+    class_folders,
+    decode_photo,
+    default_workers,
+)
+from model.training.augmentation import OUTLIER, epoch_size, training_transform
 from model.training.options import TrainingOptions
 from model.transforms import EvaluationTransform
+from model.unknown_photos import unknown_photos
 
 
 class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
-    """A photo folder whose augmentation is drawn from (seed, epoch, index)."""
+    """Photos whose augmentation is drawn from (seed, epoch, index).
 
-    def __init__(self, photos: PhotoFolder, seed: int) -> None:
-        self.photos = photos
+    Args:
+        samples: Pairs of path and class index, which is `OUTLIER` for none of the classes.
+        transform_of: From an epoch, counted from 0, to its transform of an upright RGB image.
+        seed: What everything is drawn from.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[tuple[Path, int]],
+        transform_of: Callable[[int], Callable[[Image.Image], Any]],
+        seed: int,
+    ) -> None:
+        self.samples = samples
+        self._transform_of = transform_of
         self._seed = seed
-        self._epoch = 0
+        self.start(0)
 
     def start(self, epoch: int) -> None:
         """Choose the epoch, counted from 0, that the next loader's workers draw from."""
         self._epoch = epoch
+        self._transform = self._transform_of(epoch)
 
     def __len__(self) -> int:
         """Return the number of photos."""
-        return len(self.photos)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return one augmented photo, float32 (3, H, W), and its class index."""
+        """Return one augmented photo, float32 (3, H, W), and its class index.
+
+        It is decoded at full size, since a crop may take a small part of it.
+
+        Raises:
+            UnreadablePhotoError: It cannot be decoded.
+        """
+        path, target = self.samples[index]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(combined_seed(self._seed, self._epoch, index))
-            return self.photos[index]
+            return torch.as_tensor(self._transform(decode_photo(path))), target
 
 
 class ResumableOrder(Sampler[int]):
-    """A random order of all photos for each epoch, which can be entered anywhere."""
+    """A random order of photos for each epoch, which can be entered anywhere.
 
-    def __init__(self, count: int, seed: int) -> None:
-        self._count = count
+    Args:
+        weights: How many times an epoch should show each photo, up to a common factor. A photo
+            comes as often as that, rounded up or down at random; weights that are alike give each
+            photo once.
+        seed: What the order is drawn from.
+    """
+
+    def __init__(self, weights: Sequence[float], seed: int) -> None:
+        shares = torch.tensor(weights, dtype=torch.float64)
+        self._expected = shares / shares.sum() * len(shares)
         self._seed = seed
         self._epoch = 0
         self._skipped = 0
@@ -60,13 +98,19 @@ class ResumableOrder(Sampler[int]):
 
     def __len__(self) -> int:
         """Return the number of photos of a whole epoch."""
-        return self._count
+        return len(self._expected)
 
     def __iter__(self) -> Iterator[int]:
         """Give the indices of the photos in the order of the chosen epoch."""
         generator = torch.Generator().manual_seed(combined_seed(self._seed, self._epoch))
-        order: list[int] = torch.randperm(self._count, generator=generator).tolist()
-        return iter(order[self._skipped :])
+        count = len(self)
+        # Systematic sampling: the photos lie in a row, each as long as it is expected often, and
+        # marks at distance 1 pick those that they fall on.
+        row = torch.randperm(count, generator=generator)
+        ends = self._expected[row].cumsum(0) - 0.5  # half a photo from the marks, for rounding
+        picked = row[torch.searchsorted(ends, torch.arange(count)).clamp(max=count - 1)]
+        order = picked[torch.randperm(count, generator=generator)]
+        return iter(order.tolist()[self._skipped :])
 
 
 def combined_seed(*parts: int) -> int:
@@ -75,32 +119,72 @@ def combined_seed(*parts: int) -> int:
 
 
 def find_classes(options: TrainingOptions) -> tuple[FlowerClass, ...]:
-    """Read the classes off the folders of DATA/train, in index order, and name them.
+    """Read the classes off the folders of DATA/valid, in index order, and name them.
 
     Raises:
         PhotoFolderError: A folder is missing, or the classes of train and valid differ.
         LabelsError: The file of names cannot be used, or lacks one.
     """
-    train, valid = (class_folders(options.data / part) for part in ("train", "valid"))
-    if different := sorted(set(train) ^ set(valid)):
+    folders = [options.data / folder for folder in options.train_data]
+    train = {name for folder in folders for name in class_folders(folder)}
+    valid = class_folders(options.data / "valid")
+    if different := sorted(train ^ set(valid)):
         raise PhotoFolderError(
-            f"{options.data}/train and {options.data}/valid differ in class "
+            f"{', '.join(map(str, folders))} and {options.data}/valid differ in class "
             f"{', '.join(different)}; each class needs a folder in both."
         )
     names = read_category_names(options.names or options.data / NAMES_FILE)
-    return name_classes(train, names)
+    return name_classes(valid, names)
 
 
-def training_photos(options: TrainingOptions, transform: EvaluationTransform) -> SeededPhotos:
-    """List the photos of DATA/train, to be augmented.
-
-    They are decoded at full size, since a crop may take a small part of one.
+def training_photos(
+    options: TrainingOptions, classes: Sequence[FlowerClass], transform: EvaluationTransform
+) -> SeededPhotos:
+    """List the photos to train on, outliers last.
 
     Raises:
-        PhotoFolderError: There are no photos, or none of a class.
+        PhotoFolderError: There are no photos, or none of a class, or a photo to leave out is not
+            there.
     """
-    photos = PhotoFolder(options.data / "train", training_transform(options, transform))
-    return SeededPhotos(photos, options.seed)
+    class_ids = [item.class_id for item in classes]
+    samples = [
+        (Path(path), target)
+        for folder in options.train_data
+        for path, target in PhotoFolder(
+            options.data / folder, transform, class_ids=class_ids
+        ).samples
+    ]
+    unwanted = set(options.leave_out)
+    found = {_in_class_folder(path) for path, _ in samples}
+    if missing := sorted(unwanted - found):
+        raise PhotoFolderError(
+            f"--leave-out names {missing[0]}, which is in none of the folders to train on."
+        )
+    samples = [sample for sample in samples if _in_class_folder(sample[0]) not in unwanted]
+    samples += [
+        (path, OUTLIER)
+        for folder in options.outliers
+        for path in unknown_photos(options.data / folder, "training")
+    ]
+
+    def transform_of(epoch: int) -> Callable[[Image.Image], Any]:
+        return training_transform(options, transform, epoch_size(options, transform, epoch))
+
+    return SeededPhotos(samples, transform_of, options.seed)
+
+
+def sampling_weights(photos: SeededPhotos, options: TrainingOptions) -> list[float]:
+    """Say how often each photo should come, up to a common factor.
+
+    A class of n photos comes in proportion to n^(1 - balance), outliers with their share.
+    """
+    counts = Counter(target for _, target in photos.samples)
+    weights = {target: count**-options.balance for target, count in counts.items()}
+    if outliers := counts.pop(OUTLIER, 0):
+        total = sum(count * weights[target] for target, count in counts.items())
+        share = options.outlier_share
+        weights[OUTLIER] = total * share / (1 - share) / outliers
+    return [weights[target] for _, target in photos.samples]
 
 
 def valid_photos(options: TrainingOptions, transform: EvaluationTransform) -> PhotoFolder:
@@ -130,6 +214,11 @@ def photo_loader(
         worker_init_fn=_leave_interrupts_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _in_class_folder(path: Path) -> str:
+    # Without its suffix: copies of a data set are kept in various formats.
+    return f"{path.parent.name}/{path.stem}"
 
 
 def _leave_interrupts_to_the_parent(_: int) -> None:

@@ -5,9 +5,9 @@ respect to the input where the stride is above 1, and with respect to weights of
 They take most of a training step of an EfficientNet. Both are written here by kernels that are
 fast:
 
-- to the input: a transposed convolution is the plain one, by the flipped weights, of the output's
+- to the inputs: a transposed convolution is the plain one, by the flipped weights, of the output's
   gradient with zeros put between its pixels;
-- to the weights: each 3×3 part of them is a depthwise convolution of its own on a shifted input.
+- to the weights: each 3×3 part of them is a depthwise convolution of its own on a shifted inputs.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class DepthwiseConv2d(nn.Conv2d):
         self.weight, self.bias = original.weight, original.bias
         self._pads_by_size = isinstance(original, Conv2dSame)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve float (N, C, H, W)."""
         padding = self.padding
         if self._pads_by_size:
-            input = pad_same(input, list(self.kernel_size), list(self.stride))
+            inputs = pad_same(inputs, list(self.kernel_size), list(self.stride))
             padding = (0, 0)
-        output: torch.Tensor = _Depthwise.apply(input, self.weight, self.stride[0], padding[0])
+        output: torch.Tensor = _Depthwise.apply(inputs, self.weight, self.stride[0], padding[0])
         return output if self.bias is None else output + self.bias[:, None, None]
 
 
@@ -84,27 +84,29 @@ def replace_depthwise(network: nn.Module) -> int:
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
+    @torch.amp.custom_fwd(  # type: ignore[untyped-decorator]
+        device_type="cpu", cast_inputs=torch.bfloat16
+    )
     def forward(
-        context: Any, input: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
+        context: Any, inputs: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
     ) -> torch.Tensor:
-        context.save_for_backward(input, weight)
+        context.save_for_backward(inputs, weight)
         context.stride, context.padding = stride, padding
-        return functional.conv2d(input, weight, None, stride, padding, groups=input.shape[1])
+        return functional.conv2d(inputs, weight, None, stride, padding, groups=inputs.shape[1])
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(
         context: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
-        input, weight = context.saved_tensors
+        inputs, weight = context.saved_tensors
         to_input, to_weight = context.needs_input_grad[:2]
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         return (
-            _input_gradient(gradient, input.shape, weight, context.stride, context.padding)
+            _input_gradient(gradient, inputs.shape, weight, context.stride, context.padding)
             if to_input
             else None,
-            _weight_gradient(gradient, input, weight, context.stride, context.padding)
+            _weight_gradient(gradient, inputs, weight, context.stride, context.padding)
             if to_weight
             else None,
             None,
@@ -132,12 +134,12 @@ def _input_gradient(
 
 
 def _weight_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
+    gradient: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
 ) -> torch.Tensor:
     kernel = weight.shape[-1]
     if kernel == _TILE:
-        return _plain_weight_gradient(gradient, input, weight, stride, padding)
-    padded = functional.pad(input, (padding,) * 4)
+        return _plain_weight_gradient(gradient, inputs, weight, stride, padding)
+    padded = functional.pad(inputs, (padding,) * 4)
     rows, columns = ((size - 1) * stride + _TILE for size in gradient.shape[2:])
     result = torch.empty_like(weight)
     for top in range(0, kernel - 1, _TILE - 1):
@@ -155,11 +157,11 @@ def _weight_gradient(
 
 
 def _plain_weight_gradient(
-    gradient: torch.Tensor, input: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
+    gradient: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
 ) -> torch.Tensor:
     result: torch.Tensor = torch.ops.aten.convolution_backward(
         gradient,
-        input,
+        inputs,
         weight,
         None,
         [stride, stride],

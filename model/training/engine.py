@@ -1,6 +1,6 @@
 """One step, one pass over the valid photos: the part of training that touches the network.
 
-batch -> mixup/cutmix -> logits -> loss -> gradient -> optimizer -> schedule -> average
+batch -> soft targets, mixup/cutmix -> logits -> loss -> gradient -> optimizer -> average
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from model.backbones import set_train_mode
 from model.errors import PetalscopeError
-from model.training.augmentation import batch_mixing
+from model.training.augmentation import OUTLIER, batch_mixing, soft_targets
+from model.training.depthwise import replace_depthwise
 from model.training.optimization import create_optimizer, create_schedule
 from model.training.options import TrainingOptions
 
@@ -44,7 +45,10 @@ class Engine:
     ) -> None:
         self._accelerator = accelerator
         self._options = options
+        self._num_classes = num_classes
         self._mix = batch_mixing(options, num_classes)
+        if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
+            replace_depthwise(network)
         network.to(memory_format=torch.channels_last)
         optimizer = create_optimizer(network, options)
         self._schedule = create_schedule(optimizer, options, steps_per_epoch)
@@ -81,20 +85,21 @@ class Engine:
 
         Args:
             images: float32 (N, 3, H, W), this process's share of the batch.
-            targets: int64 (N,).
+            targets: int64 (N,), `OUTLIER` for none of the classes.
             number: The step's number over all epochs, from 0.
             seed: What dropout, mixup and cutmix are drawn from, so that a resumed run draws the
                 same as an unbroken one.
 
         Returns:
-            The mean loss of the batch, and how many of this process's photos were right.
+            The mean loss of the batch, and how many of this process's photos were right; an
+            outlier never is.
 
         Raises:
             TrainingError: The memory does not suffice, or the loss is not finite.
         """
         torch.manual_seed(seed)
         with _explained_out_of_memory():
-            inputs, goals = self._mix(images, targets)
+            inputs, goals = self._mix(images, soft_targets(targets, self._num_classes))
             logits = self._network(inputs.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(
                 logits, goals, label_smoothing=self._options.label_smoothing
@@ -116,8 +121,8 @@ class Engine:
             self._schedule.step_update(number + 1)
         if self._average is not None:
             self._average.update(self._accelerator.unwrap_model(self._network), step=number + 1)
-        expected = goals if goals.dim() == 1 else goals.argmax(dim=-1)
-        return value, int((logits.argmax(dim=-1) == expected).sum().item())
+        right = (logits.argmax(dim=-1) == goals.argmax(dim=-1)) & (targets != OUTLIER)
+        return value, int(right.sum().item())
 
     @torch.inference_mode()
     def logits(self, batches: Iterable[Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,9 +6,10 @@ it as JSON. The defaults fine-tune every layer of a DenseNet-161 on one GPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from model.data_folder import default_data_folder
 from model.errors import PetalscopeError
@@ -24,6 +25,18 @@ class TrainingOptions:
 
     data: Path = field(default_factory=default_data_folder)
     """Folder that holds train/ and valid/, each with one folder of photos a class."""
+    train_data: tuple[Path, ...] = (Path("train"),)
+    """Folders of photos to train on, found from DATA, each with folders of some of the classes."""
+    outliers: tuple[Path, ...] = ()
+    """Folders of photos of none of the classes, found from DATA, to be unsure about. Training takes
+    half of each; evaluate.py can measure on the other half."""
+    outlier_share: float = 0.1
+    """Share of the photos of an epoch that are outliers, where there are any."""
+    leave_out: tuple[str, ...] = ()
+    """Photos not to train on, as CLASS/NAME without a suffix: duplicates, wrong labels."""
+    balance: float = 0.0
+    """0 takes each photo once an epoch; 1 takes each class equally often, however few photos it
+    has; values between go between."""
     names: Path | None = None
     """JSON file of category names, {"21": "fire lily", …}; by default DATA/cat_to_name.json."""
     output: Path | None = None
@@ -41,14 +54,22 @@ class TrainingOptions:
     """Probability of dropout in the head."""
     freeze_backbone: bool = False
     """Train the head alone."""
+    frozen_groups: int = 0
+    """How many of timm's layer groups, from the input on, keep their starting weights."""
 
     image_size: int | None = None
     """Side in pixels of the image that validation and serving see; by default the backbone's."""
     train_size: int | None = None
     """Side in pixels that training sees; by default IMAGE_SIZE. A smaller one trains faster."""
+    start_size: int | None = None
+    """Side in pixels that the first epoch sees, which then grows to TRAIN_SIZE by the last; by
+    default TRAIN_SIZE throughout."""
     augmentation: Literal["none", "article", "light", "trivial", "rand"] = "trivial"
     """Policy: none; article (rotation, crop, flip); light (crop, flip, colour); light with
     TrivialAugmentWide or RandAugment instead of colour."""
+    degradation: float = 0.0
+    """Probability that a photo is spoilt: blurred, compressed, of low resolution, or small on a
+    plain ground."""
     crop_scale: float = 0.25
     """Smallest part of a photo's area that a random crop takes."""
     erasing: float = 0.0
@@ -57,6 +78,8 @@ class TrainingOptions:
     """Alpha of mixup; 0 for none. With cutmix too, each batch takes one of them."""
     cutmix: float = 0.0
     """Alpha of cutmix; 0 for none."""
+    mixing: float = 1.0
+    """Share of the batches that mixup or cutmix mixes, where either is on."""
     label_smoothing: float = 0.1
     """Share of the target that is spread over all classes."""
 
@@ -90,7 +113,8 @@ class TrainingOptions:
     """Decay of the moving average of the weights, which is what is kept; 0 for none."""
 
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Mixed precision; auto is bf16 on a GPU that has it and none elsewhere."""
+    """Mixed precision; auto is bf16 on a GPU that has it and none elsewhere. A CPU with AVX-512
+    BF16 or AMX is about twice as fast with bf16."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes the GPUs that Accelerate was launched with."""
     workers: int | None = None
@@ -108,13 +132,24 @@ class TrainingOptions:
         """
         positive = ("epochs", "batch_size", "lr", "decay_epochs", "decay_rate")
         _require(self, positive, lambda value: value > 0, "above 0")
-        _require(self, ("image_size", "train_size"), lambda value: value >= 16, "16 or more")
-        shares = ("dropout", "erasing", "label_smoothing", "average_decay")
+        _require(
+            self,
+            ("image_size", "train_size", "start_size"),
+            lambda value: value >= 16,
+            "16 or more",
+        )
+        shares = ("dropout", "erasing", "label_smoothing", "average_decay", "outlier_share")
         _require(self, shares, lambda value: 0 <= value < 1, "from 0 to below 1")
         _require(self, ("crop_scale", "layer_decay"), lambda value: 0 < value <= 1, "in (0, 1]")
-        at_least_0 = ("mixup", "cutmix", "weight_decay", "warmup_epochs", "min_lr", "workers")
+        _require(
+            self, ("balance", "degradation", "mixing"), lambda value: 0 <= value <= 1, "0 to 1"
+        )
+        counts = ("warmup_epochs", "workers", "frozen_groups")
+        at_least_0 = ("mixup", "cutmix", "weight_decay", "min_lr", *counts)
         _require(self, at_least_0, lambda value: value >= 0, "0 or more")
         _require(self, ("clip_grad",), lambda value: value > 0, "above 0")
+        if not self.train_data:
+            raise OptionsError("--train-data needs at least one folder.")
         if any(width < 1 for width in self.hidden_layers):
             raise OptionsError("--hidden-layers must be widths of 1 or more.")
         if self.from_scratch and self.weights:
@@ -127,37 +162,41 @@ class TrainingOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as JSON-ready values."""
-        values = asdict(self)
-        return {
-            name: str(value) if isinstance(value, Path) else value for name, value in values.items()
-        }
+        return {name: _plain(value, str) for name, value in asdict(self).items()}
 
     def describe(self) -> dict[str, Any]:
         """Return the options as a checkpoint tells them: files by name, not where they lie."""
         values = asdict(self)
         del values["output"]
-        return {
-            name: value.name if isinstance(value, Path) else value for name, value in values.items()
-        }
+        return {name: _plain(value, lambda path: path.name) for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
-        """Rebuild the options from `to_dict`.
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingOptions:
+        """Rebuild the options from `to_dict`, or from some of its values; the rest is default.
 
         Raises:
             TypeError: An option has no such name.
             OptionsError: A value is out of its range.
         """
-        paths = {"data", "names", "output", "weights"} & values.keys()
         known = {item.name for item in fields(cls)}
         if unknown := values.keys() - known:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-        restored: dict[str, Any] = {
-            name: Path(value) if name in paths and value is not None else value
-            for name, value in values.items()
-        }
-        restored["hidden_layers"] = tuple(restored.get("hidden_layers", ()))
-        return cls(**restored)
+        return cls(**{name: _typed(name, value) for name, value in values.items()})
+
+
+_PATHS: Final = ("data", "names", "output", "weights", "train_data", "outliers")
+
+
+def _plain(value: Any, name: Callable[[Path], str]) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item, name) for item in value]
+    return name(value) if isinstance(value, Path) else value
+
+
+def _typed(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_typed(name, item) for item in value)
+    return Path(value) if name in _PATHS and value is not None else value
 
 
 def _require(options: TrainingOptions, names: tuple[str, ...], test: Any, wanted: str) -> None:

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from model.atomic import replacing
 from model.labels import FlowerClass
-from model.training.augmentation import denormalized
+from model.training.augmentation import OUTLIER, denormalized
 from model.training.data import SeededPhotos
 from model.transforms import EvaluationTransform
 
@@ -82,7 +82,7 @@ def draw_samples(
         image, target = photos[index]
         axes.imshow(denormalized(image, transform).permute(1, 2, 0).numpy())
         item = classes[target]
-        title = f"{item.class_id} {item.name}"
+        title = "none of them" if target == OUTLIER else f"{item.class_id} {item.name}"
         axes.set_title(
             title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…", fontsize=8
         )

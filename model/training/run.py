@@ -22,16 +22,24 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from tqdm import tqdm
 
 from model.atomic import replacing
-from model.backbones import Architecture, build_network, data_transform, freeze_backbone
+from model.backbones import (
+    Architecture,
+    build_network,
+    data_transform,
+    freeze_backbone,
+    freeze_groups,
+)
 from model.checkpoint import Metadata, save_checkpoint
 from model.measures import measure
 from model.training import report
+from model.training.augmentation import OUTLIER
 from model.training.calibration import cross_fitted, fit_temperature
 from model.training.data import (
     ResumableOrder,
     combined_seed,
     find_classes,
     photo_loader,
+    sampling_weights,
     training_photos,
     valid_photos,
 )
@@ -117,13 +125,14 @@ class _Run:
         )
         if options.freeze_backbone:
             freeze_backbone(network)
+        freeze_groups(network, options.frozen_groups)
         self.parameters = sum(item.numel() for item in network.parameters())
         self.trainable = sum(item.numel() for item in network.parameters() if item.requires_grad)
         self.transform = data_transform(network, options.image_size)
-        self.photos = training_photos(options, self.transform)
+        self.photos = training_photos(options, self.classes, self.transform)
         self.valid = valid_photos(options, self.transform)
 
-        self.order = ResumableOrder(len(self.photos), options.seed)
+        self.order = ResumableOrder(sampling_weights(self.photos, options), options.seed)
         train_loader = photo_loader(self.photos, options, self.order)
         self.batch_size: int = train_loader.batch_size or 1
         self.steps_per_epoch = len(train_loader)
@@ -253,9 +262,11 @@ class _Run:
         if device.type == "cpu":
             say("No CUDA device is used: training on the CPU, which takes many times as long.")
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        outliers = sum(target == OUTLIER for _, target in self.photos.samples)
         say(
-            f"{len(self.photos)} train and {len(self.valid)} valid photos "
+            f"{len(self.photos) - outliers} train and {len(self.valid)} valid photos "
             f"of {len(self.classes)} classes in {self.options.data}"
+            f"{f', {outliers} photos of none' if outliers else ''}"
         )
         say(
             f"{self.options.backbone}: {self.parameters / 1e6:.1f} M parameters, "
@@ -268,8 +279,8 @@ class _Run:
             f"{self.accelerator.mixed_precision}, {self.steps_per_epoch} steps of "
             f"{self.batch_size} photos an epoch, {self.options.epochs} epochs"
         )
-        chosen = combined_seed(self.options.seed) % len(self.photos)
-        path, target = self.photos.photos.samples[chosen]
+        chosen = combined_seed(self.options.seed) % (len(self.photos) - outliers)
+        path, target = self.photos.samples[chosen]
         item = self.classes[target]
         say(f'For example {path}: folder {item.class_id}, index {target}, "{item.name}"')
         if self.progress.epoch or self.progress.step:

@@ -1,0 +1,42 @@
+"""Recipes: options of a training that are known to work, as data; one TOML file each.
+
+    NAME -> NAME.toml -> TrainingOptions, its other options at their defaults
+
+A key is the name of an option of `TrainingOptions`; a comment says why it has its value.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from model.training.options import OptionsError, TrainingOptions
+
+_SUFFIX = ".toml"
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the project."""
+    files = resources.files(__name__).iterdir()
+    return sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX))
+
+
+def read_recipe(name: str) -> TrainingOptions:
+    """Read a recipe of the project by its name, or any TOML file by its path.
+
+    Raises:
+        OptionsError: There is no such recipe, it cannot be read, or an option in it is unknown or
+            out of its range.
+    """
+    known = recipe_names()
+    source = resources.files(__name__) / f"{name}{_SUFFIX}" if name in known else Path(name)
+    try:
+        values = tomllib.loads(source.read_text(encoding="utf-8"))
+        return TrainingOptions.from_dict(values)
+    except (FileNotFoundError, IsADirectoryError):
+        raise OptionsError(
+            f"There is no recipe {name!r}; give {', '.join(known)}, or the path of a TOML file."
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise OptionsError(f"The recipe {name} cannot be used: {error}.") from error
