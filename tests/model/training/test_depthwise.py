@@ -32,7 +32,8 @@ def test_output_and_gradients_are_those_of_the_original(
         inputs.requires_grad_()
         outputs = module(inputs)
         outputs.backward(torch.cos(torch.arange(outputs.numel()).double()).view_as(outputs))
-        assert module.weight.grad is not None and module.bias is not None
+        assert module.weight.grad is not None
+        assert module.bias is not None
         results.append((outputs, inputs.grad, module.weight.grad, module.bias.grad))
 
     for expected, got in zip(*results, strict=True):

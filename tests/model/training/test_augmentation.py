@@ -1,0 +1,55 @@
+"""What is done to photos and targets in training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from model.training.augmentation import OUTLIER, batch_mixing, soft_targets, training_transform
+from model.training.options import TrainingOptions
+from model.transforms import EvaluationTransform
+
+TRANSFORM = EvaluationTransform(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_an_outlier_belongs_to_each_class_alike() -> None:
+    soft = soft_targets(torch.tensor([2, OUTLIER, 0]), 4)
+    assert soft.tolist() == [[0, 0, 1, 0], [0.25] * 4, [1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixing_takes_its_share_of_batches(kind: str) -> None:
+    options = TrainingOptions(**{kind: 1.0}, mixing=0.5)
+    mix = batch_mixing(options, 2)
+    images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    targets = torch.eye(2)
+    mixed = 0
+    for seed in range(200):
+        torch.manual_seed(seed)
+        new_images, new_targets = mix(images, targets)
+        torch.testing.assert_close(new_targets.sum(1), torch.ones(2))
+        # Here an image's mean is its share of the second class.
+        torch.testing.assert_close(new_images.mean((1, 2, 3)), new_targets[:, 1])
+        mixed += not torch.equal(new_targets, targets)
+    assert 60 < mixed < 140
+
+
+def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
+    photo = Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB")
+    spoil = training_transform(
+        TrainingOptions(degradation=1.0, augmentation="light"), TRANSFORM, 48
+    )
+    plain = training_transform(
+        TrainingOptions(degradation=0.0, augmentation="light"), TRANSFORM, 48
+    )
+    for seed in range(40):
+        torch.manual_seed(seed)
+        spoilt = spoil(photo)
+        assert spoilt.shape == (3, 48, 48)
+        assert spoilt.dtype == torch.float32
+        assert spoilt.abs().max() <= 1
+    torch.manual_seed(0)
+    first = plain(photo)
+    torch.manual_seed(0)
+    assert not torch.equal(spoil(photo), first)
