@@ -105,10 +105,12 @@ class ResumableOrder(Sampler[int]):
         generator = torch.Generator().manual_seed(combined_seed(self._seed, self._epoch))
         count = len(self)
         # Systematic sampling: the photos lie in a row, each as long as it is expected often, and
-        # marks at distance 1 pick those that they fall on.
+        # marks at a distance of 1 pick those that they fall on. None is so near an end that
+        # rounding could move it across.
         row = torch.randperm(count, generator=generator)
-        ends = self._expected[row].cumsum(0) - 0.5  # half a photo from the marks, for rounding
-        picked = row[torch.searchsorted(ends, torch.arange(count)).clamp(max=count - 1)]
+        ends = self._expected[row].cumsum(0)
+        first = torch.rand((), generator=generator, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+        picked = row[torch.searchsorted(ends, torch.arange(count) + first).clamp(max=count - 1)]
         order = picked[torch.randperm(count, generator=generator)]
         return iter(order.tolist()[self._skipped :])
 

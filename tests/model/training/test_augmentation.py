@@ -18,9 +18,12 @@ def test_an_outlier_belongs_to_each_class_alike() -> None:
     assert soft.tolist() == [[0, 0, 1, 0], [0.25] * 4, [1, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_mixing_takes_its_share_of_batches(kind: str) -> None:
-    options = TrainingOptions(**{kind: 1.0}, mixing=0.5)
+@pytest.mark.parametrize(
+    "options",
+    [TrainingOptions(mixup=1.0, mixing=0.5), TrainingOptions(cutmix=1.0, mixing=0.5)],
+    ids=["mixup", "cutmix"],
+)
+def test_mixing_takes_its_share_of_batches(options: TrainingOptions) -> None:
     mix = batch_mixing(options, 2)
     images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
     targets = torch.eye(2)

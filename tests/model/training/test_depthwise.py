@@ -54,7 +54,7 @@ def test_a_network_learns_the_same_under_autocast() -> None:
     for each in (network, quick):
         with torch.autocast("cpu", torch.bfloat16):
             loss = nn.functional.cross_entropy(each(inputs).float(), torch.arange(4))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
     first, second = (
