@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -138,6 +139,35 @@ def test_resume_takes_its_options_from_the_run_alone(capsys: pytest.CaptureFixtu
         train.main(["--resume", "run", "--lr", "1"])
     assert caught.value.code == 2
     assert "--lr" in capsys.readouterr().err
+
+
+def test_two_processes_learn_what_one_does(flower_folder: Path, tmp_path: Path) -> None:
+    # ConvNeXt has no batch statistics, which processes keep each for their own share of a batch.
+    options = [
+        "--data", str(flower_folder), *TINY, "--backbone", "test_convnext", "--device", "cpu",
+        "--epochs", "2", "--degradation", "0.5", "--clip-grad", "0.1",
+    ]  # fmt: skip
+    code, _, err = run(*options, "--output", "one", cwd=tmp_path)
+    assert code == 0, err
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, str(ROOT / "scripts" / "train.py"), *options, "--output", "two"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CPU × 2" in done.stdout
+
+    one, two = (
+        list(csv.DictReader((tmp_path / name / "history.csv").read_text().splitlines()))
+        for name in ("one", "two")
+    )
+    for name in ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy"):
+        got, expected = ([float(row[name]) for row in rows] for rows in (two, one))
+        assert got == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ def _fresh_accelerator() -> Iterator[None]:
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture
+def own_folder(flower_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the drawn data set, for a test to spoil."""
+    return Path(shutil.copytree(flower_folder, tmp_path / "own"))
 
 
 @pytest.fixture

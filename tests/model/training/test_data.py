@@ -82,18 +82,19 @@ def test_outliers_have_their_share(balance: float) -> None:
     assert sum(weights[9:]) / sum(weights) == pytest.approx(0.2)
 
 
-def test_folders_are_joined_and_outliers_follow(tiny_options: Options, flower_folder: Path) -> None:
-    names = sorted(path.name for path in (flower_folder / "train").iterdir())
-    more = flower_folder / "more" / names[-1]
+def test_folders_are_joined_and_outliers_follow(tiny_options: Options, own_folder: Path) -> None:
+    names = sorted(path.name for path in (own_folder / "train").iterdir())
+    more = own_folder / "more" / names[-1]
     more.mkdir(parents=True)
-    photo = next((flower_folder / "train" / names[0]).iterdir())
+    photo = next((own_folder / "train" / names[0]).iterdir())
     (more / f"another{photo.suffix}").write_bytes(photo.read_bytes())
-    unknown = flower_folder / "unknown"
+    unknown = own_folder / "unknown"
     unknown.mkdir()
     for number in range(4):
         (unknown / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
-    plain = tiny_options()
+    plain = tiny_options(data=own_folder)
     options = tiny_options(
+        data=own_folder,
         train_data=(Path("train"), Path("more")),
         outliers=(Path("unknown"),),
         leave_out=(f"{names[0]}/{photo.stem}",),
@@ -130,10 +131,10 @@ def test_augmentation_is_drawn_from_epoch_and_index(tiny_options: Options) -> No
 
 
 def test_the_classes_of_all_folders_must_be_those_of_valid(
-    tiny_options: Options, flower_folder: Path
+    tiny_options: Options, own_folder: Path
 ) -> None:
-    (flower_folder / "more" / "999").mkdir(parents=True)
-    options = tiny_options(train_data=(Path("train"), Path("more")))
+    (own_folder / "more" / "999").mkdir(parents=True)
+    options = tiny_options(data=own_folder, train_data=(Path("train"), Path("more")))
     with pytest.raises(PhotoFolderError, match=r"differ in class 999"):
         find_classes(options)
 

@@ -236,12 +236,6 @@ def test_bfloat16_trains_on_a_cpu_too(tiny_options: MakeOptions) -> None:
     train(tiny_options(epochs=1, warmup_epochs=0, precision="bf16"))
 
 
-@pytest.fixture
-def own_folder(flower_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the drawn data set, for a test to spoil."""
-    return Path(shutil.copytree(flower_folder, tmp_path / "own"))
-
-
 def test_a_missing_folder_is_named(tiny_options: MakeOptions, tmp_path: Path) -> None:
     with pytest.raises(PhotoFolderError, match=r"no folder .*nowhere/train"):
         train(tiny_options(data=tmp_path / "nowhere"))
