@@ -31,6 +31,7 @@ from model.errors import PetalscopeError
 
 if TYPE_CHECKING:
     from model.classifier import Classifier
+    from model.network import Outputs
 
 _BLUEPRINTS: Final = (pages, api, health)
 
@@ -68,7 +69,7 @@ def create_app(
 
     if classifier is None:
         classifier = Classifier.load(settings.checkpoint, settings.device)
-    _warm(classifier)
+    explains = _warm(classifier).activations is not None
 
     app = Flask(__name__)
     app.request_class = UploadRequest
@@ -78,13 +79,13 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES
     batcher = Batcher(
-        classifier.probabilities,
+        classifier.outputs,
         max_batch=settings.max_batch,
         queue_size=settings.queue_size,
         out_of_memory=(torch.OutOfMemoryError, MemoryError),
         on_failure=end_process,
     )
-    install_service(app, Service(settings, classifier, batcher))
+    install_service(app, Service(settings, classifier, batcher, explains))
     init_request_log(app, settings.log_level)
     init_errors(app)
     init_security(app)
@@ -93,15 +94,16 @@ def create_app(
     return app
 
 
-def _warm(classifier: Classifier) -> None:
+def _warm(classifier: Classifier) -> Outputs:
     """Run the model once, so that the first photo does not wait for what is done only once."""
     side = classifier.metadata.transform.crop
     try:
-        probabilities = classifier.probabilities(np.zeros((1, 3, side, side), dtype=np.float32))
+        outputs = classifier.outputs(np.zeros((1, 3, side, side), dtype=np.float32))
     except Exception as error:
         raise WarmUpError(
-            f"The model does not run on {classifier.device} with an input of {side}×{side} "
+            f"The model does not run on {classifier.network.device} with an input of {side}×{side} "
             f"pixels: {type(error).__name__}."
         ) from error
-    if not np.isfinite(probabilities).all():
+    if not np.isfinite(outputs[0].logits).all():
         raise WarmUpError("The model's answers are not numbers; use another checkpoint.")
+    return outputs[0]

@@ -1,6 +1,7 @@
 """The JSON routes: /predict, /model, /labels.
 
-POST /predict?top_k=5 with a photo -> {"predictions": […], "model": {…}, "request_id": "…"}
+POST /predict?top_k=5&explain=1 with a photo
+    -> {"predictions": […], "verdict": "known", …, "model": {…}, "request_id": "…"}
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, Final
 from flask import Blueprint, request
 
 from app.classification import DEFAULT_TOP_K, classify_upload
+from app.explanation import explain_predictions
+from app.pictures import data_url
 from app.problems import Problem, quoted
 from app.request_log import request_id
 from app.service import current_service
@@ -25,12 +28,14 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 def predict() -> dict[str, Any]:
     """Name the flower in the photo that the request carries."""
     classes = len(current_service().classifier.metadata.classes)
-    classification = classify_upload(_top_k(classes))
-    return {
-        "predictions": [asdict(prediction) for prediction in classification.predictions],
-        "model": current_service().model,
-        "request_id": request_id(),
-    }
+    top_k, explain = _top_k(classes), _explain()
+    classification = classify_upload(top_k)
+    answer = asdict(classification.answer)
+    if explain:
+        pictures = explain_predictions(classification)
+        for prediction, picture in zip(answer["predictions"], pictures, strict=True):
+            prediction["activation_map"] = data_url(picture, "PNG")
+    return {**answer, "model": current_service().model, "request_id": request_id()}
 
 
 @api.get("/model")
@@ -41,7 +46,7 @@ def model() -> dict[str, Any]:
         **service.classifier.metadata.to_dict(),
         "checkpoint": service.model["checkpoint"],
         "version": service.classifier.version,
-        "device": str(service.classifier.device),
+        "device": service.classifier.network.device,
     }
 
 
@@ -49,6 +54,14 @@ def model() -> dict[str, Any]:
 def labels() -> dict[str, Any]:
     """List the classes in index order: the order of the model's logits."""
     return {"labels": [asdict(item) for item in current_service().classifier.metadata.classes]}
+
+
+def _explain() -> bool:
+    values = request.args.getlist("explain") or ["0"]
+    if len(values) > 1 or values[0] not in ("0", "1"):
+        got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
+        raise Problem(422, f"The parameter explain is {got}; it must be 0 or 1.")
+    return values[0] == "1"
 
 
 def _top_k(classes: int) -> int:

@@ -2,7 +2,7 @@
 
     request threads: admit() -> read, decode, transform -> infer(inputs, deadline) ┐
                                                                                    v
-    one thread:                    what has gathered -> run(N×3×H×W) -> a row to each waiting thread
+    one thread:              what has gathered -> run(N×3×H×W) -> an output to each waiting thread
 
 An idle model runs at once on whatever is there; while it runs, the next batch gathers. A place is
 taken before a photo is read and given back after its answer, so that one bound holds memory and
@@ -16,11 +16,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ Array = npt.NDArray[np.float32]
 
 
 class BatchingError(Exception):
-    """A photo that got no probabilities."""
+    """A photo that got no output."""
 
 
 class QueueFullError(BatchingError):
@@ -54,38 +54,41 @@ class ModelFailedError(BatchingError):
     """The model raised an exception, after which nothing it says could be trusted."""
 
 
+Output = TypeVar("Output")
+
+
 @dataclass(frozen=True)
-class Inference:
+class Inference(Generic[Output]):
     """What the model said about one photo.
 
     Attributes:
-        probabilities: float32 of shape (classes,).
+        output: As `run` gave it.
         waited: Seconds from `infer` to the start of the batch.
         ran: Seconds that the batch took.
     """
 
-    probabilities: Array
+    output: Output
     waited: float
     ran: float
 
 
-Infer = Callable[[Array, float], Inference]
+Infer = Callable[[Array, float], Inference[Output]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Entry:
+class _Entry(Generic[Output]):
     inputs: Array
     deadline: float
     submitted: float
-    future: Future[Inference] = field(default_factory=Future)
+    future: Future[Inference[Output]] = field(default_factory=Future)
 
 
-class Batcher:
+class Batcher(Generic[Output]):
     """A bounded queue before one model.
 
     Args:
-        run: The model: float32 (N, 3, H, W) to float32 (N, classes), N from 1 to `max_batch`.
-            Called on one thread only.
+        run: The model: float32 (N, 3, H, W) to N outputs, N from 1 to `max_batch`. Called on one
+            thread only.
         max_batch: Most photos in a batch.
         queue_size: Number of places: photos being read, decoded, waiting or worked on.
         out_of_memory: The exceptions by which `run` says that the batch was too large.
@@ -95,7 +98,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[Array], Array],
+        run: Callable[[Array], Iterable[Output]],
         *,
         max_batch: int,
         queue_size: int,
@@ -112,7 +115,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._open = True
         self._places_taken = 0
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[_Entry[Output]] = deque()
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -122,7 +125,7 @@ class Batcher:
         return self._open and self._thread.is_alive()
 
     @contextmanager
-    def admit(self) -> Iterator[Infer]:
+    def admit(self) -> Iterator[Infer[Output]]:
         """Take a place, and give the function that runs the model on this place's photo.
 
         The function takes float32 (3, H, W) and a deadline, a moment of the clock, and raises
@@ -152,8 +155,8 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def _infer(self, inputs: Array, deadline: float) -> Inference:
-        entry = _Entry(inputs, deadline, self._clock())
+    def _infer(self, inputs: Array, deadline: float) -> Inference[Output]:
+        entry = _Entry[Output](inputs, deadline, self._clock())
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
@@ -171,14 +174,14 @@ class Batcher:
             raise DeadlineExceededError from None
 
     def _work(self) -> None:
-        batch: list[_Entry] = []
+        batch: list[_Entry[Output]] = []
         try:
             while batch := self._next_batch():
                 self._run_batch(batch)
         except BaseException as error:
             self._fail(batch, error)
 
-    def _next_batch(self) -> list[_Entry]:
+    def _next_batch(self) -> list[_Entry[Output]]:
         """Wait for photos; return an empty list when there will be no more."""
         with self._changed:
             while True:
@@ -187,8 +190,8 @@ class Batcher:
                     return batch
                 self._changed.wait()
 
-    def _gathered(self) -> list[_Entry]:
-        batch: list[_Entry] = []
+    def _gathered(self) -> list[_Entry[Output]]:
+        batch: list[_Entry[Output]] = []
         while self._waiting and len(batch) < self._max_batch:
             entry = self._waiting.popleft()
             if not entry.future.set_running_or_notify_cancel():
@@ -199,7 +202,7 @@ class Batcher:
                 batch.append(entry)
         return batch
 
-    def _run_batch(self, batch: list[_Entry]) -> None:
+    def _run_batch(self, batch: list[_Entry[Output]]) -> None:
         while batch:
             part, rest = batch[: self._max_batch], batch[self._max_batch :]
             if self._fits_in_memory(part):
@@ -213,20 +216,20 @@ class Batcher:
                 self._max_batch = len(part) // 2
                 _log.warning("out of memory: batches hold %d photos from now", self._max_batch)
 
-    def _fits_in_memory(self, part: list[_Entry]) -> bool:
+    def _fits_in_memory(self, part: list[_Entry[Output]]) -> bool:
         started = self._clock()
         try:
-            rows = self._run(np.stack([entry.inputs for entry in part]))
+            outputs = self._run(np.stack([entry.inputs for entry in part]))
         except self._out_of_memory:
             # Tried again by the caller, after this block has let go of the exception, whose
             # traceback holds on to the memory.
             return False
         ran = self._clock() - started
-        for entry, row in zip(part, rows, strict=True):
-            entry.future.set_result(Inference(row, started - entry.submitted, ran))
+        for entry, output in zip(part, outputs, strict=True):
+            entry.future.set_result(Inference(output, started - entry.submitted, ran))
         return True
 
-    def _fail(self, batch: list[_Entry], error: BaseException) -> None:
+    def _fail(self, batch: list[_Entry[Output]], error: BaseException) -> None:
         with self._changed:
             self._open = False
             waiting = [

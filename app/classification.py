@@ -27,7 +27,8 @@ from app.uploads import decode_photo, read_photo
 from model.images import ImageLimits
 
 if TYPE_CHECKING:
-    from model.classifier import Prediction
+    from model.classifier import Answer
+    from model.network import Array
 
 DEFAULT_TOP_K: Final = 5
 _RETRY_AFTER: Final = {"Retry-After": "1"}
@@ -36,10 +37,18 @@ _MEGAPIXEL: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Classification:
-    """A photo, upright and RGB, decoded at reduced scale, and its names, the likeliest first."""
+    """What became of a photo.
+
+    Attributes:
+        photo: Upright and RGB, decoded at reduced scale.
+        answer: What it was taken for.
+        activations: float32 (classes, h, w): where in the network's view of the photo each class
+            was seen; None for a network that does not tell.
+    """
 
     photo: Image.Image
-    predictions: list[Prediction]
+    answer: Answer
+    activations: Array | None
 
 
 def classify_upload(top_k: int) -> Classification:
@@ -89,4 +98,5 @@ def _classify(service: Service, top_k: int) -> Classification:
         inference = infer(inputs, arrived + settings.timeout)
     note_duration("wait", inference.waited)
     note_duration("inference", inference.ran)
-    return Classification(photo, classifier.rank(inference.probabilities, top_k))
+    answer = classifier.answer(inference.output.logits, top_k)
+    return Classification(photo, answer, inference.output.activations)

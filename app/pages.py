@@ -8,26 +8,25 @@ The photo is shown back from memory, as a data URL, and forgotten with the answe
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, Response, make_response, render_template
-from PIL import Image
 
 from app.classification import DEFAULT_TOP_K, classify_upload
+from app.explanation import explain_predictions
+from app.pictures import data_url
 from app.problems import Problem
 from app.service import current_service
+from model.activation_map import laid_over
 from model.images import FORMAT_NAMES
 
 if TYPE_CHECKING:
-    from model.classifier import Prediction
+    from model.classifier import Answer
 
 pages: Final = Blueprint("pages", __name__)
 
 _LONGEST_SIDE: Final = 800
-_JPEG_QUALITY: Final = 85
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,19 @@ def classify() -> Response:
         classification = classify_upload(min(DEFAULT_TOP_K, classes))
     except Problem as problem:
         return _page(problem=problem)
-    return _page(classification.predictions, _data_url(classification.photo))
+    shown = classification.photo.copy()
+    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    explained = None
+    if classification.activations is not None:
+        best, *_ = explain_predictions(classification)
+        explained = data_url(laid_over(shown, best), "JPEG")
+    return _page(classification.answer, data_url(shown, "JPEG"), explained)
 
 
 def _page(
-    predictions: list[Prediction] | None = None,
+    answer: Answer | None = None,
     photo: str | None = None,
+    explained: str | None = None,
     problem: Problem | None = None,
 ) -> Response:
     service = current_service()
@@ -66,8 +72,10 @@ def _page(
     response = make_response(
         render_template(
             "index.html",
-            predictions=predictions,
+            answer=answer,
             photo=photo,
+            explained=explained,
+            explains=service.explains,
             problem=problem,
             class_count=len(service.classifier.metadata.classes),
             limits=PageLimits(settings.max_body_mib, settings.max_megapixels, FORMAT_NAMES),
@@ -78,11 +86,3 @@ def _page(
         response.status_code = problem.status
         response.headers.update(problem.headers)
     return response
-
-
-def _data_url(photo: Image.Image) -> str:
-    shown = photo.copy()
-    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    file = io.BytesIO()
-    shown.save(file, "JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

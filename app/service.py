@@ -12,6 +12,7 @@ from app.settings import Settings
 
 if TYPE_CHECKING:
     from model.classifier import Classifier
+    from model.network import Outputs
 
 _EXTENSION: Final = "petalscope"
 
@@ -22,7 +23,8 @@ class Service:
 
     settings: Settings
     classifier: Classifier
-    batcher: Batcher
+    batcher: Batcher[Outputs]
+    explains: bool  # whether the model can tell where it looked
 
     @property
     def model(self) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
+from model.architecture import Architecture
 from model.errors import PetalscopeError
 from model.transforms import EvaluationTransform
 
@@ -30,35 +30,6 @@ class BackboneError(PetalscopeError):
 
 class UnknownBackboneError(BackboneError):
     """timm has no image-classification model of this name, or no weights of this tag."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All that is needed to build a network again, but for its weights.
-
-    Attributes:
-        backbone: timm's name of the model, "densenet161".
-        num_classes: Number of logits.
-        hidden_layers: Widths of the head's hidden layers; empty for one linear layer.
-        dropout: Probability of dropout before each linear layer of the head but the first; with
-            no hidden layers, before the only one.
-    """
-
-    backbone: str
-    num_classes: int
-    hidden_layers: tuple[int, ...] = ()
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: A value is out of its range.
-        """
-        if min((self.num_classes, *self.hidden_layers)) < 1:
-            raise ValueError("num_classes and the widths of hidden_layers must be 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
 
 def build_network(

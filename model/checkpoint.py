@@ -10,128 +10,30 @@ is ever pickled: unpickling a file can run any code that its author liked.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import safetensors.torch
 import torch
 from torch import nn
 
 from model.atomic import replacing
-from model.backbones import Architecture, BackboneError, build_network
-from model.errors import PetalscopeError
-from model.labels import FlowerClass
-from model.transforms import EvaluationTransform
-
-FORMAT_VERSION: Final = 1
-_METADATA_KEY: Final = "petalscope"
-_LARGEST_HEADER: Final = 100_000_000  # as the safetensors format limits it
-# What reading JSON of any content can raise.
-_DAMAGE: Final = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
+from model.backbones import BackboneError, build_network
+from model.metadata import (
+    JSON_DAMAGE,
+    METADATA_KEY,
+    CheckpointNotFoundError,
+    Metadata,
+    MismatchedWeightsError,
+    NotACheckpointError,
+    NotANumberError,
+    TruncatedCheckpointError,
+    UnknownArchitectureError,
+    parse_metadata,
 )
 
-
-class CheckpointError(PetalscopeError):
-    """A checkpoint that cannot be used."""
-
-
-class CheckpointNotFoundError(CheckpointError):
-    """There is no such file, or it cannot be read."""
-
-
-class NotACheckpointError(CheckpointError):
-    """The file is not safetensors, or carries no whole metadata of this project."""
-
-
-class TruncatedCheckpointError(CheckpointError):
-    """The file ends before its last weight."""
-
-
-class CheckpointVersionError(CheckpointError):
-    """The file is of a format version that this program does not read."""
-
-
-class UnknownArchitectureError(CheckpointError):
-    """The file asks for a backbone or a head that cannot be built here."""
-
-
-class MismatchedWeightsError(CheckpointError):
-    """Names or shapes of the weights are not those of the architecture."""
-
-
-class MismatchedClassesError(CheckpointError):
-    """The list of classes and the number of logits disagree."""
-
-
-class NotANumberError(CheckpointError):
-    """A weight is infinite or not a number, as after a training that diverged."""
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a checkpoint says about itself.
-
-    Attributes:
-        architecture: What to build.
-        classes: Class ids and names in index order: logit i belongs to `classes[i]`.
-        transform: The evaluation transform that the network expects.
-        temperature: What logits are divided by before the softmax.
-        training: The options it was trained with.
-        metrics: A map from the name of a split to its measures, the number of photos as "n".
-        versions: A map from the name of a library to its version at training.
-        revision: Source revision it was trained at.
-        created: Time of writing, ISO 8601 in UTC.
-    """
-
-    architecture: Architecture
-    classes: tuple[FlowerClass, ...]
-    transform: EvaluationTransform
-    temperature: float = 1.0
-    training: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    revision: str = ""
-    created: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metadata as JSON-ready values."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
-        """Rebuild the metadata from `to_dict`.
-
-        Raises:
-            KeyError, TypeError, ValueError: Values are missing or wrong.
-        """
-        architecture = values["architecture"]
-        return cls(
-            architecture=Architecture(
-                backbone=str(architecture["backbone"]),
-                num_classes=int(architecture["num_classes"]),
-                hidden_layers=tuple(int(width) for width in architecture["hidden_layers"]),
-                dropout=float(architecture["dropout"]),
-            ),
-            classes=tuple(
-                FlowerClass(str(item["class_id"]), str(item["name"])) for item in values["classes"]
-            ),
-            transform=EvaluationTransform.from_dict(values["transform"]),
-            temperature=float(values["temperature"]),
-            training=dict(values["training"]),
-            metrics=dict(values["metrics"]),
-            versions=dict(values["versions"]),
-            revision=str(values["revision"]),
-            created=str(values["created"]),
-        )
+_LARGEST_HEADER: Final = 100_000_000  # as the safetensors format limits it
 
 
 def save_checkpoint(
@@ -154,7 +56,7 @@ def save_checkpoint(
         OSError: The file cannot be written.
     """
     tensors = {name: _stored(tensor, half_precision) for name, tensor in weights.items()}
-    header = {_METADATA_KEY: json.dumps(metadata.to_dict(), ensure_ascii=False)}
+    header = {METADATA_KEY: metadata.to_text()}
     with replacing(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=header)
 
@@ -171,22 +73,7 @@ def read_metadata(path: Path) -> Metadata:
             f"{path} is a safetensors file without Petalscope's metadata, so its classes are "
             "unknown; bare weights can start a training (--weights) but cannot be served."
         )
-    try:
-        values = json.loads(text)
-        version = values["format_version"]
-        if version != FORMAT_VERSION:
-            raise CheckpointVersionError(
-                f"{path} is of checkpoint format {version}; this program reads {FORMAT_VERSION}."
-            )
-        metadata = Metadata.from_dict(values)
-    except _DAMAGE as error:
-        raise NotACheckpointError(f"The metadata in {path} are damaged.") from error
-    logits, classes = metadata.architecture.num_classes, len(metadata.classes)
-    if logits != classes:
-        raise MismatchedClassesError(f"{path} names {classes} classes for {logits} logits.")
-    if not 0 < metadata.temperature < math.inf:
-        raise NotACheckpointError(f"The temperature in {path} is not a number above 0.")
-    return metadata
+    return parse_metadata(text, path)
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, Metadata]:
@@ -252,9 +139,9 @@ def _read_header(path: Path) -> str | None:
         raise TruncatedCheckpointError(f"{path} is truncated: it ends inside its header.")
     try:
         header = json.loads(content)
-        text: str | None = header.pop("__metadata__", {}).get(_METADATA_KEY)
+        text: str | None = header.pop("__metadata__", {}).get(METADATA_KEY)
         expected = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-    except _DAMAGE:
+    except JSON_DAMAGE:
         raise NotACheckpointError(f"{path} is not a safetensors file.") from None
     if (held := size - 8 - length) < expected:
         raise TruncatedCheckpointError(

@@ -1,32 +1,25 @@
 """From images to ranked names.
 
 RGB images -> transform (any thread) -> float32 N×3×H×W -> network -> logits
-           -> softmax(logits / temperature) -> top k as (class id, name, probability)
+           -> softmax(logits / temperature) -> top k as (class id, name, probability), a verdict
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import nn
 
-from model.checkpoint import Metadata, load_checkpoint
-from model.errors import PetalscopeError
+from model.known import Verdict, verdict
+from model.metadata import Metadata
+from model.network import Array, Network, Outputs
 
 _DIGEST_LENGTH: Final = 12
-
-
-class DeviceError(PetalscopeError):
-    """The device does not exist here."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +31,41 @@ class Prediction:
     probability: float
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a photo was taken for.
+
+    Attributes:
+        predictions: The likeliest classes, the likeliest first.
+        verdict: "unknown" where the photo may be of none of the classes, "unsure" where it is of
+            one but no name is likelier than all others together, else "known".
+        known: Whether the score reaches the threshold; None where the checkpoint has no rule.
+        known_score: How much the photo looks like one of the classes; None without a rule.
+        known_threshold: The least score of a known photo; None without a rule.
+    """
+
+    predictions: list[Prediction]
+    verdict: Verdict
+    known: bool | None
+    known_score: float | None
+    known_threshold: float | None
+
+
 class Classifier:
     """A network with its transform, temperature and names: loaded once, used from any thread.
 
     Nothing in it changes after it was made, so that threads need no lock.
 
     Attributes:
-        metadata: What the checkpoint says about itself.
-        device: Where the network runs.
-        version: First digits of the checkpoint file's SHA-256, which tell one model from another.
+        network: What runs.
+        metadata: What its file says about it.
+        version: First digits of the file's SHA-256, which tell one model from another.
     """
 
-    def __init__(
-        self, network: nn.Module, metadata: Metadata, device: torch.device, version: str = ""
-    ) -> None:
+    def __init__(self, network: Network, metadata: Metadata, version: str = "") -> None:
+        self.network = network
         self.metadata = metadata
-        self.device = device
         self.version = version
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> Classifier:
@@ -69,39 +79,62 @@ class Classifier:
             CheckpointError: The file cannot be used.
             DeviceError: The device does not exist here.
         """
+        from model.checkpoint import load_checkpoint
+        from model.torch_network import TorchNetwork, resolve_device
+
         chosen = resolve_device(device)
-        network, metadata = load_checkpoint(path)
+        module, metadata = load_checkpoint(path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(network, metadata, chosen, digest[:_DIGEST_LENGTH])
+        network = TorchNetwork(module, chosen, metadata.transform.crop)
+        return cls(network, metadata, digest[:_DIGEST_LENGTH])
 
-    def preprocess(self, image: Image.Image) -> npt.NDArray[np.float32]:
+    def preprocess(self, image: Image.Image) -> Array:
         """Transform one RGB image to the network's input, float32 of shape (3, H, W)."""
         return self.metadata.transform(image)
 
-    def logits(self, batch: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Run the network on float32 (N, 3, H, W); return float32 logits (N, classes) on the CPU.
+    def logits(self, batch: Array) -> Array:
+        """Run the network on float32 (N, 3, H, W); return float32 logits (N, classes).
 
         The logits are as the network gives them, not yet divided by the temperature.
         """
-        # Inference mode is a property of the thread: it is entered where the network runs.
-        with torch.inference_mode():
-            inputs = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
-            outputs: torch.Tensor = self._network(inputs)
-            return outputs.float().cpu()
+        return self.network.run(batch).logits
 
-    def probabilities(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def outputs(self, batch: Array) -> list[Outputs]:
+        """Run the network on float32 (N, 3, H, W); return its outputs for each photo."""
+        logits, maps = self.network.run(batch)
+        return [
+            Outputs(row, None if maps is None else maps[index]) for index, row in enumerate(logits)
+        ]
+
+    def probabilities(self, batch: Array) -> Array:
         """Run the network on float32 (N, 3, H, W); return (N, classes), each row summing to 1."""
         return self.calibrated(self.logits(batch))
 
-    def calibrated(self, logits: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Turn logits (N, classes) into probabilities by the checkpoint's temperature."""
-        probabilities: npt.NDArray[np.float32] = torch.softmax(
-            logits / self.metadata.temperature, dim=-1
-        ).numpy()
-        return probabilities
+    def calibrated(self, logits: Array) -> Array:
+        """Turn logits (…, classes) into probabilities by the checkpoint's temperature."""
+        scaled = logits.astype(np.float64) / self.metadata.temperature
+        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        probabilities: Array = exponents / exponents.sum(axis=-1, keepdims=True)
+        return probabilities.astype(np.float32)
 
-    def rank(self, probabilities: npt.NDArray[np.float32], top_k: int = 5) -> list[Prediction]:
+    def answer(self, logits: Array, top_k: int = 5) -> Answer:
+        """Name the `top_k` likeliest classes of one photo, by its logits (classes,).
+
+        Raises:
+            ValueError: `top_k` is not from 1 to the number of classes.
+        """
+        predictions = self.rank(self.calibrated(logits), top_k)
+        rule = self.metadata.known_rule
+        if rule is None:
+            return Answer(predictions, verdict(None, predictions[0].probability), None, None, None)
+        score = float(rule.scores(logits[None], self.metadata.temperature)[0])
+        known = score >= rule.threshold
+        return Answer(
+            predictions, verdict(known, predictions[0].probability), known, score, rule.threshold
+        )
+
+    def rank(self, probabilities: Array, top_k: int = 5) -> list[Prediction]:
         """Name the `top_k` likeliest classes of one row of probabilities, the likeliest first.
 
         Raises:
@@ -115,31 +148,9 @@ class Classifier:
             Prediction(classes[i].class_id, classes[i].name, float(probabilities[i])) for i in order
         ]
 
-    def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[list[Prediction]]:
-        """Classify RGB images in one batch; return the ranked names of each."""
+    def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[Answer]:
+        """Classify RGB images in one batch; return what each was taken for."""
         if not images:
             return []
         batch = np.stack([self.preprocess(image) for image in images])
-        return [self.rank(row, top_k) for row in self.probabilities(batch)]
-
-
-def resolve_device(name: str) -> torch.device:
-    """Find the device meant by "auto", "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        DeviceError: The name is none of these, or there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cpu":
-        return torch.device(name)
-    match = re.fullmatch("cuda(?::([0-9]+))?", name)
-    if match is None:
-        raise DeviceError(f"The device is {name!r}; it must be auto, cpu, cuda or cuda:N.")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(match[1] or 0) >= count:
-        raise DeviceError(
-            f"The device {name} was asked for, but PyTorch sees {count} CUDA devices; "
-            "choose auto or cpu, or check the driver with nvidia-smi."
-        )
-    return torch.device(name)
+        return [self.answer(row, top_k) for row in self.logits(batch)]

@@ -95,7 +95,7 @@ def compute_logits(
     logits, targets = [], []
     # `disable=None` is tqdm's word for: only on a terminal.
     for batch, batch_targets in tqdm(loader, desc=Path(photos.root).name, disable=None):
-        logits.append(classifier.logits(batch.numpy()))
+        logits.append(torch.from_numpy(classifier.logits(batch.numpy())))
         targets.append(batch_targets)
     outputs = torch.cat(logits)
     broken = int((~outputs.isfinite()).any(dim=1).sum())

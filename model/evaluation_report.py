@@ -37,7 +37,7 @@ def table(
     lines = [
         f"checkpoint  {checkpoint} (version {classifier.version})",
         f"network     {metadata.architecture.backbone}, {len(metadata.classes)} classes, "
-        f"temperature {metadata.temperature:.3f}, on {classifier.device}",
+        f"temperature {metadata.temperature:.3f}, on {classifier.network.device}",
         f"transform   shorter side to {transform.resize} px ({transform.interpolation}), "
         f"central {transform.crop}×{transform.crop} px",
         "",
@@ -90,7 +90,7 @@ def card(
         },
         "transform": metadata.transform.to_dict(),
         "command": command,
-        "device": str(classifier.device),
+        "device": classifier.network.device,
         "versions": {
             "petalscope": model.__version__,
             "torch": torch.__version__,

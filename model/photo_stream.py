@@ -1,7 +1,7 @@
 """Any number of photos through a classifier, in order and in little memory.
 
 photos -> decode and transform (threads, at most two batches ahead) -> batches
-       -> Classifier.probabilities -> one Answer a photo: its ranked names, or why it has none
+       -> Classifier.outputs -> Classified: its answer | Unreadable: why it has none
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from model.images import ImageError, decode_image
+from model.network import Array
 
 if TYPE_CHECKING:
-    from model.classifier import Classifier, Prediction
+    from model.classifier import Answer, Classifier
 
 DEFAULT_BATCH_SIZE: Final = 32
 _MOST_THREADS: Final = 8
@@ -37,18 +37,27 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What became of one photo.
+class Classified:
+    """A photo and what it was taken for.
 
     Attributes:
         photo: The photo.
-        predictions: Its ranked names, the likeliest first; empty when it could not be read.
-        reason: Why it could not be read, as a sentence; empty when it could.
+        answer: Its names and a verdict.
+        activations: The class activation map of its likeliest class, float32 (h, w); None for a
+            network that does not tell.
     """
 
     photo: Photo
-    predictions: list[Prediction]
-    reason: str = ""
+    answer: Answer
+    activations: Array | None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A photo that could not be read, and why not, as a sentence."""
+
+    photo: Photo
+    reason: str
 
 
 def classify(
@@ -57,7 +66,7 @@ def classify(
     *,
     top_k: int,
     batch_size: int = DEFAULT_BATCH_SIZE,
-) -> Iterator[Answer]:
+) -> Iterator[Classified | Unreadable]:
     """Classify photos one batch after the other; a photo that cannot be read stops nothing.
 
     Args:
@@ -67,19 +76,21 @@ def classify(
         batch_size: Photos that go through the network at once.
 
     Yields:
-        An answer for each photo, in their order.
+        What became of each photo, in their order.
     """
     threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
     try:
         read = _read_ahead(threads, classifier, photos, _BATCHES_AHEAD * batch_size)
         while part := list(itertools.islice(read, batch_size)):
             inputs = [values for _, values in part if not isinstance(values, str)]
-            rows = iter(classifier.probabilities(np.stack(inputs)) if inputs else ())
+            outputs = iter(classifier.outputs(np.stack(inputs)) if inputs else ())
             for photo, values in part:
                 if isinstance(values, str):
-                    yield Answer(photo, [], values)
+                    yield Unreadable(photo, values)
                 else:
-                    yield Answer(photo, classifier.rank(next(rows), top_k))
+                    logits, maps = next(outputs)
+                    best = None if maps is None else maps[logits.argmax()]
+                    yield Classified(photo, classifier.answer(logits, top_k), best)
     finally:
         # Reached by Ctrl-C and a closed pipe too: what was not begun is not worth waiting for.
         threads.shutdown(cancel_futures=True)
@@ -87,8 +98,8 @@ def classify(
 
 def _read_ahead(
     threads: ThreadPoolExecutor, classifier: Classifier, photos: Iterable[Photo], most: int
-) -> Iterator[tuple[Photo, npt.NDArray[np.float32] | str]]:
-    waiting: deque[tuple[Photo, Future[npt.NDArray[np.float32] | str]]] = deque()
+) -> Iterator[tuple[Photo, Array | str]]:
+    waiting: deque[tuple[Photo, Future[Array | str]]] = deque()
     for photo in photos:
         waiting.append((photo, threads.submit(_read, classifier, photo)))
         if len(waiting) >= most:
@@ -98,7 +109,7 @@ def _read_ahead(
         yield photo, future.result()
 
 
-def _read(classifier: Classifier, photo: Photo) -> npt.NDArray[np.float32] | str:
+def _read(classifier: Classifier, photo: Photo) -> Array | str:
     """Return the network's input, float32 (3, H, W), or why there is none."""
     try:
         image = decode_image(photo.source, target_side=classifier.metadata.transform.resize)

@@ -20,11 +20,14 @@ from typing import Final
 from tqdm import tqdm
 
 from model import BUNDLED_CHECKPOINT
+from model.activation_map import laid_over, overlay
 from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
-from model.photo_stream import DEFAULT_BATCH_SIZE, Answer, Photo, classify
+from model.photo_stream import DEFAULT_BATCH_SIZE, Classified, Photo, Unreadable, classify
+from model.transforms import EvaluationTransform
 from scripts import prediction_formats
 from scripts.command_line import (
     FAILED,
+    OutputError,
     add_model_options,
     command,
     make_folder_of,
@@ -44,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     failures = _Failures()
     photos = list(_listed(options.photos, failures))
-    if options.plot:
-        if len(photos) > _MOST_PLOTTED:
-            parser.error(f"argument --plot: up to {_MOST_PLOTTED} photos, not {len(photos):,}")
-        make_folder_of(options.plot)
+    for option, path in (("--plot", options.plot), ("--explain", options.explain)):
+        if path and len(photos) > _MOST_PLOTTED:
+            parser.error(f"argument {option}: up to {_MOST_PLOTTED} photos, not {len(photos):,}")
+        if path:
+            make_folder_of(path)
 
     # PyTorch takes seconds to import; --help and wrong usage do not wait for it.
     from model.classifier import Classifier
@@ -57,21 +61,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     top_k = options.top_k or min(_TOP_K, classes)
     if top_k > classes:
         parser.error(f"argument --top-k: the checkpoint has {classes} classes, not {top_k}")
-    answers = classify(classifier, photos, top_k=top_k, batch_size=options.batch_size)
+    results = classify(classifier, photos, top_k=top_k, batch_size=options.batch_size)
     # Where the answers themselves run over the terminal, they are the progress.
     quiet = sys.stdout.isatty() or not sys.stderr.isatty() or len(photos) <= options.batch_size
-    plotted = []
+    drawn: list[Classified] = []
     with prediction_formats.FORMATS[options.format]() as write:
-        for answer in tqdm(answers, total=len(photos), unit="photo", disable=quiet):
-            if answer.reason:
-                failures.report(answer.photo.name, answer.reason)
+        for result in tqdm(results, total=len(photos), unit="photo", disable=quiet):
+            if isinstance(result, Unreadable):
+                failures.report(result.photo.name, result.reason)
                 continue
-            write(answer)
+            write(result)
             sys.stdout.flush()
-            if options.plot:
-                plotted.append(answer)
-    if plotted:
-        _plot(plotted, options.plot)
+            if options.plot or options.explain:
+                drawn.append(result)
+    if drawn and options.plot:
+        _draw(drawn, options.plot)
+    if drawn and options.explain:
+        _draw(drawn, options.explain, classifier.metadata.transform)
     return FAILED if failures.count else 0
 
 
@@ -117,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="draw the photos there, each above the bars of its probabilities; "
         f"up to {_MOST_PLOTTED} photos",
+    )
+    add(
+        "--explain",
+        type=picture_file,
+        metavar="FILE.png",
+        help="draw the photos there likewise, coloured where they look most like their likeliest "
+        "name (its class activation map)",
     )
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
@@ -164,14 +177,23 @@ def _found(folder: str, failures: _Failures) -> list[Photo]:
     return [Photo(path, Path(path)) for path in sorted(found)]
 
 
-def _plot(answers: Sequence[Answer], path: Path) -> None:
+def _draw(
+    results: Sequence[Classified], path: Path, explained_by: EvaluationTransform | None = None
+) -> None:
     from model import plots  # matplotlib takes a second to import
 
     photos = []
-    for answer in answers:
-        image = decode_image(answer.photo.source, target_side=_PLOTTED_SIDE)
+    for result in results:
+        image = decode_image(result.photo.source, target_side=_PLOTTED_SIDE)
         image.thumbnail((_PLOTTED_SIDE, _PLOTTED_SIDE))
-        photos.append((image, answer.predictions))
+        if explained_by is not None:
+            if result.activations is None:
+                raise OutputError(
+                    "--explain cannot be drawn: the head of this checkpoint is not one linear "
+                    "layer on averaged features, and does not tell where it looked."
+                )
+            image = laid_over(image, overlay(result.activations, image.size, explained_by))
+        photos.append((image, result.answer.predictions))
     plots.save(plots.prediction_charts(photos), path)
 
 

@@ -1,6 +1,6 @@
 """How `predict.py` prints what photos were taken for: text, CSV or JSON, a photo at a time.
 
-Each format is a context in which a function prints one `Answer` that has predictions.
+Each format is a context in which a function prints one `Classified` photo.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Final
 
-from model.photo_stream import Answer
+from model.photo_stream import Classified
 
-Write = Callable[[Answer], None]
+Write = Callable[[Classified], None]
 
 
 @contextmanager
 def text() -> Iterator[Write]:
     """Print the file's name, and below it a line for each of its names."""
 
-    def write(answer: Answer) -> None:
-        print(printable(answer.photo.name))
-        for prediction in answer.predictions:
+    def write(result: Classified) -> None:
+        print(printable(result.photo.name))
+        if result.answer.known is False:
+            print("  This may be none of the flowers that the model knows. The nearest are:")
+        for prediction in result.answer.predictions:
             percent = 100 * prediction.probability
             print(f"  {percent:6.2f} %  {prediction.name} ({prediction.class_id})")
 
@@ -35,13 +37,20 @@ def text() -> Iterator[Write]:
 def comma_separated() -> Iterator[Write]:
     """Print a header, then a line for each name of each photo."""
     rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(("file", "rank", "class_id", "name", "probability"))
+    rows.writerow(("file", "rank", "class_id", "name", "probability", "verdict"))
 
-    def write(answer: Answer) -> None:
-        for rank, prediction in enumerate(answer.predictions, start=1):
+    def write(result: Classified) -> None:
+        for rank, prediction in enumerate(result.answer.predictions, start=1):
             probability = f"{prediction.probability:.6f}"
             rows.writerow(
-                (answer.photo.name, rank, prediction.class_id, prediction.name, probability)
+                (
+                    result.photo.name,
+                    rank,
+                    prediction.class_id,
+                    prediction.name,
+                    probability,
+                    result.answer.verdict,
+                )
             )
 
     yield write
@@ -52,10 +61,9 @@ def json_array() -> Iterator[Write]:
     """Print one array, with an object for each photo on a line of its own."""
     before = "[\n"
 
-    def write(answer: Answer) -> None:
+    def write(result: Classified) -> None:
         nonlocal before
-        predictions = [asdict(prediction) for prediction in answer.predictions]
-        photo = {"file": answer.photo.name, "predictions": predictions}
+        photo = {"file": result.photo.name, **asdict(result.answer)}
         print(before, json.dumps(photo), sep="", end="")
         before = ",\n"
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.backbones import Architecture, build_network, data_transform
-from model.checkpoint import Metadata, save_checkpoint
+from model.architecture import Architecture
+from model.backbones import build_network, data_transform
+from model.checkpoint import save_checkpoint
+from model.known import KnownRule
 from model.labels import FlowerClass
+from model.metadata import Metadata
 from tests.conftest import TINY_CLASSES
 
 
@@ -20,6 +23,7 @@ def save_rigged_checkpoint(
     *,
     classes: Sequence[FlowerClass] = TINY_CLASSES,
     temperature: float = 1.0,
+    known_rule: KnownRule | None = None,
 ) -> Path:
     """Write a checkpoint that answers every photo with `logits`, one for each class in order."""
     architecture = Architecture("test_efficientnet", len(classes))
@@ -29,7 +33,9 @@ def save_rigged_checkpoint(
     with torch.no_grad():
         classifier.weight.zero_()
         classifier.bias.copy_(torch.tensor(logits))
-    metadata = Metadata(architecture, tuple(classes), data_transform(network), temperature)
+    metadata = Metadata(
+        architecture, tuple(classes), data_transform(network), temperature, known_rule=known_rule
+    )
     save_checkpoint(path, network.state_dict(), metadata)
     return path
 

@@ -34,7 +34,7 @@ function titled(text) {
 function showPhoto(file) {
   URL.revokeObjectURL(photoUrl);
   photoUrl = URL.createObjectURL(file);
-  sheet.querySelector(".photo")?.remove();
+  for (const old of sheet.querySelectorAll(".photo")) old.remove();
   const photo = copy("photo");
   // What the browser cannot show, the server may still read, or will refuse with a reason.
   photo.addEventListener("error", () => photo.remove());
@@ -42,16 +42,56 @@ function showPhoto(file) {
   sheet.prepend(photo);
 }
 
-function showResult(predictions) {
+/* The photo with a transparent picture of the same shape over it, as a new picture. */
+async function laidOver(photoSource, layerSource) {
+  const [photo, layer] = await Promise.all(
+    [photoSource, layerSource].map(async (source) => {
+      const image = new Image();
+      image.src = source;
+      await image.decode();
+      return image;
+    }),
+  );
+  const scale = Math.min(1, 1280 / Math.max(photo.naturalWidth, photo.naturalHeight));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.round(photo.naturalWidth * scale);
+  canvas.height = Math.round(photo.naturalHeight * scale);
+  for (const image of [photo, layer]) {
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  }
+  return canvas.toDataURL("image/jpeg", 0.85);
+}
+
+/* The switch is there once its picture is; it is left out where the browser cannot show the photo. */
+async function offerExplanation(result, source, layer) {
+  const label = result.querySelector(".explain");
+  label.hidden = true;
+  if (!layer) return;
+  try {
+    const picture = await laidOver(source, layer);
+    if (source !== photoUrl) return; // another photo has taken its place
+    const explained = copy("explained");
+    explained.src = picture;
+    sheet.querySelector(".photo")?.after(explained);
+    label.hidden = false;
+  } catch {
+    // The photo itself is missing on the sheet too.
+  }
+}
+
+function showResult({ predictions, verdict }) {
   const result = copy("result");
+  const words = document.getElementById(verdict).content.textContent;
+  result.querySelector(".kicker").textContent = words;
   for (const { name, probability } of predictions) {
     const row = copy("prediction", { ".name": name, ".percent": percent(probability) });
     row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);
     result.querySelector("ol").append(row);
   }
-  words.replaceChildren(result);
+  document.getElementById("words").replaceChildren(result);
   const [best] = predictions;
-  status.textContent = `Most likely ${best.name}, ${percent(best.probability)}`;
+  status.textContent = `${words} ${best.name}, ${percent(best.probability)}`;
+  offerExplanation(result, photoUrl, best.activation_map);
   titled(best.name);
 }
 
@@ -67,7 +107,7 @@ function showProblem(title, detail, retry) {
 
 function showAnswer(answer, code, retry) {
   if (code === 200 && answer?.predictions) {
-    showResult(answer.predictions);
+    showResult(answer);
     return;
   }
   const refused = code < 500 && code !== 429;

@@ -21,16 +21,12 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from tqdm import tqdm
 
+from model.architecture import Architecture
 from model.atomic import replacing
-from model.backbones import (
-    Architecture,
-    build_network,
-    data_transform,
-    freeze_backbone,
-    freeze_groups,
-)
-from model.checkpoint import Metadata, save_checkpoint
+from model.backbones import build_network, data_transform, freeze_backbone, freeze_groups
+from model.checkpoint import save_checkpoint
 from model.measures import measure
+from model.metadata import Metadata
 from model.training import report
 from model.training.augmentation import OUTLIER
 from model.training.calibration import cross_fitted, fit_temperature

@@ -18,9 +18,10 @@ from app import create_app
 from app.service import service_of
 from app.settings import Settings
 from model.classifier import Classifier
+from model.network import Outputs
 from tests.conftest import flower_image
 
-Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Run = Callable[[npt.NDArray[np.float32]], list[Outputs]]
 MakeApp = Callable[..., Flask]
 
 
@@ -60,7 +61,7 @@ class HeldRun:
         self._run = run
         self._warm = False
 
-    def __call__(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, batch: npt.NDArray[np.float32]) -> list[Outputs]:
         if self._warm:
             self.started.set()
             assert self.release.wait(60)
@@ -87,7 +88,7 @@ def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]
         served = classifier
         if run is not None:
             served = Classifier.load(tiny_checkpoint, "cpu")
-            served.probabilities = run  # type: ignore[assignment, method-assign]
+            served.outputs = run  # type: ignore[assignment, method-assign]
         chosen = {"end_process": end_process} if end_process is not None else {}
         app = create_app(Settings(checkpoint=tiny_checkpoint, **settings), served, **chosen)
         app.testing = True

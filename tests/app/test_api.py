@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
+from app import create_app
+from app.settings import Settings
 from model.classifier import Classifier
 from model.images import decode_image
-from tests.app.conftest import encoded, form
+from model.known import KnownRule
+from model.network import Outputs
+from tests.app.conftest import MakeApp, encoded, form
 from tests.conftest import TINY_CLASSES
+from tests.rigged import save_rigged_checkpoint
 
 
 def test_a_photo_in_a_form_gets_five_ranked_names(
@@ -19,14 +29,16 @@ def test_a_photo_in_a_form_gets_five_ranked_names(
     assert response.status_code == 200
     assert response.content_type == "application/json"
     answer = response.get_json()
-    assert list(answer) == ["predictions", "model", "request_id"]
+    assert list(answer) == [
+        "predictions", "verdict", "known", "known_score", "known_threshold", "model", "request_id",
+    ]  # fmt: skip
     assert answer["model"] == {
         "architecture": "test_efficientnet",
         "checkpoint": "tiny.safetensors",
         "version": classifier.version,
     }
     assert answer["request_id"] == response.headers["X-Request-ID"]
-    (expected,) = classifier.predict([decode_image(photo)])
+    expected = classifier.predict([decode_image(photo)])[0].predictions
     assert [(item["class_id"], item["name"]) for item in answer["predictions"]] == [
         (item.class_id, item.name) for item in expected
     ]
@@ -99,3 +111,71 @@ def test_labels_come_in_index_order(client: FlaskClient) -> None:
         (item.class_id, item.name) for item in TINY_CLASSES
     ]
     assert [item["class_id"] for item in labels] == ["1", "10", "100", "2", "21", "5"]
+
+
+def test_each_name_is_explained_where_asked_for(client: FlaskClient) -> None:
+    photo = encoded("PNG", (400, 200))
+    plain = client.post("/predict", **form(photo)).get_json()
+    explained = client.post("/predict?explain=1&top_k=3", **form(photo)).get_json()
+    assert not any("activation_map" in item for item in plain["predictions"])
+    assert len(explained["predictions"]) == 3
+    for item in explained["predictions"]:
+        head, _, data = item["activation_map"].partition(",")
+        assert head == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert picture.mode == "RGBA"
+            assert picture.width == 2 * picture.height
+
+
+@pytest.mark.parametrize("query", ["explain=2", "explain=yes", "explain=", "explain=1&explain=1"])
+def test_a_wrong_explain_is_told(client: FlaskClient, photo: bytes, query: str) -> None:
+    response = client.post(f"/predict?{query}", **form(photo))
+    assert response.status_code == 422
+    assert "must be 0 or 1" in response.get_json()["detail"]
+
+
+def test_a_model_that_cannot_explain_says_so(make_app: MakeApp, photo: bytes) -> None:
+    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+        return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
+
+    client = make_app(run=run).test_client()
+    assert client.post("/predict?explain=0", **form(photo)).status_code == 200
+    response = client.post("/predict?explain=1", **form(photo))
+    assert response.status_code == 422
+    assert "cannot tell where it looked" in response.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("logits", "threshold", "verdict"),
+    [
+        ([9.0, 0, 0, 0, 0, 0], 5.0, "known"),
+        ([9.0, 0, 0, 0, 0, 0], 9.5, "unknown"),
+        ([9.0, 8.9, 8.9, 0, 0, 0], 5.0, "unsure"),
+    ],
+)
+def test_every_answer_says_whether_it_may_be_none_of_the_classes(
+    tmp_path: Path, photo: bytes, logits: list[float], threshold: float, verdict: str
+) -> None:
+    rule = KnownRule("max_logit", threshold)
+    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", logits, known_rule=rule)
+    app = create_app(Settings(checkpoint=path, device="cpu"))
+    answer = app.test_client().post("/predict", **form(photo)).get_json()
+    assert answer["verdict"] == verdict
+    assert answer["known"] is (verdict != "unknown")
+    assert answer["known_score"] == pytest.approx(9.0)
+    assert answer["known_threshold"] == threshold
+    assert len(answer["predictions"]) == 5
+    page = app.test_client().post("/", **form(photo)).text
+    words = {
+        "known": "Most likely",
+        "unsure": "I am not sure",
+        "unknown": "This may not be one of the 6 flowers I know",
+    }
+    heading = page.split('<h1 class="kicker">')[1].split("</h1>")[0]
+    assert words[verdict] in heading
+
+
+def test_a_checkpoint_without_a_rule_leaves_it_open(client: FlaskClient, photo: bytes) -> None:
+    answer = client.post("/predict", **form(photo)).get_json()
+    assert answer["known"] is answer["known_score"] is answer["known_threshold"] is None
+    assert answer["verdict"] in ("known", "unsure")

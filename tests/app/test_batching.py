@@ -38,8 +38,8 @@ def until(condition: Callable[[], bool]) -> None:
         assert ticks < PATIENCE * 1000, "stuck"
 
 
-def answer(inference: Inference) -> float:
-    return float(inference.probabilities[0])
+def answer(inference: Inference[Array]) -> float:
+    return float(inference.output[0])
 
 
 class Model:
@@ -87,18 +87,18 @@ class Bench:
             clock=self.clock,
         )
 
-    def infer(self, value: float, deadline: float = NEVER) -> Inference:
+    def infer(self, value: float, deadline: float = NEVER) -> Inference[Array]:
         with self.batcher.admit() as infer:
             return infer(photo(value), deadline)
 
-    def send(self, *values: float, deadline: float = NEVER) -> list[Future[Inference]]:
+    def send(self, *values: float, deadline: float = NEVER) -> list[Future[Inference[Array]]]:
         """Send photos from a thread each, and return when all of them wait."""
         waiting = len(self.batcher._waiting)
         futures = [self._threads.submit(self.infer, value, deadline) for value in values]
         until(lambda: len(self.batcher._waiting) == waiting + len(values))
         return futures
 
-    def occupy(self) -> Future[Inference]:
+    def occupy(self) -> Future[Inference[Array]]:
         """Have the held model work on photo 0, so that all that follow wait."""
         self.model.release.clear()
         batches = len(self.model.batches)

@@ -10,8 +10,9 @@ import pytest
 from app import WarmUpError, create_app
 from app.service import service_of
 from app.settings import Settings
-from model.checkpoint import CheckpointError
-from model.classifier import Classifier, DeviceError
+from model.classifier import Classifier
+from model.metadata import CheckpointError
+from model.network import DeviceError, Outputs
 from tests.app.conftest import MakeApp, form
 from tests.conftest import ROOT
 
@@ -37,9 +38,9 @@ def test_several_apps_live_side_by_side_with_settings_of_their_own(
 def test_the_model_is_warm_before_the_app_is_there(make_app: MakeApp) -> None:
     shapes = []
 
-    def run(batch: np.ndarray) -> np.ndarray:
+    def run(batch: np.ndarray) -> list[Outputs]:
         shapes.append(batch.shape)
-        return np.full((len(batch), 6), 1 / 6, dtype=np.float32)
+        return [Outputs(np.zeros(6, dtype=np.float32), None)] * len(batch)
 
     app = make_app(run=run)
     side = service_of(app).classifier.metadata.transform.crop
@@ -58,7 +59,7 @@ def test_a_device_that_is_not_there_stops_the_start(tiny_checkpoint: Path) -> No
 
 def test_answers_that_are_not_numbers_stop_the_start(make_app: MakeApp) -> None:
     with pytest.raises(WarmUpError, match="not numbers"):
-        make_app(run=lambda batch: np.full((len(batch), 6), np.nan, dtype=np.float32))
+        make_app(run=lambda batch: [Outputs(np.full(6, np.nan, np.float32), None)] * len(batch))
 
 
 def test_a_model_that_does_not_run_stops_the_start(
@@ -67,7 +68,7 @@ def test_a_model_that_does_not_run_stops_the_start(
     def broken(self: Classifier, batch: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(Classifier, "probabilities", broken)
+    monkeypatch.setattr(Classifier, "outputs", broken)
     with pytest.raises(WarmUpError, match=r"does not run on cpu .*: RuntimeError\."):
         create_app(Settings(checkpoint=tiny_checkpoint, device="cpu"))
 

@@ -175,7 +175,7 @@ from model.classifier import Classifier
 
 settings = Settings.from_environment(os.environ)
 classifier = Classifier.load(settings.checkpoint, "cpu")
-probabilities, calls = classifier.probabilities, 0
+outputs, calls = classifier.outputs, 0
 mark = Path(os.environ["MARK"])
 
 def fail_once(batch):
@@ -184,9 +184,9 @@ def fail_once(batch):
     if calls > 1 and not mark.exists():
         mark.touch()
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    return probabilities(batch)
+    return outputs(batch)
 
-classifier.probabilities = fail_once
+classifier.outputs = fail_once
 app = create_app(settings, classifier)
 """
 

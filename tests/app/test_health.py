@@ -27,7 +27,7 @@ def test_a_service_that_stops_is_alive_and_not_ready(make_app: MakeApp, photo: b
 def test_health_answers_while_every_place_is_taken(
     make_app: MakeApp, classifier: Classifier, photo: bytes
 ) -> None:
-    run = HeldRun(classifier.probabilities)
+    run = HeldRun(classifier.outputs)
     app = make_app(run=run, queue_size=1)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(lambda: app.test_client().post("/predict", **form(photo)))

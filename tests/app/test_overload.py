@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from model.classifier import Classifier
+from model.network import Outputs
 from tests.app.conftest import HeldRun, MakeApp, Run, form
 
 
@@ -26,7 +27,7 @@ class FaultyRun:
         self._fault = fault
         self._warm = False
 
-    def __call__(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, batch: npt.NDArray[np.float32]) -> list[Outputs]:
         if self._warm:
             raise self._fault
         self._warm = True
@@ -37,7 +38,7 @@ class FaultyRun:
 def test_a_photo_too_many_is_turned_away_with_429(
     make_app: MakeApp, classifier: Classifier, photo: bytes, path: str
 ) -> None:
-    run = HeldRun(classifier.probabilities)
+    run = HeldRun(classifier.outputs)
     app = make_app(run=run, queue_size=1)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(lambda: app.test_client().post("/predict", **form(photo)))
@@ -54,7 +55,7 @@ def test_a_photo_too_many_is_turned_away_with_429(
 def test_a_photo_past_its_deadline_is_answered_with_504(
     make_app: MakeApp, classifier: Classifier, photo: bytes
 ) -> None:
-    run = HeldRun(classifier.probabilities)
+    run = HeldRun(classifier.outputs)
     client = make_app(run=run, timeout=0.1).test_client()
     response = client.post("/predict", **form(photo))
     assert response.status_code == 504
@@ -65,7 +66,7 @@ def test_a_photo_past_its_deadline_is_answered_with_504(
 def test_a_photo_without_memory_is_answered_with_503(
     make_app: MakeApp, classifier: Classifier, photo: bytes
 ) -> None:
-    run = FaultyRun(classifier.probabilities, torch.OutOfMemoryError("CUDA out of memory"))
+    run = FaultyRun(classifier.outputs, torch.OutOfMemoryError("CUDA out of memory"))
     client = make_app(run=run).test_client()
     response = client.post("/predict", **form(photo))
     assert response.status_code == 503
@@ -78,7 +79,7 @@ def test_a_model_that_fails_answers_500_and_ends_the_process(
     make_app: MakeApp, classifier: Classifier, photo: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = Event()
-    run = FaultyRun(classifier.probabilities, RuntimeError("CUDA error at /secret/kernel.cu:42"))
+    run = FaultyRun(classifier.outputs, RuntimeError("CUDA error at /secret/kernel.cu:42"))
     client = make_app(run=run, end_process=ended.set).test_client()
     response = client.post("/predict", **form(photo))
     assert response.status_code == 500
@@ -96,6 +97,6 @@ def test_the_process_is_ended_by_the_signal_that_gunicorn_ends_it_by(
 ) -> None:
     signals: Queue[tuple[int, int]] = Queue()
     monkeypatch.setattr(os, "kill", lambda pid, number: signals.put((pid, number)))
-    run = FaultyRun(classifier.probabilities, RuntimeError("CUDA error"))
+    run = FaultyRun(classifier.outputs, RuntimeError("CUDA error"))
     make_app(run=run).test_client().post("/predict", **form(photo))
     assert signals.get(timeout=60) == (os.getpid(), signal.SIGTERM)

@@ -17,7 +17,7 @@ DATA_URL = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
 
 
 def shown_photo(page: str) -> Image.Image:
-    (data,) = DATA_URL.findall(page)
+    data, _ = DATA_URL.findall(page)  # the photo, and the photo explained
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 

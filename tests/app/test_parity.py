@@ -24,7 +24,9 @@ def test_an_upload_gets_the_probabilities_that_evaluation_measures(
     photos = labelled_photos(classifier, tmp_path)
     logits, _ = compute_logits(classifier, photos, batch_size=5, workers=0)
     assert len(logits) >= 20
-    for (path, _), expected in zip(photos.samples, classifier.calibrated(logits), strict=True):
+    for (path, _), expected in zip(
+        photos.samples, classifier.calibrated(logits.numpy()), strict=True
+    ):
         upload = form(Path(path).read_bytes())
         response = client.post(f"/predict?top_k={len(TINY_CLASSES)}", **upload)
         got = {item["class_id"]: item["probability"] for item in response.get_json()["predictions"]}

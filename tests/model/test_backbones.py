@@ -13,8 +13,8 @@ import timm
 import torch
 from torch import nn
 
+from model.architecture import Architecture
 from model.backbones import (
-    Architecture,
     BackboneError,
     UnknownBackboneError,
     build_network,

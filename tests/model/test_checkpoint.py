@@ -16,8 +16,11 @@ import torch
 from torch import nn
 
 import model.checkpoint
-from model.backbones import Architecture, build_network, data_transform
-from model.checkpoint import (
+from model.architecture import Architecture
+from model.backbones import build_network, data_transform
+from model.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from model.labels import FlowerClass
+from model.metadata import (
     FORMAT_VERSION,
     CheckpointError,
     CheckpointNotFoundError,
@@ -29,11 +32,7 @@ from model.checkpoint import (
     NotANumberError,
     TruncatedCheckpointError,
     UnknownArchitectureError,
-    load_checkpoint,
-    read_metadata,
-    save_checkpoint,
 )
-from model.labels import FlowerClass
 from tests.conftest import TINY_CLASSES
 
 

@@ -13,6 +13,7 @@ from model.evaluation import EvaluationError, compute_logits, evaluate, labelled
 from model.images import decode_image
 from model.measures import measure
 from model.photo_folder import UnreadablePhotoError
+from model.torch_network import TorchNetwork
 from tests.conftest import TINY_CLASSES, flower_image
 from tests.rigged import always, save_rigged_checkpoint
 
@@ -67,14 +68,11 @@ def test_logits_are_those_of_the_service_whatever_the_batches_and_workers(
     classifier = Classifier.load(tiny_checkpoint, "cpu")
     photos = labelled_photos(classifier, folder)
     side = classifier.metadata.transform.resize
-    served = torch.cat(
-        [
-            classifier.logits(
-                classifier.preprocess(decode_image(Path(path).read_bytes(), target_side=side))[None]
-            )
-            for path, _ in photos.samples
-        ]
-    )
+    inputs = [
+        classifier.preprocess(decode_image(Path(path).read_bytes(), target_side=side))
+        for path, _ in photos.samples
+    ]
+    served = torch.cat([torch.from_numpy(classifier.logits(values[None])) for values in inputs])
     assert served.std(dim=0).max() > 1e-3  # else a shuffle would not show
     for batch_size, workers in ((1, 0), (2, 1), (32, 0)):
         logits, _ = compute_logits(classifier, photos, batch_size=batch_size, workers=workers)
@@ -111,6 +109,7 @@ def test_a_network_that_gives_no_numbers_is_not_measured(
     network, metadata = load_checkpoint(tiny_checkpoint)
     bias = network.get_parameter("classifier.bias")
     bias.data.fill_(float("inf"))
-    classifier = Classifier(network, metadata, torch.device("cpu"))
+    side = metadata.transform.crop
+    classifier = Classifier(TorchNetwork(network, torch.device("cpu"), side), metadata)
     with pytest.raises(EvaluationError, match="3 of 3 photos"):
         evaluate(classifier, labelled_photos(classifier, folder), workers=0)

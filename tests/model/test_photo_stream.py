@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from model.classifier import Classifier
-from model.photo_stream import Photo, classify
-from tests.conftest import flower_image
+from model.photo_stream import Classified, Photo, Unreadable, classify
+from tests.conftest import TINY_CLASSES, flower_image
 
 
 @pytest.fixture(scope="module")
@@ -35,34 +35,43 @@ def photos(tmp_path: Path) -> list[Photo]:
 def test_answers_come_in_the_order_of_the_photos_and_are_their_own(
     classifier: Classifier, photos: list[Photo], batch_size: int
 ) -> None:
-    answers = list(classify(classifier, photos, top_k=6, batch_size=batch_size))
-    assert [answer.photo for answer in answers] == photos
-    for index, answer in enumerate(answers):
+    results = list(classify(classifier, photos, top_k=6, batch_size=batch_size))
+    assert [result.photo for result in results] == photos
+    for index, result in enumerate(results):
         if index in (2, 6):
             continue
-        (expected,) = classifier.predict([flower_image((200, 180), seed=index)], top_k=6)
-        assert [item.class_id for item in answer.predictions] == [i.class_id for i in expected]
+        assert isinstance(result, Classified)
+        image = flower_image((200, 180), seed=index)
+        expected = classifier.predict([image], top_k=6)[0].predictions
+        got = result.answer.predictions
+        assert [item.class_id for item in got] == [item.class_id for item in expected]
         np.testing.assert_allclose(
-            [item.probability for item in answer.predictions],
-            [item.probability for item in expected],
-            atol=1e-5,
+            [item.probability for item in got], [item.probability for item in expected], atol=1e-5
         )
+        best = [item.class_id for item in TINY_CLASSES].index(got[0].class_id)
+        maps = classifier.outputs(classifier.preprocess(image)[None])[0].activations
+        assert maps is not None
+        assert result.activations is not None
+        np.testing.assert_allclose(result.activations, maps[best], atol=1e-4)
 
 
 def test_a_bad_photo_has_a_reason_and_the_others_go_on(
     classifier: Classifier, photos: list[Photo]
 ) -> None:
-    answers = list(classify(classifier, photos, top_k=1, batch_size=2))
-    assert [len(answer.predictions) for answer in answers] == [1, 1, 0, 1, 1, 1, 0]
-    assert answers[2].reason.startswith("The file is not an image")
-    assert answers[6].reason == "No such file or directory."
-    assert {answers[i].reason for i in (0, 1, 3, 4, 5)} == {""}
+    results = list(classify(classifier, photos, top_k=1, batch_size=2))
+    reasons = {
+        index: result.reason
+        for index, result in enumerate(results)
+        if isinstance(result, Unreadable)
+    }
+    assert set(reasons) == {2, 6}
+    assert reasons[2].startswith("The file is not an image")
+    assert reasons[6] == "No such file or directory."
 
 
 def test_nothing_but_bad_photos_does_without_the_network(classifier: Classifier) -> None:
-    answers = list(classify(classifier, [Photo("-", b""), Photo("-", b"x")], top_k=5))
-    assert all(answer.reason and not answer.predictions for answer in answers)
-    assert len(answers) == 2
+    results = list(classify(classifier, [Photo("-", b""), Photo("-", b"x")], top_k=5))
+    assert [type(result) for result in results] == [Unreadable, Unreadable]
 
 
 def test_photos_are_read_no_further_ahead_than_two_batches(classifier: Classifier) -> None:

@@ -71,7 +71,8 @@ def test_probabilities_are_one_softmax_over_the_temperature(
 def test_a_photo_is_classified_as_the_service_does(tiny_checkpoint: Path, photo: Path) -> None:
     classifier = Classifier.load(tiny_checkpoint, "cpu")
     side = classifier.metadata.transform.resize
-    (served,) = classifier.predict([decode_image(photo.read_bytes(), target_side=side)], top_k=6)
+    image = decode_image(photo.read_bytes(), target_side=side)
+    served = classifier.predict([image], top_k=6)[0].predictions
     arguments = [str(photo), "--checkpoint", str(tiny_checkpoint), "--format", "json"]
     result = subprocess.run(
         [sys.executable, "scripts/predict.py", *arguments, "--top-k", "6"],

@@ -104,7 +104,8 @@ def test_the_checkpoint_gives_what_validation_measured(
     paths = sorted((flower_folder / "valid").glob("*/*.png"))
     answers = classifier.predict([decode_image(path, target_side=side) for path in paths], 1)
     right = [
-        answer[0].class_id == path.parent.name for path, answer in zip(paths, answers, strict=True)
+        answer.predictions[0].class_id == path.parent.name
+        for path, answer in zip(paths, answers, strict=True)
     ]
     assert np.mean(right) == pytest.approx(classifier.metadata.metrics["valid"]["top1"])
 

@@ -1,0 +1,37 @@
+"""Where in its photo each of the names was seen.
+
+Classification: photo, predictions, activations -> an overlay for each prediction
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from app.classification import Classification
+from app.problems import Problem
+from app.service import current_service
+from model.activation_map import overlay
+
+
+def explain_predictions(classification: Classification) -> list[Image.Image]:
+    """Draw the class activation map of each prediction, to be laid over the upright photo.
+
+    Raises:
+        Problem: 422, for a model whose head has no such maps.
+    """
+    metadata = current_service().classifier.metadata
+    if classification.activations is None:
+        raise Problem(
+            422,
+            "The parameter explain is 1, but this model cannot tell where it looked: its head is "
+            "not one linear layer on averaged features. Leave the parameter out.",
+        )
+    index = {item.class_id: number for number, item in enumerate(metadata.classes)}
+    return [
+        overlay(
+            classification.activations[index[prediction.class_id]],
+            classification.photo.size,
+            metadata.transform,
+        )
+        for prediction in classification.answer.predictions
+    ]

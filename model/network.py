@@ -1,0 +1,44 @@
+"""What serves as a network, whatever library runs it.
+
+float32 N×3×H×W -> Network.run -> Outputs: logits, and where each class was seen
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import PetalscopeError
+
+Array = npt.NDArray[np.float32]
+
+
+class DeviceError(PetalscopeError):
+    """The device does not exist here."""
+
+
+class Outputs(NamedTuple):
+    """What a network gives for a batch of N, or without N for one photo of it.
+
+    Attributes:
+        logits: float32 (N, classes), not yet divided by the temperature.
+        activations: Class activation maps, float32 (N, classes, h, w), whose mean over h and w
+            plus the head's bias is the logits; None where the head is not one linear layer on
+            features averaged over the image.
+    """
+
+    logits: Array
+    activations: Array | None
+
+
+class Network(Protocol):
+    """A network that is ready to run, from any thread."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0"."""
+
+    def run(self, batch: Array) -> Outputs:
+        """Run on float32 (N, 3, H, W)."""

@@ -1,0 +1,93 @@
+"""A network run by PyTorch: on CUDA, and the reference on a CPU.
+
+The maps come from the same pass as the logits: the head is one linear layer on features that are
+averaged over the image, so that applied to the features before they are averaged it gives, for
+each class, a map whose average is the logit (Zhou et al. 2016, "Learning deep features for
+discriminative localization").
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from model.network import Array, DeviceError, Outputs
+
+
+class TorchNetwork:
+    """A network of timm's, with any head of ours.
+
+    Args:
+        network: As `backbones.build_network` returns it.
+        device: Where to run it.
+        side: Side in pixels of an input that the network takes.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, side: int) -> None:
+        self._device = device
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        example = torch.linspace(-1, 1, 3 * side * side, device=device).view(1, 3, side, side)
+        self._head = _map_head(self._network, example)
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0"."""
+        return str(self._device)
+
+    def run(self, batch: Array) -> Outputs:
+        """Run on float32 (N, 3, H, W).
+
+        Raises:
+            torch.OutOfMemoryError: The batch does not fit on the device.
+        """
+        # Inference mode is a property of the thread: it is entered where the network runs.
+        with torch.inference_mode():
+            inputs = torch.from_numpy(batch).to(self._device, memory_format=torch.channels_last)
+            if self._head is None:
+                return Outputs(self._network(inputs).float().cpu().numpy(), None)
+            features = self._network.forward_features(inputs)  # type: ignore[operator]
+            logits = self._network.forward_head(features)  # type: ignore[operator]
+            maps = torch.einsum("nchw,kc->nkhw", features, self._head.weight)
+            return Outputs(logits.float().cpu().numpy(), maps.float().cpu().numpy())
+
+
+@torch.inference_mode()
+def _map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
+    """Return the head, if it is one linear layer on features averaged over the image."""
+    head = network.get_classifier()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        return None
+    try:
+        features = network.forward_features(example)  # type: ignore[operator]
+        pooled = network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+    except RuntimeError:
+        return None  # it does not run on inputs of this size, as its first use will tell
+    if features.dim() != 4 or features.shape[1] != head.in_features:
+        return None
+    means = features.mean(dim=(2, 3))
+    same = pooled.shape == means.shape and torch.allclose(pooled, means, rtol=1e-3, atol=1e-4)
+    return head if same else None
+
+
+def resolve_device(name: str) -> torch.device:
+    """Find the device meant by "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        DeviceError: The name is none of these, or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device(name)
+    match = re.fullmatch("cuda(?::([0-9]+))?", name)
+    if match is None:
+        raise DeviceError(f"The device is {name!r}; it must be auto, cpu, cuda or cuda:N.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(match[1] or 0) >= count:
+        raise DeviceError(
+            f"The device {name} was asked for, but PyTorch sees {count} CUDA devices; "
+            "choose auto or cpu, or check the driver with nvidia-smi."
+        )
+    return torch.device(name)
