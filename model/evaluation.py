@@ -8,17 +8,23 @@ Decoding, transform, network and temperature are those of the service, so the nu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
-from torch.utils.data import DataLoader
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
 from tqdm import tqdm
 
 from model.classifier import Classifier
 from model.errors import PetalscopeError
 from model.measures import Measures, measure
-from model.photo_folder import PhotoFolder, default_workers
+from model.photo_folder import PhotoFolder, decode_photo, default_workers
+from model.robustness import CHANGES, Change
+from model.unknown_measures import UnknownMeasures, called_unknown, measure_unknown
 
 DEFAULT_BATCH_SIZE: Final = 32
 
@@ -27,10 +33,36 @@ class EvaluationError(PetalscopeError):
     """The network's answers cannot be measured."""
 
 
-def labelled_photos(classifier: Classifier, folder: Path) -> PhotoFolder:
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured.
+
+    Attributes:
+        sets: A map from the name of a set of photos of the classes to its measures.
+        called_unknown: A map from the same names to the share that the checkpoint calls unknown;
+            None without a rule.
+        unknown: A map from the name of a set of photos of none of the classes to its measures,
+            against the first of `sets`.
+        robustness: A map from a change to the top-1 on the first of `sets` under it.
+    """
+
+    sets: Mapping[str, Measures]
+    called_unknown: Mapping[str, float | None] = field(default_factory=dict)
+    unknown: Mapping[str, UnknownMeasures] = field(default_factory=dict)
+    robustness: Mapping[str, float] = field(default_factory=dict)
+
+
+def labelled_photos(
+    classifier: Classifier, folder: Path, change: Change | None = None
+) -> PhotoFolder:
     """List the photos of a folder that has a sub-folder for each of the classifier's classes.
 
     The folder may lack some of the classes. An index is the classifier's, not the folder's.
+
+    Args:
+        classifier: By whose transform and classes.
+        folder: The folder of class folders.
+        change: What to do to each upright RGB image before the transform.
 
     Raises:
         PhotoFolderError: No such folder, no photos, or a sub-folder that is none of the classes.
@@ -38,11 +70,98 @@ def labelled_photos(classifier: Classifier, folder: Path) -> PhotoFolder:
     metadata = classifier.metadata
     return PhotoFolder(
         folder,
-        # Not `classifier.preprocess`, which does the same: with it every worker process would be
-        # handed the network, where processes are spawned.
-        metadata.transform,
+        _changed(classifier, change),
         class_ids=[item.class_id for item in metadata.classes],
         target_side=metadata.transform.resize,
+    )
+
+
+class UnknownPhotos(Dataset[tuple[torch.Tensor, int]]):
+    """Photos of none of the classifier's classes, with -1 in the place of an index."""
+
+    def __init__(self, classifier: Classifier, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._transform = classifier.metadata.transform
+
+    def __len__(self) -> int:
+        """Return the number of photos."""
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Decode and transform one photo.
+
+        Raises:
+            UnreadablePhotoError: It cannot be decoded.
+        """
+        image = decode_photo(self._paths[index], self._transform.resize)
+        return torch.from_numpy(self._transform(image)), -1
+
+
+def _changed(classifier: Classifier, change: Change | None) -> Callable[[Image.Image], Any]:
+    # Not `classifier.preprocess`, which does the same: with it every worker process would be
+    # handed the network, where processes are spawned.
+    transform = classifier.metadata.transform
+    return transform if change is None else v2.Compose([change, transform])
+
+
+def evaluate_all(
+    classifier: Classifier,
+    folders: Mapping[str, Path],
+    unknown: Mapping[str, Sequence[Path]],
+    *,
+    robustness: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int | None = None,
+) -> Evaluation:
+    """Measure on sets of photos of the classes, on sets of none of them, and under changes.
+
+    Args:
+        classifier: What to evaluate.
+        folders: A map from the name of a set to its folder of class folders; at least one.
+        unknown: A map from the name of a set of photos of none of the classes to their paths.
+        robustness: Whether to measure the first of `folders` under each of `CHANGES`.
+        batch_size: Photos that go through the network at once.
+        workers: Processes that decode; 0 decodes in this one, None is one a core.
+
+    Raises:
+        PhotoFolderError: A folder is not as it should be.
+        UnreadablePhotoError: A photo cannot be decoded; the message names it.
+        EvaluationError: The network gives no numbers.
+    """
+    metadata = classifier.metadata
+    temperature, rule = metadata.temperature, metadata.known_rule
+    class_ids = [item.class_id for item in metadata.classes]
+    options: Any = {"batch_size": batch_size, "workers": workers}
+    photos = {name: labelled_photos(classifier, folder) for name, folder in folders.items()}
+    outputs = {
+        name: compute_logits(classifier, listed, **options) for name, listed in photos.items()
+    }
+    first, *_ = folders
+    known = outputs[first][0].numpy()
+    return Evaluation(
+        sets={
+            name: measure(logits, targets, class_ids, temperature)
+            for name, (logits, targets) in outputs.items()
+        },
+        called_unknown={
+            name: called_unknown(logits.numpy(), temperature, rule)
+            for name, (logits, _) in outputs.items()
+        },
+        unknown={
+            name: measure_unknown(
+                known,
+                compute_logits(classifier, UnknownPhotos(classifier, paths), **options)[0].numpy(),
+                temperature,
+                rule,
+            )
+            for name, paths in unknown.items()
+        },
+        robustness={
+            name: evaluate(
+                classifier, labelled_photos(classifier, folders[first], change), **options
+            ).top1
+            for name, change in (CHANGES.items() if robustness else ())
+        },
     )
 
 
@@ -73,12 +192,12 @@ def evaluate(
 
 def compute_logits(
     classifier: Classifier,
-    photos: PhotoFolder,
+    photos: PhotoFolder | UnknownPhotos,
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run the network on all photos, in the order of `photos.samples`.
+    """Run the network on all photos, in their order.
 
     Returns:
         float32 logits (N, C), not divided by the temperature, and int64 targets (N,).
@@ -94,7 +213,7 @@ def compute_logits(
     )
     logits, targets = [], []
     # `disable=None` is tqdm's word for: only on a terminal.
-    for batch, batch_targets in tqdm(loader, desc=Path(photos.root).name, disable=None):
+    for batch, batch_targets in tqdm(loader, unit="batch", disable=None):
         logits.append(torch.from_numpy(classifier.logits(batch.numpy())))
         targets.append(batch_targets)
     outputs = torch.cat(logits)

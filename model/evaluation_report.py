@@ -1,7 +1,7 @@
 """What an evaluation found: as a table to read, and as JSON to keep.
 
-Classifier, set name -> Measures -> table: lines of text
-                                 -> card: all numbers, and how they came about
+Classifier, Evaluation -> table: lines of text
+                       -> card: all numbers, and how they came about
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ import torch
 
 import model
 from model.classifier import Classifier
+from model.evaluation import Evaluation
+from model.known import SCORES
 from model.labels import FlowerClass
 from model.measures import CALIBRATION_BINS, Measures
+from model.unknown_measures import UnknownMeasures
 
 
 def table(
-    checkpoint: Path, classifier: Classifier, results: Mapping[str, Measures], worst: int
+    checkpoint: Path, classifier: Classifier, evaluation: Evaluation, worst: int
 ) -> list[str]:
     """Lay out the results as lines of text: a line for each set, then its worst classes.
 
     Args:
         checkpoint: Where the classifier was loaded from.
         classifier: What was evaluated.
-        results: A map from the name of a set to its measures.
+        evaluation: What was found.
         worst: How many classes to list for each set, of those with a wrong answer.
     """
     metadata = classifier.metadata
     transform = metadata.transform
-    width = max(len("set"), *map(len, results))
+    results = evaluation.sets
+    width = max(len("unknown set"), *map(len, (*results, *evaluation.unknown)))
     lines = [
         f"checkpoint  {checkpoint} (version {classifier.version})",
         f"network     {metadata.architecture.backbone}, {len(metadata.classes)} classes, "
@@ -41,7 +45,8 @@ def table(
         f"transform   shorter side to {transform.resize} px ({transform.interpolation}), "
         f"central {transform.crop}×{transform.crop} px",
         "",
-        f"{'set':{width}}  photos  {'top-1 %':<22}  {'top-5 %':<22}  per class %    loss  ECE %",
+        f"{'set':{width}}  photos  {'top-1 %':<22}  {'top-5 %':<22}  per class %    loss  ECE %  "
+        "when wrong %  unknown %",
     ]
     for name, measures in results.items():
         top1 = _with_interval(measures.top1, measures.top1_interval)
@@ -49,12 +54,16 @@ def table(
         lines.append(
             f"{name:{width}}  {measures.n:>6}  {top1:<22}  {top5:<22}  "
             f"{100 * measures.mean_per_class:>11.2f}  {measures.loss:>6.4f}  "
-            f"{100 * measures.ece:>5.2f}"
+            f"{100 * measures.ece:>5.2f}  {_percent(measures.confidence_wrong):>12}  "
+            f"{_percent(evaluation.called_unknown.get(name)):>9}"
         )
     lines += [
         "",
         "[..]: 95 % Wilson interval; per class: mean accuracy of the classes that occur; "
-        f"ECE: expected calibration error, {CALIBRATION_BINS} bins",
+        f"ECE: expected calibration error, {CALIBRATION_BINS} bins; when wrong: mean confidence "
+        "of wrong answers; unknown: called none of the classes",
+        *_unknown_rows(evaluation.unknown, width),
+        *_robustness_rows(evaluation, width),
     ]
     if worst:
         for name, measures in results.items():
@@ -66,7 +75,7 @@ def card(
     checkpoint: Path,
     classifier: Classifier,
     folders: Mapping[str, Path],
-    results: Mapping[str, Measures],
+    evaluation: Evaluation,
     command: str,
 ) -> dict[str, Any]:
     """Return everything that is known about the results as JSON-ready values.
@@ -75,7 +84,7 @@ def card(
         checkpoint: Where the classifier was loaded from.
         classifier: What was evaluated.
         folders: A map from the name of a set to its folder.
-        results: A map from the name of a set to its measures.
+        evaluation: What was found.
         command: What was typed to get them.
     """
     metadata = classifier.metadata
@@ -97,10 +106,48 @@ def card(
             "timm": timm.__version__,
         },
         "sets": {
-            name: {"folder": str(folders[name]), **_numbers(measures, metadata.classes)}
-            for name, measures in results.items()
+            name: {
+                "folder": str(folders[name]),
+                **_numbers(measures, metadata.classes),
+                "called_unknown": evaluation.called_unknown.get(name),
+            }
+            for name, measures in evaluation.sets.items()
         },
+        "unknown": {
+            name: {"folder": str(folders[name]), **asdict(measures)}
+            for name, measures in evaluation.unknown.items()
+        },
+        "robustness": dict(evaluation.robustness),
     }
+
+
+def _unknown_rows(unknown: Mapping[str, UnknownMeasures], width: int) -> list[str]:
+    if not unknown:
+        return []
+    heads = "  ".join(f"{score:>14}" for score in SCORES)
+    rows = ["", f"{'unknown set':{width}}  photos  unknown %  {heads}"]
+    for name, measures in unknown.items():
+        pairs = "  ".join(
+            f"{item.auroc:>7.4f} {100 * item.fpr95:>6.2f}" for item in measures.separations.values()
+        )
+        called = _percent(measures.called_unknown)
+        rows.append(f"{name:{width}}  {measures.n:>6}  {called:>9}  {pairs}")
+    return [
+        *rows,
+        "",
+        "by score: AUROC, and FPR95 % (taken for known where 95 % of the first set are)",
+    ]
+
+
+def _robustness_rows(evaluation: Evaluation, width: int) -> list[str]:
+    if not evaluation.robustness:
+        return []
+    rows = [f"  {100 * top1:6.2f} %  {change}" for change, top1 in evaluation.robustness.items()]
+    return ["", f"{next(iter(evaluation.sets))}: top-1 under changes", *rows]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f}"
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:

@@ -31,9 +31,10 @@ def unknown_photos(folder: Path, half: Half = "all") -> list[Path]:
     Raises:
         PhotoFolderError: There is no such folder, or it holds no photos.
     """
+    names = class_folders(folder)
     listed = [_photos(folder)]  # groups of which every other photo is taken
     whole = []  # groups that are taken as they are
-    for number, name in enumerate(class_folders(folder)):
+    for number, name in enumerate(names):
         photos = _photos(folder / name)
         if len(photos) > _LARGE:
             listed.append(photos)

@@ -1,10 +1,11 @@
-"""Measure a checkpoint on photos whose classes are known.
+"""Measure a checkpoint on photos whose classes are known, and on photos of none of them.
 
-    CHECKPOINT, folders of class folders -> model.evaluation -> Measures
-        -> a table, and where asked for: JSON, a confusion matrix, a reliability diagram
+    CHECKPOINT, folders of class folders, folders of other photos -> model.evaluation -> Evaluation
+        -> a table, and where asked for: JSON, a model card, pictures of confusion and calibration
 
 python scripts/evaluate.py checkpoints/tf_efficientnet_lite2.safetensors --json valid.json
 python scripts/evaluate.py CHECKPOINT --set valid=data/oxford102/valid --set garden=~/garden
+python scripts/evaluate.py CHECKPOINT --unknown pets=~/pets --robustness
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pathlib import Path
 from model import plots
 from model.classifier import Classifier
 from model.data_folder import DATA_VARIABLE, default_data_folder
-from model.evaluation import DEFAULT_BATCH_SIZE, evaluate, labelled_photos
+from model.evaluation import DEFAULT_BATCH_SIZE, evaluate_all
 from model.evaluation_report import card, table
 from model.labels import FlowerClass
 from model.measures import Measures
-from model.photo_folder import default_workers
+from model.model_card import card_lines, check_card, write_card
+from model.photo_folder import PhotoFolderError, default_workers
+from model.unknown_photos import Half, unknown_photos
 from scripts.command_line import (
     OutputError,
     add_model_options,
@@ -41,24 +44,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parse(arguments)
     outputs = (options.json, options.confusion_matrix, options.reliability)
+    # Now, not after minutes of evaluation.
     for path in filter(None, outputs):
-        # Now, not after minutes of evaluation.
         make_folder_of(path)
+    if options.card:
+        check_card(options.card)
     folders: dict[str, Path] = dict(options.sets or [])
     if not folders:
         folders = {options.split: options.data / options.split}
     classifier = Classifier.load(options.checkpoint, options.device)
-    photos = {name: labelled_photos(classifier, folder) for name, folder in folders.items()}
-    results = {
-        name: evaluate(classifier, listed, batch_size=options.batch_size, workers=options.workers)
-        for name, listed in photos.items()
-    }
-    print("\n".join(table(options.checkpoint, classifier, results, options.worst)))
+    unknown = dict(options.unknown or [])
+    evaluation = evaluate_all(
+        classifier,
+        folders,
+        {name: _unknown_photos(folder, options.unknown_half) for name, folder in unknown.items()},
+        robustness=options.robustness,
+        batch_size=options.batch_size,
+        workers=options.workers,
+    )
+    print("\n".join(table(options.checkpoint, classifier, evaluation, options.worst)))
+    typed = shlex.join(["python", "scripts/evaluate.py", *arguments])
     if options.json:
-        typed = shlex.join(["python", "scripts/evaluate.py", *arguments])
-        values = card(options.checkpoint, classifier, folders, results, typed)
+        values = card(options.checkpoint, classifier, {**folders, **unknown}, evaluation, typed)
         _write(options.json, json.dumps(values, indent=1) + "\n")
-    _draw(options, classifier.metadata.classes, results)
+    if options.card:
+        lines = card_lines(options.checkpoint, classifier, evaluation, typed)
+        write_card(options.card, lines)
+    _draw(options, classifier.metadata.classes, evaluation.sets)
     return 0
 
 
@@ -88,6 +100,26 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="measure this folder of class folders instead, which may lack some of the classes; "
         "give it again for more sets",
     )
+    add(
+        "--unknown",
+        type=_named_folder,
+        action="append",
+        metavar="NAME=FOLDER",
+        help="measure how well photos of none of the classes are told from the first set: those of "
+        "this folder and its sub-folders; FOLDER,-SUB leaves a sub-folder out; give it again for "
+        "more sets",
+    )
+    add(
+        "--unknown-half",
+        choices=("all", "measuring", "training"),
+        default="all",
+        help="measuring: only the half of them that train.py's --outliers leaves (default: all)",
+    )
+    add(
+        "--robustness",
+        action="store_true",
+        help="measure the first set blurred, compressed, darkened, turned … too",
+    )
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     add(
         "--workers",
@@ -104,6 +136,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="how many of the worst classes to list (default: %(default)s)",
     )
     add("--json", type=Path, metavar="FILE", help="write all numbers there")
+    add("--card", type=Path, metavar="FILE.md", help="write the numbers of a model card into it")
     for option, what in (
         ("--confusion-matrix", "confusion matrix"),
         ("--reliability", "reliability diagram"),
@@ -115,7 +148,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             help=f"draw the {what} there; with several sets, NAME is added to each file's name",
         )
     options = parser.parse_args(arguments)
-    names = [name for name, _ in options.sets or []]
+    names = [name for name, _ in [*(options.sets or []), *(options.unknown or [])]]
     if len(set(names)) < len(names):
         parser.error("argument --set: each set needs a name of its own")
     return options
@@ -128,6 +161,16 @@ def _named_folder(text: str) -> tuple[str, Path]:
             f"{text!r} is not NAME=FOLDER with a name of letters, digits, '.', '_' and '-'"
         )
     return name, Path(folder).expanduser()
+
+
+def _unknown_photos(folder: Path, half: Half) -> list[Path]:
+    """List the photos of "FOLDER" or "FOLDER,-SUB"."""
+    name, _, left_out = folder.name.partition(",-")
+    paths = unknown_photos(folder.with_name(name), half)
+    kept = [path for path in paths if not left_out or path.parent.name != left_out]
+    if not kept:
+        raise PhotoFolderError(f"{folder.with_name(name)} holds no photos but those of {left_out}.")
+    return kept
 
 
 def _draw(

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from model.known import KnownRule
 from model.labels import name_classes, read_category_names
 from model.measures import wilson_interval
+from model.model_card import BEGIN, END
 from scripts.evaluate import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.rigged import always, save_rigged_checkpoint
@@ -202,3 +204,50 @@ def test_real_photos_are_measured_under_their_own_classes(data_dir: Path, tmp_pa
     assert {class_id: row["n"] for class_id, row in real["per_class"].items()} == counts
     assert real["n"] == sum(counts.values())
     assert [item for item, row in real["per_class"].items() if row["accuracy"] == 1] == ["21"]
+
+
+def test_photos_of_none_of_the_classes_are_measured_against_the_first_set(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = KnownRule("max_logit", 5.0)
+    path = save_rigged_checkpoint(
+        tmp_path / "rigged.safetensors", always(FIRE_LILY), known_rule=rule
+    )
+    unknown = tmp_path / "unknown"
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "tulip/1.png", "tulip/2.png"):
+        (unknown / name).parent.mkdir(parents=True, exist_ok=True)
+        flower_image((90, 90)).save(unknown / name)
+    card = tmp_path / "card.md"
+    card.write_text(f"# Card\n{BEGIN}\n{END}\n", encoding="utf-8")
+    report = tmp_path / "report.json"
+    common = [str(path), "--data", str(data), "--workers", "0", "--unknown-half", "measuring"]
+    sets = ["--unknown", f"all={unknown}", "--unknown", f"pets={unknown},-dog"]
+    assert main([*common, *sets, "--json", str(report), "--card", str(card)]) == 1
+    assert (
+        "holds no photos but those of dog" in capsys.readouterr().err
+    )  # without the dog nothing is measured
+
+    arguments = [*common[:-2], *sets, "--json", str(report), "--card", str(card), "--robustness"]
+    assert main(arguments) == 0
+    values = json.loads(report.read_text())
+    assert {name: item["n"] for name, item in values["unknown"].items()} == {"all": 5, "pets": 4}
+    # The answer to every photo is the same: nothing is told from anything.
+    for item in values["unknown"].values():
+        assert item["called_unknown"] == 0
+        assert item["separations"]["energy"] == {"auroc": 0.5, "fpr95": 1.0}
+    assert values["sets"]["valid"]["called_unknown"] == 0
+    assert set(values["robustness"].values()) == {3 / 8}
+    assert "valid: top-1 under changes" in capsys.readouterr().out
+    text = card.read_text(encoding="utf-8")
+    assert "| valid | 8 | 37.50 % [" in text
+    assert "| pets | 4 | 0.5000 | 100.00 % | 0.00 % |" in text
+    assert "| valid under | top-1 |" in text
+    assert f"--unknown pets={unknown},-dog" in text
+
+
+def test_a_card_without_a_place_is_told_before_the_work(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "card.md").write_text("# Card\n", encoding="utf-8")
+    assert main([str(checkpoint), "--data", "nowhere", "--card", str(tmp_path / "card.md")]) == 1
+    assert "no place for the numbers" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""What befalls photos on their way: each a fixed change to an upright RGB image.
+
+A top-1 under each tells how far a model leans on what its training photos happen to have. The
+kinds follow Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common
+corruptions and perturbations".
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+Change = Callable[[Image.Image], Image.Image]
+
+_BLUR: Final = 0.01  # standard deviation, as a share of the shorter side
+_NOISE: Final = 25  # standard deviation, of values up to 255
+_JPEG_QUALITY: Final = 30
+_DARK: Final = 0.4
+_BRIGHT: Final = 1.8
+
+
+def _blurred(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(_BLUR * min(image.size)))
+
+
+def _compressed(image: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_JPEG_QUALITY)
+    return Image.open(file).convert("RGB")
+
+
+def _noisy(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float32)
+    noise = np.random.default_rng(0).normal(scale=_NOISE, size=values.shape)
+    return Image.fromarray((values + noise).round().clip(0, 255).astype(np.uint8))
+
+
+def _centre(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    return image.crop((width // 4, height // 4, width - width // 4, height - height // 4))
+
+
+def _coarse(image: Image.Image) -> Image.Image:
+    return image.resize([max(1, side // 4) for side in image.size])
+
+
+CHANGES: Final[Mapping[str, Change]] = {
+    "Gaussian blur, σ 1 % of the shorter side": _blurred,
+    "JPEG of quality 30": _compressed,
+    "darker, × 0.4": lambda image: ImageEnhance.Brightness(image).enhance(_DARK),
+    "brighter, × 1.8": lambda image: ImageEnhance.Brightness(image).enhance(_BRIGHT),
+    "Gaussian noise, σ 25 of 255": _noisy,
+    "turned by 90°": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "central half of each side": _centre,
+    "a quarter of the resolution": _coarse,
+}
