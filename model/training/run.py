@@ -29,7 +29,7 @@ from model.measures import measure
 from model.metadata import Metadata
 from model.training import report
 from model.training.augmentation import OUTLIER
-from model.training.calibration import cross_fitted, fit_temperature
+from model.training.calibration import calibrate
 from model.training.data import (
     ResumableOrder,
     combined_seed,
@@ -229,18 +229,19 @@ class _Run:
             self.accelerator.print(report.epoch_line(row, self.options.epochs, best))
 
     def _save_checkpoint(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        calibrated = measure(cross_fitted(logits, targets), targets, self.class_ids)
+        calibration = calibrate(logits, targets, self.classes)
         metadata = Metadata(
             architecture=self.architecture,
             classes=self.classes,
             transform=self.transform,
-            temperature=fit_temperature(logits, targets),
+            temperature=calibration.temperature,
+            known_rule=calibration.known_rule,
             training={
                 **self.options.describe(),
                 "best_epoch": self.progress.epoch,
                 "train_photos": len(self.photos),
             },
-            metrics={"valid": calibrated.summary()},
+            metrics={"valid": calibration.measures.summary()},
             versions=versions(),
             revision=self.revision,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

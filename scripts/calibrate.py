@@ -1,0 +1,85 @@
+"""Fit what turns a checkpoint's logits into probabilities and a verdict, and store it in a copy.
+
+    CHECKPOINT, photos that it was not trained on -> logits, as served -> temperature, known rule
+        -> OUTPUT, the same weights
+
+Training does so too, for its best epoch. This is for other photos, another score, or weights that
+were trained in another precision than they are served in.
+
+python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.classifier import Classifier
+from model.data_folder import DATA_VARIABLE, default_data_folder
+from model.evaluation import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
+from model.known import SCORES
+from model.training.calibration import DEFAULT_SCORE, calibrate
+from scripts.command_line import OutputError, add_model_options, command, make_folder_of
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit code: 0, 1 for an error told in one line, 2 for usage."""
+    options = _parser().parse_args(argv)
+    make_folder_of(options.output)
+    classifier = Classifier.load(options.checkpoint, options.device)
+    photos = labelled_photos(classifier, options.data / options.split)
+    logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
+    network, metadata = load_checkpoint(options.checkpoint)
+    calibrated = calibrate(logits, targets, metadata.classes, options.score)
+    metrics = {**metadata.metrics, options.split: calibrated.measures.summary()}
+    changed = replace(
+        metadata,
+        temperature=calibrated.temperature,
+        known_rule=calibrated.known_rule,
+        metrics=metrics,
+    )
+    try:
+        save_checkpoint(options.output, network.state_dict(), changed)
+    except OSError as error:
+        raise OutputError(f"{options.output} cannot be written: {error.strerror}.") from error
+    print(
+        f"temperature {calibrated.temperature:.4f}, {options.score} from "
+        f"{calibrated.known_rule.threshold:.3f} on is known; wrote {options.output}"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calibrate.py",
+        description="Fit a checkpoint's temperature, and the rule by which a photo may be of none "
+        "of its classes, on photos that it was not trained on.",
+    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
+    add("--output", type=Path, required=True, metavar="FILE", help="where to write the copy")
+    add(
+        "--data",
+        type=Path,
+        default=default_data_folder(),
+        metavar="DIR",
+        help=f"folder of the splits (default: ${DATA_VARIABLE}, or data/oxford102)",
+    )
+    add("--split", default="valid", help="sub-folder of --data (default: %(default)s)")
+    add(
+        "--score",
+        choices=SCORES,
+        default=DEFAULT_SCORE,
+        help="what tells known from unknown (default: %(default)s)",
+    )
+    add_model_options(parser, DEFAULT_BATCH_SIZE)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
