@@ -1,18 +1,22 @@
 # syntax=docker/dockerfile:1
 #
 #   docker build -t petalscope . && docker run --gpus all -p 8000:8000 petalscope
+#   docker build -t petalscope-cpu --build-arg DEVICE=cpu . && docker run -p 8000:8000 petalscope-cpu
 #
-# The first stage makes /opt/venv of requirements.txt; the last adds app/, model/ and checkpoints/
-# under /app. Without --gpus it serves on the CPU: PyPI's torch for Linux runs on both. --read-only
-# works as it is, since nothing but the memory at /dev/shm is written. Another checkpoint comes in by
+# The first stage makes /opt/venv; the last adds app/, model/ and checkpoints/ under /app. With
+# PyTorch, the default, it serves on a GPU, and without --gpus on the CPU by OpenVINO as the small
+# image does. --read-only works as it is, since nothing but the memory at /dev/shm is written.
+# Another checkpoint comes in by
 # -v "$PWD/my.safetensors:/checkpoint.safetensors:ro" -e PETALSCOPE_CHECKPOINT=/checkpoint.safetensors
 
 FROM python:3.11-slim-bookworm AS build
 
-COPY requirements.txt /build/
+ARG DEVICE=cuda
+COPY requirements.txt requirements-cuda.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --requirement /build/requirements.txt
+    && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; esac \
+    && /opt/venv/bin/pip install --requirement "/build/$set"
 
 
 FROM python:3.11-slim-bookworm

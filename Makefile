@@ -47,8 +47,11 @@ endef
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
+# PyTorch is installed, several gigabytes of it, where there is an NVIDIA GPU to run it on.
+DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+
 .PHONY: serve
-serve: $(VENV)/.serve ## serve on http://localhost:8000 (PETALSCOPE_HOST, PETALSCOPE_PORT)
+serve: $(VENV)/$(if $(filter cuda,$(DEVICE)),.cuda,.serve) ## serve on http://localhost:8000 (DEVICE=cpu, DEVICE=cuda)
 	@exec $(IN_VENV) -m gunicorn --config gunicorn.conf.py
 
 .PHONY: test
@@ -75,10 +78,13 @@ clean: ## remove .venv and all caches; data, runs and checkpoints stay
 $(VENV)/.serve: requirements.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.train: requirements-train.txt requirements.txt pyproject.toml $(BROKEN)
+$(VENV)/.cuda: requirements-cuda.txt requirements.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.dev: requirements-dev.txt requirements-train.txt requirements.txt pyproject.toml $(BROKEN)
+$(VENV)/.train: requirements-train.txt requirements-cuda.txt requirements.txt pyproject.toml $(BROKEN)
+	@$(install)
+
+$(VENV)/.dev: requirements-dev.txt requirements-train.txt requirements-cuda.txt requirements.txt pyproject.toml $(BROKEN)
 	@$(install)
 
 .PHONY: broken

@@ -27,6 +27,7 @@ from app.security import init_security
 from app.service import Service, install_service
 from app.settings import Settings
 from app.uploads import MAX_TEXT_FIELD_BYTES, UploadRequest
+from model.bundled import bundled_checkpoint
 from model.errors import PetalscopeError
 
 if TYPE_CHECKING:
@@ -61,14 +62,13 @@ def create_app(
     Raises:
         CheckpointError, DeviceError, WarmUpError: The model cannot be served.
     """
-    # Here and not above: gunicorn's master process imports this package for its settings, and a
-    # master that has loaded torch breaks CUDA in the workers it forks.
-    import torch
-
+    # Here and not above: gunicorn's master process imports this package for its settings, and has
+    # no use for the model.
     from model.classifier import Classifier
 
+    checkpoint = settings.checkpoint or bundled_checkpoint(settings.device)
     if classifier is None:
-        classifier = Classifier.load(settings.checkpoint, settings.device)
+        classifier = Classifier.load(checkpoint, settings.device)
     explains = _warm(classifier).activations is not None
 
     app = Flask(__name__)
@@ -82,10 +82,10 @@ def create_app(
         classifier.outputs,
         max_batch=settings.max_batch,
         queue_size=settings.queue_size,
-        out_of_memory=(torch.OutOfMemoryError, MemoryError),
+        out_of_memory=classifier.network.out_of_memory,
         on_failure=end_process,
     )
-    install_service(app, Service(settings, classifier, batcher, explains))
+    install_service(app, Service(settings, checkpoint, classifier, batcher, explains))
     init_request_log(app, settings.log_level)
     init_errors(app)
     init_security(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from flask import Flask, current_app
@@ -22,6 +23,7 @@ class Service:
     """The parts of one running service."""
 
     settings: Settings
+    checkpoint: Path
     classifier: Classifier
     batcher: Batcher[Outputs]
     explains: bool  # whether the model can tell where it looked
@@ -31,7 +33,7 @@ class Service:
         """Which model answers: its architecture, the checkpoint's file name, its version."""
         return {
             "architecture": self.classifier.metadata.architecture.backbone,
-            "checkpoint": self.settings.checkpoint.name,
+            "checkpoint": self.checkpoint.name,
             "version": self.classifier.version,
         }
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 from urllib.parse import urlsplit
 
-from model import BUNDLED_CHECKPOINT, ROOT
 from model.data_folder import DATA_VARIABLE
 from model.errors import PetalscopeError
 
@@ -60,8 +59,10 @@ class Settings:
         SettingsError: A value is out of its range.
     """
 
-    checkpoint: Path = _setting(  # noqa: RUF009 - it calls `field`
-        BUNDLED_CHECKPOINT, "The checkpoint that is served"
+    checkpoint: Path | None = _setting(  # noqa: RUF009 - it calls `field`
+        None,
+        "The checkpoint that is served: .onnx for a CPU, .safetensors for PyTorch; by default the "
+        "one in checkpoints/ that suits the device",
     )
     device: str = _setting(
         "auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda or cuda:N"
@@ -157,7 +158,7 @@ def _parse(setting: Field[Any], kind: Any, text: str) -> Any:
             return kind(text)
         except ValueError:
             raise SettingsError(_bad_value(setting, text)) from None
-    if kind is Path:
+    if kind == Path | None:
         return Path(text).resolve() if text else text
     if kind is str:
         return text.lower() if setting.metadata["choices"] else text
@@ -200,8 +201,8 @@ def _with_range(setting: Field[Any]) -> str:
 
 
 def _shown(default: Any) -> str:
-    if isinstance(default, Path):
-        return default.relative_to(ROOT).as_posix()
+    if default is None:
+        return "bundled"
     if isinstance(default, tuple):
         return ",".join(default) or "none"
     return f"{default:g}" if isinstance(default, float) else str(default)

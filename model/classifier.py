@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from model.known import Verdict, verdict
-from model.metadata import Metadata
+from model.metadata import CheckpointError, Metadata
 from model.network import Array, Network, Outputs
 
 _DIGEST_LENGTH: Final = 12
@@ -72,21 +72,17 @@ class Classifier:
         """Load a checkpoint, wherever it was trained.
 
         Args:
-            path: The checkpoint.
-            device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1".
+            path: The checkpoint: .safetensors for PyTorch, .onnx for OpenVINO.
+            device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; an .onnx file
+                runs on the CPU alone.
 
         Raises:
             CheckpointError: The file cannot be used.
             DeviceError: The device does not exist here.
         """
-        from model.checkpoint import load_checkpoint
-        from model.torch_network import TorchNetwork, resolve_device
-
-        chosen = resolve_device(device)
-        module, metadata = load_checkpoint(path)
+        network, metadata = _load(path, device)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        network = TorchNetwork(module, chosen, metadata.transform.crop)
         return cls(network, metadata, digest[:_DIGEST_LENGTH])
 
     def preprocess(self, image: Image.Image) -> Array:
@@ -154,3 +150,22 @@ class Classifier:
             return []
         batch = np.stack([self.preprocess(image) for image in images])
         return [self.answer(row, top_k) for row in self.logits(batch)]
+
+
+def _load(path: Path, device: str) -> tuple[Network, Metadata]:
+    # Each library is imported where its kind of file is: a service needs one of them only.
+    if path.suffix == ".onnx":
+        from model.openvino_network import load_onnx
+
+        return load_onnx(path, device)
+    try:
+        from model.checkpoint import load_checkpoint
+        from model.torch_network import TorchNetwork, resolve_device
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"{path.name} is run by PyTorch, which is not installed: install "
+            "requirements-cuda.txt, or make an .onnx file of it with scripts/export.py."
+        ) from error
+    chosen = resolve_device(device)
+    module, metadata = load_checkpoint(path)
+    return TorchNetwork(module, chosen, metadata.transform.crop), metadata

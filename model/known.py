@@ -41,19 +41,21 @@ def _log_probability(scaled: Array) -> Array:
     return _max_logit(scaled) - _energy(scaled)
 
 
-def _combined(scaled: Array) -> Array:
-    """Return the sum of the largest logit and the log of the largest probability.
+def _contrast(scaled: Array) -> Array:
+    """Return how far the largest logit stands above the mean of all.
 
-    The first is low for what is like no class, the second for what is like several.
+    A network that was taught to be unsure of photos of none of the classes (outlier exposure,
+    Hendrycks et al. 2019) gives them logits that are alike, at whatever level they lie.
     """
-    return _max_logit(scaled) + _log_probability(scaled)
+    above: Array = scaled.max(axis=1) - scaled.mean(axis=1)
+    return above
 
 
 SCORES: Final[Mapping[str, Callable[[Array], Array]]] = {
     "probability": _log_probability,
     "max_logit": _max_logit,
     "energy": _energy,
-    "combined": _combined,
+    "contrast": _contrast,
 }
 
 

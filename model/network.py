@@ -40,5 +40,9 @@ class Network(Protocol):
     def device(self) -> str:
         """Where it runs: "cpu", "cuda:0"."""
 
+    @property
+    def out_of_memory(self) -> tuple[type[BaseException], ...]:
+        """What `run` raises where a batch is too large."""
+
     def run(self, batch: Array) -> Outputs:
         """Run on float32 (N, 3, H, W)."""

@@ -29,18 +29,23 @@ class TorchNetwork:
         self._device = device
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         example = torch.linspace(-1, 1, 3 * side * side, device=device).view(1, 3, side, side)
-        self._head = _map_head(self._network, example)
+        self._head = map_head(self._network, example)
 
     @property
     def device(self) -> str:
         """Where it runs: "cpu", "cuda:0"."""
         return str(self._device)
 
+    @property
+    def out_of_memory(self) -> tuple[type[BaseException], ...]:
+        """What `run` raises where a batch is too large."""
+        return (torch.OutOfMemoryError, MemoryError)
+
     def run(self, batch: Array) -> Outputs:
         """Run on float32 (N, 3, H, W).
 
         Raises:
-            torch.OutOfMemoryError: The batch does not fit on the device.
+            One of `out_of_memory`: The batch does not fit on the device.
         """
         # Inference mode is a property of the thread: it is entered where the network runs.
         with torch.inference_mode():
@@ -54,8 +59,13 @@ class TorchNetwork:
 
 
 @torch.inference_mode()
-def _map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
-    """Return the head, if it is one linear layer on features averaged over the image."""
+def map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
+    """Return the head, if it is one linear layer on features averaged over the image.
+
+    Args:
+        network: As `backbones.build_network` returns it, in evaluation mode.
+        example: An input to compare averages on, float32 (1, 3, H, W).
+    """
     head = network.get_classifier()  # type: ignore[operator]
     if not isinstance(head, nn.Linear):
         return None

@@ -19,8 +19,8 @@ from typing import Final
 
 from tqdm import tqdm
 
-from model import BUNDLED_CHECKPOINT
 from model.activation_map import laid_over, overlay
+from model.bundled import bundled_checkpoint
 from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
 from model.photo_stream import DEFAULT_BATCH_SIZE, Classified, Photo, Unreadable, classify
 from model.transforms import EvaluationTransform
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # PyTorch takes seconds to import; --help and wrong usage do not wait for it.
     from model.classifier import Classifier
 
-    classifier = Classifier.load(options.checkpoint, options.device)
+    checkpoint = options.checkpoint or bundled_checkpoint(options.device)
+    classifier = Classifier.load(checkpoint, options.device)
     classes = len(classifier.metadata.classes)
     top_k = options.top_k or min(_TOP_K, classes)
     if top_k > classes:
@@ -101,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--checkpoint",
         type=Path,
-        default=BUNDLED_CHECKPOINT,
         metavar="FILE",
-        help=f"a .safetensors file of train.py (default: the bundled {BUNDLED_CHECKPOINT.name})",
+        help="a .safetensors file of train.py or an .onnx file of export.py (default: the bundled "
+        "one that suits the device)",
     )
     add(
         "--top-k",

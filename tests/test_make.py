@@ -171,6 +171,21 @@ def test_the_named_python_is_the_one_that_is_used(checkout: Checkout) -> None:
     assert checkout.calls()[0] == f"my-python {VENV}"
 
 
+def test_pytorch_is_installed_where_there_is_a_gpu_or_it_is_asked_for(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    with_torch = f"{PIP} --requirement requirements-cuda.txt"
+    checkout.make("serve", "DEVICE=cuda")
+    assert with_torch in checkout.calls()
+    checkout.fake("nvidia-smi", "#!/bin/sh\nexit 9\n")  # a driver without a device
+    checkout.make("clean", "serve")
+    assert with_torch not in checkout.calls()
+    checkout.fake("nvidia-smi", "#!/bin/sh\n")
+    checkout.make("serve", "DEVICE=cpu")
+    assert with_torch not in checkout.calls()
+    checkout.make("serve")
+    assert with_torch in checkout.calls()
+
+
 def test_train_hands_its_arguments_on(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     assert checkout.make("train", "ARGS=--epochs 3").returncode == 0

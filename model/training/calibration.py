@@ -22,7 +22,7 @@ from model.known import KnownRule, fit_known_rule
 from model.labels import FlowerClass
 from model.measures import Measures, measure
 
-DEFAULT_SCORE: Final = "combined"
+DEFAULT_SCORE: Final = "contrast"
 _RANGE: Final = (math.log(0.05), math.log(20.0))  # of the temperature's logarithm
 _FOLDS: Final = 5
 

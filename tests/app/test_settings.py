@@ -11,8 +11,7 @@ from app.settings import Settings, SettingsError
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environment({})
     assert settings == Settings()
-    assert settings.checkpoint.is_absolute()
-    assert settings.checkpoint.parts[-2:] == ("checkpoints", "tf_efficientnet_lite2.safetensors")
+    assert settings.checkpoint is None
     assert settings.queue_size < settings.threads
 
 
@@ -133,6 +132,4 @@ def test_the_settings_describe_themselves() -> None:
     assert rows["PETALSCOPE_PORT"].meaning.endswith(": a whole number from 1 to 65535.")
     assert rows["PETALSCOPE_TIMEOUT"].default == "10"
     assert rows["PETALSCOPE_CORS_ORIGINS"].default == "none"
-    assert rows["PETALSCOPE_CHECKPOINT"].default == (
-        "checkpoints/tf_efficientnet_lite2.safetensors"
-    )
+    assert rows["PETALSCOPE_CHECKPOINT"].default == "bundled"

@@ -20,7 +20,7 @@ def test_scores_are_what_their_names_say() -> None:
         "probability": log_softmax(scaled, axis=1).max(axis=1),
         "max_logit": scaled.max(axis=1),
         "energy": logsumexp(scaled, axis=1),
-        "combined": scaled.max(axis=1) + log_softmax(scaled, axis=1).max(axis=1),
+        "contrast": scaled.max(axis=1) - scaled.mean(axis=1),
     }
     assert set(expected) == set(SCORES)
     for score, values in expected.items():

@@ -1,0 +1,99 @@
+"""Write a checkpoint as an ONNX file, and see that it answers as the checkpoint does.
+
+    CHECKPOINT -> model.onnx_file -> FILE.onnx -> OpenVINO, against PyTorch, on photos
+
+python scripts/export.py checkpoints/tf_efficientnet_lite2.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from model.checkpoint import load_checkpoint
+from model.classifier import Classifier
+from model.data_folder import DATA_VARIABLE, default_data_folder
+from model.errors import PetalscopeError
+from model.evaluation import labelled_photos
+from model.network import Array
+from model.onnx_file import export
+from scripts.command_line import OutputError, command, make_folder_of, whole_number
+
+_TOLERANCE: Final = 1e-3  # of a probability
+_PHOTOS: Final = 200
+
+
+class ExportError(PetalscopeError):
+    """The file that was written does not answer as its checkpoint does."""
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit code: 0, 1 for an error told in one line, 2 for usage."""
+    options = _parser().parse_args(argv)
+    output = options.output or options.checkpoint.with_suffix(".onnx")
+    make_folder_of(output)
+    reference = Classifier.load(options.checkpoint, "cpu")
+    try:
+        export(*load_checkpoint(options.checkpoint), output)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
+    inputs, what = _inputs(reference, options.data / "valid", options.photos)
+    written = Classifier.load(output, "cpu")
+    difference = max(
+        float(np.abs(reference.probabilities(item) - written.probabilities(item)).max())
+        for item in inputs
+    )
+    if not difference <= _TOLERANCE:
+        raise ExportError(
+            f"{output} was written, but its probabilities differ by {difference:.2g} from those "
+            f"of {options.checkpoint}; up to {_TOLERANCE} is rounding. Do not use it."
+        )
+    size = output.stat().st_size / 1e6
+    print(f"Wrote {output} ({size:.1f} MB); probabilities agree to {difference:.1e} on {what}")
+    return 0
+
+
+def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[list[Array], str]:
+    if not folder.is_dir():
+        side = classifier.metadata.transform.crop
+        noise = np.random.default_rng(0).normal(size=(count, 1, 3, side, side))
+        return list(noise.astype(np.float32)), f"{count} inputs of noise, for want of {folder}"
+    photos = labelled_photos(classifier, folder)
+    chosen = range(0, len(photos), max(1, len(photos) // count))[:count]
+    return [photos[index][0].numpy()[None] for index in chosen], f"{len(chosen)} photos of {folder}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export.py",
+        description="Write a checkpoint as an ONNX file, for services and phones without PyTorch.",
+    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
+    add("--output", type=Path, metavar="FILE.onnx", help="where to (default: beside CHECKPOINT)")
+    add(
+        "--data",
+        type=Path,
+        default=default_data_folder(),
+        metavar="DIR",
+        help="folder whose valid/ holds photos to compare the two on "
+        f"(default: ${DATA_VARIABLE}, or data/oxford102); without it they are compared on noise",
+    )
+    add(
+        "--photos",
+        type=whole_number(1),
+        default=_PHOTOS,
+        metavar="N",
+        help="how many to compare on (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The same answers without PyTorch, from one ONNX file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from model import BUNDLED_CHECKPOINT
+from model.architecture import Architecture
+from model.backbones import build_network, data_transform
+from model.bundled import bundled_checkpoint
+from model.checkpoint import load_checkpoint
+from model.classifier import Classifier
+from model.known import KnownRule
+from model.metadata import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointVersionError,
+    Metadata,
+    NotACheckpointError,
+)
+from model.network import Array, DeviceError
+from model.onnx_file import export
+from tests.conftest import ROOT, TINY_CLASSES, flower_image
+from tests.rigged import always, save_rigged_checkpoint
+
+IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export(*load_checkpoint(tiny_checkpoint), path)
+    return path
+
+
+def batch_of(classifier: Classifier) -> Array:
+    return np.stack([classifier.preprocess(image) for image in IMAGES])
+
+
+def test_logits_and_maps_are_those_of_pytorch(exported: Path, tiny_checkpoint: Path) -> None:
+    reference, served = Classifier.load(tiny_checkpoint, "cpu"), Classifier.load(exported)
+    assert served.metadata == reference.metadata
+    assert served.network.device == "cpu"
+    batch = batch_of(reference)
+    expected, got = reference.network.run(batch), served.network.run(batch)
+    np.testing.assert_allclose(got.logits, expected.logits, rtol=1e-3, atol=1e-4)
+    assert expected.activations is not None
+    assert got.activations is not None
+    np.testing.assert_allclose(got.activations, expected.activations, rtol=1e-3, atol=1e-3)
+
+
+def test_an_answer_outlives_the_next_one(exported: Path) -> None:
+    classifier = Classifier.load(exported)
+    first, second = batch_of(classifier)[:2]
+    logits = classifier.logits(first[None])
+    before = logits.copy()
+    classifier.logits(second[None])
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
+    classifier = Classifier.load(exported)
+    batch = batch_of(classifier)
+    expected = classifier.logits(batch)
+    turns = [index % len(batch) for index in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda index: classifier.logits(batch[index][None])[0], turns))
+    np.testing.assert_allclose(rows, expected[turns], atol=1e-5)
+
+
+def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
+    architecture = Architecture("test_efficientnet", len(TINY_CLASSES), (8,))
+    network = build_network(architecture).eval()
+    metadata = Metadata(architecture, TINY_CLASSES, data_transform(network))
+    export(network, metadata, tmp_path / "m.onnx")
+    classifier = Classifier.load(tmp_path / "m.onnx")
+    outputs = classifier.network.run(batch_of(classifier))
+    assert outputs.logits.shape == (len(IMAGES), len(TINY_CLASSES))
+    assert outputs.activations is None
+
+
+def test_all_metadata_travel(tmp_path: Path) -> None:
+    rule = KnownRule("contrast", 4.5)
+    path = save_rigged_checkpoint(
+        tmp_path / "r.safetensors", always(2), temperature=0.4, known_rule=rule
+    )
+    export(*load_checkpoint(path), tmp_path / "r.onnx")
+    metadata = Classifier.load(tmp_path / "r.onnx").metadata
+    assert metadata == Classifier.load(path, "cpu").metadata
+    assert metadata.known_rule == rule
+
+
+@pytest.mark.parametrize("what", ["missing", "text", "truncated", "foreign", "version"])
+def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "bad.onnx"
+    kind: type[CheckpointError] = NotACheckpointError
+    model = onnx.load(str(exported))
+    (entry,) = model.metadata_props
+    if what == "missing":
+        kind = CheckpointNotFoundError
+    elif what == "text":
+        path.write_text("no model")
+    elif what == "truncated":
+        path.write_bytes(exported.read_bytes()[:9000])
+    elif what == "foreign":
+        del model.metadata_props[:]
+        onnx.save(model, str(path))
+    else:
+        kind = CheckpointVersionError
+        entry.value = entry.value.replace('"format_version": 1', '"format_version": 99')
+        onnx.save(model, str(path))
+    with pytest.raises(kind) as caught:
+        Classifier.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "advice"),
+    [("cuda", "safetensors"), ("cuda:1", "safetensors"), ("tpu", "auto or cpu")],
+)
+def test_it_runs_on_the_cpu_alone(exported: Path, device: str, advice: str) -> None:
+    with pytest.raises(DeviceError, match=f"not on {device}; .*{advice}"):
+        Classifier.load(exported, device)
+
+
+WITHOUT = """
+import sys
+for name in ("torch", "torchvision", "timm", "safetensors", "onnx", "matplotlib", "scipy"):
+    sys.modules[name] = None  # an import of it fails
+from app import create_app
+from app.settings import Settings
+client = create_app(Settings()).test_client()
+photo = open(sys.argv[1], "rb").read()
+answer = client.post("/predict?explain=1", data=photo, content_type="image/png")
+print(answer.status_code, answer.get_json()["model"]["checkpoint"])
+"""
+
+
+def test_the_service_needs_none_of_the_packages_of_training(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    flower_image().save(photo)
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(photo)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.stdout.splitlines()[-1:] == ["200 tf_efficientnet_lite2.onnx"], result.stderr
+
+
+def test_a_checkpoint_of_pytorch_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from model.classifier import Classifier\n"
+        f"Classifier.load(Path({str(BUNDLED_CHECKPOINT)!r}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "requirements-cuda.txt" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "suffix"),
+    [
+        ("auto", False, ".onnx"),
+        ("auto", True, ".safetensors"),
+        ("cpu", True, ".onnx"),
+        ("cuda:1", False, ".safetensors"),
+    ],
+)
+def test_the_bundled_checkpoint_suits_the_device(
+    device: str, gpu: bool, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    path = bundled_checkpoint(device)
+    assert path.suffix == suffix
+    assert path.is_file()
+
+
+@pytest.mark.data
+def test_the_two_bundled_files_agree_on_real_photos(data_dir: Path) -> None:
+    from model.evaluation import labelled_photos
+
+    reference = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
+    served = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"))
+    assert served.metadata == reference.metadata
+    photos = labelled_photos(reference, data_dir / "valid")
+    batch = np.stack([photos[index][0].numpy() for index in range(0, len(photos), 33)])
+    np.testing.assert_allclose(
+        served.probabilities(batch), reference.probabilities(batch), rtol=0, atol=1e-3
+    )
