@@ -20,12 +20,16 @@ import jinja2
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from model.known import KnownRule
 from tests.conftest import ROOT, flower_image
+from tests.rigged import always, save_rigged_checkpoint
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
+
+PHOTO = "img.photo:not(.explained)"
 
 _CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -152,7 +156,9 @@ def _transfer(page: Page, path: Path) -> object:
 
 def _answer_with(page: Page, *predictions: tuple[str, float]) -> None:
     body = [{"class_id": "1", "name": name, "probability": p} for name, p in predictions]
-    page.route("**/predict", lambda route: route.fulfill(json={"predictions": body}))
+    page.route(
+        "**/predict*", lambda route: route.fulfill(json={"predictions": body, "verdict": "known"})
+    )
 
 
 def _predicted_by_api(address: str, path: Path) -> list[str]:
@@ -179,8 +185,43 @@ def test_a_real_photo_is_named(
     assert len(names) == 5
     percents = page.locator(".prediction .percent").all_text_contents()
     assert all(re.fullmatch(r"([<>]\xa0)?\d+\.\d\xa0%", percent) for percent in percents)
-    assert page.locator("img.photo").evaluate("photo => photo.decode().then(() => true)")
+    assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
     assert expected in page.title().lower()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+def test_a_switch_shows_where_the_model_looked(
+    visit: Visit, bundled_service: str, data_dir: Path, javascript: bool
+) -> None:
+    page = visit(bundled_service, javascript=javascript)
+    _choose(page, min((data_dir / "valid" / "54").iterdir()))
+    _names(page)
+    photo, explained = page.locator(PHOTO), page.locator("img.photo.explained")
+    expect(photo).to_be_visible()
+    expect(explained).to_be_hidden()
+    plain = photo.bounding_box()
+    page.get_by_label("Show where I looked").check()
+    expect(explained).to_be_visible()
+    expect(photo).to_be_hidden()
+    assert plain is not None
+    assert explained.bounding_box() == pytest.approx(plain, abs=2)
+    page.get_by_label("Show where I looked").uncheck()
+    expect(photo).to_be_visible()
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+def test_a_photo_of_no_known_flower_is_told_in_words(
+    visit: Visit, tmp_path: Path, photo_file: Path, javascript: bool
+) -> None:
+    rule = KnownRule("max_logit", 99.0)
+    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(2), known_rule=rule)
+    with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(path)) as server:
+        page = visit(server.address, javascript=javascript)
+        _choose(page, photo_file)
+        assert len(_names(page)) == 5
+        heading = page.get_by_role("heading")
+        expect(heading).to_contain_text("This may not be one of the 6 flowers I know")
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
@@ -201,7 +242,7 @@ def test_a_photo_dropped_or_pasted_is_named(
             transfer,
         )
     assert _names(page) == _predicted_by_api(tiny_service, photo_file)
-    expect(page.locator("img.photo")).to_be_visible()
+    expect(page.locator(PHOTO)).to_be_visible()
 
 
 def test_the_script_draws_what_the_server_draws(
@@ -261,11 +302,11 @@ def test_a_broken_connection_is_told_and_can_be_tried_again(
     visit: Visit, tiny_service: str, photo_file: Path
 ) -> None:
     page = visit(tiny_service)
-    page.route("**/predict", lambda route: route.abort())
+    page.route("**/predict*", lambda route: route.abort())
     _choose(page, photo_file)
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
-    expect(page.locator("img.photo")).to_be_visible()
-    page.unroute("**/predict")
+    expect(page.locator(PHOTO)).to_be_visible()
+    page.unroute("**/predict*")
     page.get_by_role("button", name="Try again").click()
     assert len(_names(page)) == 5
 
@@ -274,7 +315,7 @@ def test_an_answer_that_is_not_ours_is_told_and_can_be_tried_again(
     visit: Visit, tiny_service: str, photo_file: Path
 ) -> None:
     page = visit(tiny_service)
-    page.route("**/predict", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     _choose(page, photo_file)
     expect(page.get_by_role("alert")).to_contain_text("Try again in a moment")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
@@ -288,11 +329,12 @@ def test_another_photo_takes_the_place_of_one_under_way(
 
     def hold_the_first(route: Route) -> None:
         if held:
-            route.fulfill(json={"predictions": [{"name": "rose", "probability": 0.9}]})
+            rose = [{"name": "rose", "probability": 0.9}]
+            route.fulfill(json={"predictions": rose, "verdict": "known"})
         else:
             held.append(route)
 
-    page.route("**/predict", hold_the_first)
+    page.route("**/predict*", hold_the_first)
     _choose(page, photo_file)
     expect(page.get_by_role("progressbar")).to_be_visible()
     with page.expect_event("requestfailed") as given_up:
@@ -363,7 +405,7 @@ def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
     page = visit(tiny_service)
     _choose(page, path)
     _names(page)
-    seen = page.locator("img.photo").bounding_box()
+    seen = page.locator(PHOTO).bounding_box()
     words = page.locator(".words").bounding_box()
     assert seen is not None
     assert words is not None
