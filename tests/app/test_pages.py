@@ -6,10 +6,12 @@ import io
 import re
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from model.network import Outputs
 from tests.app.conftest import MakeApp, encoded, form
 from tests.conftest import flower_image
 
@@ -58,6 +60,26 @@ def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) 
     expected = original.transpose(Image.Transpose.ROTATE_270).resize(shown.size)
     difference = np.asarray(shown, dtype=float) - np.asarray(expected, dtype=float)
     assert np.abs(difference).mean() < 3
+
+
+def test_the_switch_is_there_only_where_the_model_tells_where_it_looked(
+    make_app: MakeApp, photo: bytes
+) -> None:
+    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+        return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
+
+    for client, pictures, path in (
+        (make_app().test_client(), 2, "/predict?explain=1"),
+        (make_app(run=run).test_client(), 1, "/predict"),
+    ):
+        page = client.post("/", **form(photo)).text
+        assert len(DATA_URL.findall(page)) == pictures
+        # The templates for the script hold the switch too.
+        shown = page.split("<template")[0]
+        assert ("Show where I looked" in shown) is (pictures == 2)
+        # What cannot be had is not asked for: it would be refused.
+        assert f'data-predict="{path}"' in page
+        assert client.post(path, **form(photo)).status_code == 200
 
 
 def test_what_is_wrong_is_said_on_the_page_with_its_status(

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from torch.nn import functional
 
 from model import BUNDLED_CHECKPOINT
 from model.activation_map import evidence, laid_over, overlay
@@ -83,6 +85,49 @@ def test_the_mean_of_a_map_is_its_logit(backbone: str) -> None:
 def test_another_kind_of_head_gives_no_maps(architecture: Architecture) -> None:
     network = TorchNetwork(build_network(architecture), torch.device("cpu"), 160)
     assert network.run(np.zeros((2, 3, 160, 160), np.float32)).activations is None
+
+
+class RedAndGreen(nn.Module):
+    """A network set by hand: its features are the colours, and it tells red from green by them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]))
+
+    def get_classifier(self) -> nn.Linear:
+        return self.head
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        return functional.avg_pool2d(images, 8)
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        pooled = features.mean(dim=(2, 3))
+        return pooled if pre_logits else self.head(pooled)
+
+
+@pytest.mark.parametrize("size", [(600, 400), (400, 600)])
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize("below", [False, True])
+def test_the_map_is_where_the_flower_is(size: tuple[int, int], right: bool, below: bool) -> None:
+    # The network sees the middle 320×320 px; a red flower in one quarter of them, a green one in
+    # the opposite quarter.
+    corner = ((size[0] - 320) // 2, (size[1] - 320) // 2)
+    quarters = []
+    for at_right, at_bottom in ((right, below), (not right, not below)):
+        left, top = corner[0] + 160 * at_right, corner[1] + 160 * at_bottom
+        quarters.append((left, top, left + 160, top + 160))
+    photo = Image.new("RGB", size, (128, 128, 128))
+    for colour, (left, top, *_) in zip(("red", "lime"), quarters, strict=True):
+        photo.paste(colour, (left + 40, top + 40, left + 120, top + 120))
+    network = TorchNetwork(RedAndGreen(), torch.device("cpu"), TRANSFORM.crop)
+    maps = network.run(TRANSFORM(photo)[None]).activations
+    assert maps is not None
+    for cells, quarter in zip(maps[0], quarters, strict=True):
+        picture = overlay(cells, size, TRANSFORM, longest_side=600)
+        inside = strength(picture.crop(quarter)).sum() / strength(picture).sum()
+        assert inside > 0.95
 
 
 @pytest.mark.data

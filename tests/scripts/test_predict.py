@@ -13,12 +13,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from model.architecture import Architecture
+from model.backbones import build_network, data_transform
+from model.checkpoint import save_checkpoint
 from model.classifier import Classifier
 from model.images import decode_image
+from model.known import KnownRule
 from model.labels import name_classes, read_category_names
+from model.metadata import Metadata
 from scripts import predict
 from scripts.predict import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
@@ -257,14 +263,83 @@ def test_plot_draws_the_photos_that_could_be_read(
         assert image.height > image.width > 300
 
 
-def test_plot_refuses_more_photos_than_can_be_seen(
-    fire_lily: Path, photo: Path, tmp_path: Path, capsys: Output
+@pytest.mark.parametrize("option", ["--plot", "--explain"])
+def test_no_more_photos_are_drawn_than_can_be_seen(
+    fire_lily: Path, photo: Path, tmp_path: Path, capsys: Output, option: str
 ) -> None:
-    arguments = [*[photo] * 13, "--checkpoint", fire_lily, "--plot", tmp_path / "plot.png"]
+    arguments = [*[photo] * 13, "--checkpoint", fire_lily, option, tmp_path / "plot.png"]
     with pytest.raises(SystemExit) as stop:
         main(list(map(str, arguments)))
     assert stop.value.code == 2
     assert "up to 12 photos, not 13" in capsys.readouterr().err
+
+
+def test_explain_colours_the_photo_that_plot_draws(
+    tiny_checkpoint: Path, photo: Path, tmp_path: Path
+) -> None:
+    plain, explained = tmp_path / "plain.png", tmp_path / "new" / "explained.png"
+    arguments = [photo, "--checkpoint", tiny_checkpoint, "--plot", plain, "--explain", explained]
+    assert main(list(map(str, arguments))) == 0
+    with Image.open(plain) as first, Image.open(explained) as second:
+        assert first.size == second.size
+        rows = np.nonzero(np.asarray(first) != np.asarray(second))[0]
+    # In the photo, and not in the bars below it.
+    assert len(rows) > 0
+    assert rows.max() < 0.75 * first.height
+
+
+def test_explain_says_when_the_model_cannot(tmp_path: Path, photo: Path, capsys: Output) -> None:
+    architecture = Architecture("test_efficientnet", len(TINY_CLASSES), hidden_layers=(8,))
+    network = build_network(architecture)
+    checkpoint = tmp_path / "hidden.safetensors"
+    metadata = Metadata(architecture, TINY_CLASSES, data_transform(network))
+    save_checkpoint(checkpoint, network.state_dict(), metadata)
+    picture = tmp_path / "explained.png"
+    arguments = [photo, "--checkpoint", checkpoint, "--explain", picture]
+    assert main(list(map(str, arguments))) == 1
+    output, error = capsys.readouterr()
+    assert output.startswith(str(photo))
+    assert error.startswith("error: --explain cannot be drawn: ")
+    assert error.count("\n") == 1
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "verdict", "known"), [(8.5, "known", True), (9.5, "unknown", False)]
+)
+def test_every_format_says_when_a_photo_may_be_none_of_the_classes(
+    tmp_path: Path, photo: Path, capsys: Output, threshold: float, verdict: str, known: bool
+) -> None:
+    rule = KnownRule("max_logit", threshold)
+    checkpoint = tmp_path / "rigged.safetensors"
+    save_rigged_checkpoint(checkpoint, always(4), known_rule=rule)
+    arguments = [str(photo), "--checkpoint", str(checkpoint), "--format"]
+
+    assert main([*arguments, "json"]) == 0
+    (item,) = json.loads(capsys.readouterr().out)
+    assert (item["verdict"], item["known"]) == (verdict, known)
+    assert item["known_score"] == pytest.approx(9, abs=1e-4)
+    assert item["known_threshold"] == threshold
+
+    assert main([*arguments, "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["verdict"] for row in rows] == [verdict] * 5
+
+    assert main([*arguments, "text"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith("  This may be none of the flowers") for line in lines] == [
+        index == 1 and not known for index in range(len(lines))
+    ]
+    assert lines[-5].endswith(" %  fire lily (21)")  # the nearest names are there in any case
+
+
+def test_a_checkpoint_without_a_rule_leaves_it_open(
+    fire_lily: Path, photo: Path, capsys: Output
+) -> None:
+    assert main([str(photo), "--checkpoint", str(fire_lily), "--format", "json"]) == 0
+    (item,) = json.loads(capsys.readouterr().out)
+    assert item["known"] is item["known_score"] is item["known_threshold"] is None
+    assert item["verdict"] == "known"
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(
