@@ -68,7 +68,7 @@ def create_app(
 
     checkpoint = settings.checkpoint or bundled_checkpoint(settings.device)
     if classifier is None:
-        classifier = Classifier.load(checkpoint, settings.device)
+        classifier = Classifier.load(checkpoint, settings.device, settings.model_threads)
     explains = _warm(classifier).activations is not None
 
     app = Flask(__name__)
@@ -78,11 +78,12 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES
+    network = classifier.network
     batcher = Batcher(
         classifier.outputs,
-        max_batch=settings.max_batch,
+        max_batch=min(settings.max_batch, network.max_batch or settings.max_batch),
         queue_size=settings.queue_size,
-        out_of_memory=classifier.network.out_of_memory,
+        out_of_memory=network.out_of_memory,
         on_failure=end_process,
     )
     install_service(app, Service(settings, checkpoint, classifier, batcher, explains))

@@ -84,7 +84,12 @@ class Settings:
         minimum=0.1,
         maximum=600,
     )
-    max_batch: int = _setting(16, "Most photos that the model runs on at once", minimum=1)
+    model_threads: int = _setting(
+        0, "Threads that the model runs on where it runs on a CPU; 0 for one a core", minimum=0
+    )
+    max_batch: int = _setting(
+        16, "Most photos that the model runs on at once; an .onnx file's runs one by one", minimum=1
+    )
     queue_size: int = _setting(
         24,
         "Most photos being read, decoded, waiting or worked on; more are answered 429. Below "

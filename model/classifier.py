@@ -68,19 +68,20 @@ class Classifier:
         self.version = version
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto") -> Classifier:
+    def load(cls, path: Path, device: str = "auto", threads: int = 0) -> Classifier:
         """Load a checkpoint, wherever it was trained.
 
         Args:
             path: The checkpoint: .safetensors for PyTorch, .onnx for OpenVINO.
             device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; an .onnx file
                 runs on the CPU alone.
+            threads: Number of threads of the network on a CPU; 0 leaves it to the library.
 
         Raises:
             CheckpointError: The file cannot be used.
             DeviceError: The device does not exist here.
         """
-        network, metadata = _load(path, device)
+        network, metadata = _load(path, device, threads)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(network, metadata, digest[:_DIGEST_LENGTH])
@@ -152,12 +153,12 @@ class Classifier:
         return [self.answer(row, top_k) for row in self.logits(batch)]
 
 
-def _load(path: Path, device: str) -> tuple[Network, Metadata]:
+def _load(path: Path, device: str, threads: int) -> tuple[Network, Metadata]:
     # Each library is imported where its kind of file is: a service needs one of them only.
     if path.suffix == ".onnx":
         from model.openvino_network import load_onnx
 
-        return load_onnx(path, device)
+        return load_onnx(path, device, threads)
     try:
         from model.checkpoint import load_checkpoint
         from model.torch_network import TorchNetwork, resolve_device
@@ -168,4 +169,4 @@ def _load(path: Path, device: str) -> tuple[Network, Metadata]:
         ) from error
     chosen = resolve_device(device)
     module, metadata = load_checkpoint(path)
-    return TorchNetwork(module, chosen, metadata.transform.crop), metadata
+    return TorchNetwork(module, chosen, metadata.transform.crop, threads), metadata

@@ -41,6 +41,10 @@ class Network(Protocol):
         """Where it runs: "cpu", "cuda:0"."""
 
     @property
+    def max_batch(self) -> int | None:
+        """The size from which larger batches bring nothing; None where larger is faster."""
+
+    @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
         """What `run` raises where a batch is too large."""
 

@@ -8,6 +8,7 @@ for one photo, whose answer then does not depend on its company either.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -43,11 +44,13 @@ class OpenVinoNetwork:
     Args:
         model: As OpenVINO read it.
         side: Side in pixels of an input.
+        threads: Number of threads; 0 for one a core.
     """
 
-    def __init__(self, model: openvino.Model, side: int) -> None:
+    def __init__(self, model: openvino.Model, side: int, threads: int = 0) -> None:
         model.reshape([1, 3, side, side])
-        self._compiled = openvino.Core().compile_model(model, "CPU", _OPTIONS)
+        options = {**_OPTIONS, "INFERENCE_NUM_THREADS": threads}
+        self._compiled = openvino.Core().compile_model(model, "CPU", options)
         self._outputs = {name for output in model.outputs for name in output.names}
         self._of_thread = threading.local()
 
@@ -55,6 +58,16 @@ class OpenVinoNetwork:
     def device(self) -> str:
         """Where it runs: "cpu"."""
         return "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that it runs on."""
+        return int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+
+    @property
+    def max_batch(self) -> int | None:
+        """One: each photo is run on its own in any case, and so is answered once it is done."""
+        return 1
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
@@ -86,12 +99,13 @@ class OpenVinoNetwork:
         return request
 
 
-def load_onnx(path: Path, device: str) -> tuple[OpenVinoNetwork, Metadata]:
+def load_onnx(path: Path, device: str, threads: int = 0) -> tuple[OpenVinoNetwork, Metadata]:
     """Load a model that `onnx_file.export` wrote.
 
     Args:
         path: The file.
         device: "auto" or "cpu".
+        threads: Number of threads; 0 for one a core.
 
     Raises:
         CheckpointError: The file cannot be used.
@@ -103,6 +117,8 @@ def load_onnx(path: Path, device: str) -> tuple[OpenVinoNetwork, Metadata]:
         raise DeviceError(f"An .onnx file runs on the CPU, and not on {device}; {advice}.")
     if not path.is_file():
         raise CheckpointNotFoundError(f"There is no checkpoint at {path}.")
+    if not os.access(path, os.R_OK):
+        raise CheckpointNotFoundError(f"{path} cannot be read: permission denied.")
     try:
         # By the reader of ONNX alone: others would try a damaged file too, and say so on stderr.
         reader = FrontEndManager().load_by_framework("onnx")
@@ -114,12 +130,16 @@ def load_onnx(path: Path, device: str) -> tuple[OpenVinoNetwork, Metadata]:
             "writes, or it is damaged."
         ) from error
     metadata = parse_metadata(text, path)
-    logits, classes = model.output(LOGITS).get_partial_shape()[1], len(metadata.classes)
-    if logits != classes:
-        raise MismatchedClassesError(f"{path} names {classes} classes for {logits} logits.")
     try:
-        return OpenVinoNetwork(model, metadata.transform.crop), metadata
+        network = OpenVinoNetwork(model, metadata.transform.crop, threads)
+        shape = list(model.output(LOGITS).shape)
     except RuntimeError as error:
         raise NotACheckpointError(
-            f"The model in {path} does not take what its metadata say."
+            f"The model in {path} does not take or give what its metadata say."
         ) from error
+    classes = len(metadata.classes)
+    if shape != [1, classes]:
+        raise MismatchedClassesError(
+            f"{path} names {classes} classes, for logits of shape {'×'.join(map(str, shape))}."
+        )
+    return network, metadata

@@ -23,9 +23,14 @@ class TorchNetwork:
         network: As `backbones.build_network` returns it.
         device: Where to run it.
         side: Side in pixels of an input that the network takes.
+        threads: Number of threads on a CPU, for all networks of the process; 0 leaves it as it is.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, side: int) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device, side: int, threads: int = 0
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
         self._device = device
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         example = torch.linspace(-1, 1, 3 * side * side, device=device).view(1, 3, side, side)
@@ -35,6 +40,11 @@ class TorchNetwork:
     def device(self) -> str:
         """Where it runs: "cpu", "cuda:0"."""
         return str(self._device)
+
+    @property
+    def max_batch(self) -> int | None:
+        """None: larger batches are faster, up to what the device's memory holds."""
+        return None
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:

@@ -1,6 +1,6 @@
 """Write a checkpoint as an ONNX file, and see that it answers as the checkpoint does.
 
-    CHECKPOINT -> model.onnx_file -> FILE.onnx -> OpenVINO, against PyTorch, on photos
+    CHECKPOINT -> model.onnx_file -> OpenVINO, against PyTorch, on photos -> FILE.onnx
 
 python scripts/export.py checkpoints/tf_efficientnet_lite2.safetensors
 """
@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from model.atomic import replacing
 from model.checkpoint import load_checkpoint
 from model.classifier import Classifier
 from model.data_folder import DATA_VARIABLE, default_data_folder
@@ -22,6 +23,7 @@ from model.errors import PetalscopeError
 from model.evaluation import labelled_photos
 from model.network import Array
 from model.onnx_file import export
+from model.openvino_network import load_onnx
 from scripts.command_line import OutputError, command, make_folder_of, whole_number
 
 _TOLERANCE: Final = 1e-3  # of a probability
@@ -29,7 +31,7 @@ _PHOTOS: Final = 200
 
 
 class ExportError(PetalscopeError):
-    """The file that was written does not answer as its checkpoint does."""
+    """The model would not answer as its checkpoint does."""
 
 
 @command
@@ -39,24 +41,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = options.output or options.checkpoint.with_suffix(".onnx")
     make_folder_of(output)
     reference = Classifier.load(options.checkpoint, "cpu")
+    inputs, what = _inputs(reference, options.data / "valid", options.photos)
     try:
-        export(*load_checkpoint(options.checkpoint), output)
+        # The file gets its name when it has been compared: a bad one replaces no good one.
+        with replacing(output) as temporary:
+            export(*load_checkpoint(options.checkpoint), temporary)
+            difference = _difference(reference, Classifier(*load_onnx(temporary, "cpu")), inputs)
+            if not difference <= _TOLERANCE:
+                raise ExportError(
+                    f"{output} was not written: its probabilities would differ by "
+                    f"{difference:.2g} from those of {options.checkpoint}, where up to "
+                    f"{_TOLERANCE} is rounding."
+                )
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
-    inputs, what = _inputs(reference, options.data / "valid", options.photos)
-    written = Classifier.load(output, "cpu")
-    difference = max(
-        float(np.abs(reference.probabilities(item) - written.probabilities(item)).max())
-        for item in inputs
-    )
-    if not difference <= _TOLERANCE:
-        raise ExportError(
-            f"{output} was written, but its probabilities differ by {difference:.2g} from those "
-            f"of {options.checkpoint}; up to {_TOLERANCE} is rounding. Do not use it."
-        )
     size = output.stat().st_size / 1e6
     print(f"Wrote {output} ({size:.1f} MB); probabilities agree to {difference:.1e} on {what}")
     return 0
+
+
+def _difference(reference: Classifier, exported: Classifier, inputs: Sequence[Array]) -> float:
+    """Return the largest difference of a probability; NaN where one is not a number."""
+    differences = [
+        np.abs(reference.probabilities(item) - exported.probabilities(item)) for item in inputs
+    ]
+    return float(np.max(differences))
 
 
 def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[list[Array], str]:

@@ -14,9 +14,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from app.service import service_of
 from model.classifier import Classifier
 from model.network import Outputs
+from model.torch_network import TorchNetwork
 from tests.app.conftest import HeldRun, MakeApp, Run, form
+from tests.serving import until
 
 
 class FaultyRun:
@@ -50,6 +53,30 @@ def test_a_photo_too_many_is_turned_away_with_429(
         run.release.set()
         assert first.result(60).status_code == 200
     assert app.test_client().post(path, **form(photo)).status_code == 200
+
+
+def test_a_network_to_which_batches_bring_nothing_gets_single_photos(
+    make_app: MakeApp, classifier: Classifier, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TorchNetwork, "max_batch", 1)
+    held = HeldRun(classifier.outputs)
+    sizes = []
+
+    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+        sizes.append(len(batch))
+        return held(batch)
+
+    app = make_app(run=run)
+    waiting = service_of(app).batcher._waiting
+    with ThreadPoolExecutor(4) as threads:
+        responses = [
+            threads.submit(lambda: app.test_client().post("/predict", **form(photo)))
+            for _ in range(4)
+        ]
+        until(lambda: len(waiting) == 3)
+        held.release.set()
+        assert [response.result(60).status_code for response in responses] == [200] * 4
+    assert sizes == [1] * 5  # the first is the warm-up
 
 
 def test_a_photo_past_its_deadline_is_answered_with_504(

@@ -215,6 +215,16 @@ def test_auto_takes_the_gpu_where_there_is_one(
     assert resolve_device("cpu") == torch.device("cpu")
 
 
+def test_pytorch_runs_on_as_many_threads_as_it_is_told(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    Classifier.load(tiny_checkpoint, "cpu")
+    Classifier.load(tiny_checkpoint, "cpu", threads=3)
+    assert told == [3]
+
+
 @pytest.mark.cuda
 def test_a_gpu_gives_the_answers_of_the_cpu(classifier: Classifier, tiny_checkpoint: Path) -> None:
     on_gpu = Classifier.load(tiny_checkpoint, "cuda")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 
 from model import BUNDLED_CHECKPOINT
@@ -23,10 +25,12 @@ from model.metadata import (
     CheckpointNotFoundError,
     CheckpointVersionError,
     Metadata,
+    MismatchedClassesError,
     NotACheckpointError,
 )
 from model.network import Array, DeviceError
 from model.onnx_file import export
+from model.openvino_network import OpenVinoNetwork
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.rigged import always, save_rigged_checkpoint
 
@@ -86,6 +90,23 @@ def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
     assert outputs.activations is None
 
 
+def test_the_file_itself_takes_batches_of_any_size(exported: Path) -> None:
+    classifier = Classifier.load(exported)
+    batch = batch_of(classifier)
+    compiled = openvino.Core().compile_model(
+        str(exported), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for size in (1, 3):
+        logits = compiled({"images": batch[:size]})["logits"]
+        np.testing.assert_allclose(logits, classifier.logits(batch[:size]), atol=1e-4)
+
+
+def test_it_runs_on_as_many_threads_as_it_is_told(exported: Path) -> None:
+    network = Classifier.load(exported, "cpu", threads=1).network
+    assert isinstance(network, OpenVinoNetwork)
+    assert network.threads == 1
+
+
 def test_all_metadata_travel(tmp_path: Path) -> None:
     rule = KnownRule("contrast", 4.5)
     path = save_rigged_checkpoint(
@@ -97,7 +118,9 @@ def test_all_metadata_travel(tmp_path: Path) -> None:
     assert metadata.known_rule == rule
 
 
-@pytest.mark.parametrize("what", ["missing", "text", "truncated", "foreign", "version"])
+@pytest.mark.parametrize(
+    "what", ["missing", "folder", "text", "empty", "truncated", "foreign", "version", "output"]
+)
 def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what: str) -> None:
     path = tmp_path / "bad.onnx"
     kind: type[CheckpointError] = NotACheckpointError
@@ -105,6 +128,14 @@ def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what
     (entry,) = model.metadata_props
     if what == "missing":
         kind = CheckpointNotFoundError
+    elif what == "folder":
+        kind = CheckpointNotFoundError
+        path.mkdir()
+    elif what == "empty":
+        path.touch()
+    elif what == "output":
+        model.graph.output[0].name = "something else"
+        onnx.save(model, str(path))
     elif what == "text":
         path.write_text("no model")
     elif what == "truncated":
@@ -119,6 +150,30 @@ def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what
     with pytest.raises(kind) as caught:
         Classifier.load(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_file_cut_anywhere_is_told(exported: Path, tmp_path: Path) -> None:
+    content = exported.read_bytes()
+    path = tmp_path / "cut.onnx"
+    for share in range(1, 20):
+        path.write_bytes(content[: len(content) * share // 20])
+        with pytest.raises(NotACheckpointError):
+            Classifier.load(path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(NotACheckpointError):
+        Classifier.load(path)
+
+
+def test_a_list_of_classes_that_does_not_fit_is_told(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    (entry,) = model.metadata_props
+    values = json.loads(entry.value)
+    values["classes"].pop()
+    values["architecture"]["num_classes"] -= 1
+    entry.value = json.dumps(values)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    with pytest.raises(MismatchedClassesError, match=r"names 5 classes, for logits of shape 1×6"):
+        Classifier.load(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize(

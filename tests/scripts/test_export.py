@@ -32,7 +32,7 @@ def test_without_photos_noise_will_do(
     assert output.is_file()
 
 
-def test_a_file_that_answers_otherwise_is_told(
+def test_a_file_that_answers_otherwise_replaces_none(
     tiny_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -46,9 +46,12 @@ def test_a_file_that_answers_otherwise_is_told(
 
     monkeypatch.setattr(Classifier, "probabilities", wrong)
     output = tmp_path / "mine.onnx"
+    output.write_text("good")
     arguments = [str(tiny_checkpoint), "--data", str(tmp_path), "--output", str(output)]
     assert main([*arguments, "--photos", "2"]) == 1
     assert "differ by 0.002" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
+    assert output.read_text() == "good"
 
 
 def test_a_missing_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
