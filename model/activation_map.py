@@ -16,7 +16,7 @@ from PIL import Image
 from model.network import Array
 from model.transforms import EvaluationTransform
 
-_COLOUR: Final = (255, 64, 0)
+_COLOUR: Final = (0, 215, 255)  # rare among flowers and leaves: red or orange would vanish on many
 _STRONGEST: Final = 200  # of 255: the flower stays visible below
 _LONGEST_SIDE: Final = 320  # px; the map has some ten cells a side, and is smooth between them
 
