@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import openvino
-from openvino.frontend import FrontEndManager, GeneralFailure
 
 from model.metadata import (
     METADATA_KEY,
@@ -27,6 +26,13 @@ from model.metadata import (
     parse_metadata,
 )
 from model.network import Array, DeviceError, Outputs
+
+# Importing OpenVINO reports to Google Analytics, writes an id of the user into the home folder, and
+# fails where there is no home. Where it cannot import this package, it does none of the three.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+import openvino  # noqa: E402
+from openvino.frontend import FrontEndManager, GeneralFailure  # noqa: E402
 
 LOGITS: Final = "logits"
 ACTIVATIONS: Final = "activations"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 
 from model import BUNDLED_CHECKPOINT
@@ -91,6 +90,8 @@ def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
 
 
 def test_the_file_itself_takes_batches_of_any_size(exported: Path) -> None:
+    import openvino  # not above, where it would report: see model/openvino_network.py
+
     classifier = Classifier.load(exported)
     batch = batch_of(classifier)
     compiled = openvino.Core().compile_model(
@@ -183,6 +184,31 @@ def test_a_list_of_classes_that_does_not_fit_is_told(exported: Path, tmp_path: P
 def test_it_runs_on_the_cpu_alone(exported: Path, device: str, advice: str) -> None:
     with pytest.raises(DeviceError, match=f"not on {device}; .*{advice}"):
         Classifier.load(exported, device)
+
+
+LOADING = """
+import sys
+network = []
+sys.addaudithook(lambda event, _: network.append(event) if event.startswith("socket.") else None)
+from pathlib import Path
+from model.classifier import Classifier
+Classifier.load(Path(sys.argv[1]))
+print(network)
+"""
+
+
+def test_loading_tells_no_one_and_leaves_nothing_in_the_home_folder(
+    exported: Path, tmp_path: Path
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LOADING, str(exported)],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path)},  # and not CI, where OpenVINO would be silent by itself
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "[]\n", result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 WITHOUT = """
