@@ -15,7 +15,8 @@ ARG DEVICE=cuda
 COPY requirements.txt requirements-cuda.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/venv \
-    && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; esac \
+    && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
+        *) echo "DEVICE is $DEVICE; it must be cpu or cuda." >&2; exit 1 ;; esac \
     && /opt/venv/bin/pip install --requirement "/build/$set"
 
 

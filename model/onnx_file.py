@@ -39,12 +39,15 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
     example = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
     head = map_head(network, example)
     names = ["logits"] if head is None else ["logits", "activations"]
+    exported = _WithMaps(network, head).eval()
+    with torch.inference_mode():
+        outputs = exported(example)
     with replacing(path) as temporary:
         with warnings.catch_warnings():
             # The exporter by tracing gives a plain graph, and needs no further package.
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                _WithMaps(network, head).eval(),
+                exported,
                 (example,),
                 str(temporary),
                 input_names=["images"],
@@ -54,6 +57,11 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
                 dynamo=False,
             )
         model = onnx.load(str(temporary))
+        for described, output in zip(model.graph.output, outputs, strict=True):
+            # Tracing gives the sides of the maps names, and one of them that of the batch.
+            lengths = described.type.tensor_type.shape.dim[1:]
+            for length, known in zip(lengths, output.shape[1:], strict=True):
+                length.dim_value = known
         onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
         onnx.checker.check_model(model)
         onnx.save(model, str(temporary))

@@ -102,6 +102,22 @@ def test_the_file_itself_takes_batches_of_any_size(exported: Path) -> None:
         np.testing.assert_allclose(logits, classifier.logits(batch[:size]), atol=1e-4)
 
 
+def test_the_file_says_which_lengths_are_fixed(exported: Path) -> None:
+    graph = onnx.load(str(exported)).graph
+    shapes = {
+        item.name: [dim.dim_param or dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        for item in (*graph.input, *graph.output)
+    }
+    classifier = Classifier.load(exported)
+    outputs = classifier.network.run(batch := batch_of(classifier))
+    assert outputs.activations is not None
+    assert shapes == {
+        "images": ["n", *batch.shape[1:]],
+        "logits": ["n", *outputs.logits.shape[1:]],
+        "activations": ["n", *outputs.activations.shape[1:]],
+    }
+
+
 def test_it_runs_on_as_many_threads_as_it_is_told(exported: Path) -> None:
     network = Classifier.load(exported, "cpu", threads=1).network
     assert isinstance(network, OpenVinoNetwork)
