@@ -48,6 +48,9 @@ class TrainingOptions:
     """Local file of the backbone's starting weights, instead of fetching them from timm's hub."""
     from_scratch: bool = False
     """Start from random weights."""
+    start: Path | None = None
+    """Checkpoint of the same architecture and classes to start from, head and all: to finish with
+    larger photos, or to learn from more of them."""
     hidden_layers: tuple[int, ...] = ()
     """Widths of hidden layers in the head, such as 512 256; none for one linear layer."""
     dropout: float = 0.0
@@ -152,8 +155,8 @@ class TrainingOptions:
             raise OptionsError("--train-data needs at least one folder.")
         if any(width < 1 for width in self.hidden_layers):
             raise OptionsError("--hidden-layers must be widths of 1 or more.")
-        if self.from_scratch and self.weights:
-            raise OptionsError("--from-scratch and --weights contradict each other; give one.")
+        if sum(map(bool, (self.from_scratch, self.weights, self.start))) > 1:
+            raise OptionsError("Of --from-scratch, --weights and --start give one.")
         if self.scheduler != "none" and self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise OptionsError(
                 f"--warmup-epochs is {self.warmup_epochs}; "
@@ -184,7 +187,7 @@ class TrainingOptions:
         return cls(**{name: _typed(name, value) for name, value in values.items()})
 
 
-_PATHS: Final = ("data", "names", "output", "weights", "train_data", "outliers")
+_PATHS: Final = ("data", "names", "output", "weights", "start", "train_data", "outliers")
 
 
 def _plain(value: Any, name: Callable[[Path], str]) -> Any:

@@ -19,12 +19,13 @@ from typing import Final
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
+from torch import nn
 from tqdm import tqdm
 
 from model.architecture import Architecture
 from model.atomic import replacing
 from model.backbones import build_network, data_transform, freeze_backbone, freeze_groups
-from model.checkpoint import save_checkpoint
+from model.checkpoint import load_checkpoint, save_checkpoint
 from model.measures import measure
 from model.metadata import Metadata
 from model.training import report
@@ -116,9 +117,7 @@ class _Run:
         self.architecture = Architecture(
             options.backbone, len(self.classes), options.hidden_layers, options.dropout
         )
-        network = build_network(
-            self.architecture, pretrained=not options.from_scratch, weights=options.weights
-        )
+        network = self._starting_network()
         if options.freeze_backbone:
             freeze_backbone(network)
         freeze_groups(network, options.frozen_groups)
@@ -142,6 +141,20 @@ class _Run:
         self.train_loader, self.valid_loader = self.accelerator.prepare(
             train_loader, photo_loader(self.valid, options)
         )
+
+    def _starting_network(self) -> nn.Module:
+        options = self.options
+        if options.start is None:
+            return build_network(
+                self.architecture, pretrained=not options.from_scratch, weights=options.weights
+            )
+        network, metadata = load_checkpoint(options.start)
+        if (metadata.architecture, metadata.classes) != (self.architecture, self.classes):
+            raise TrainingError(
+                f"{options.start} has another architecture, or other classes, than this training; "
+                "--weights takes the backbone alone."
+            )
+        return network
 
     def train(self, interrupt: Interrupt) -> Path:
         main = self.accelerator.is_main_process

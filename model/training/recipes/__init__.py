@@ -2,7 +2,8 @@
 
     NAME -> NAME.toml -> TrainingOptions, its other options at their defaults
 
-A key is the name of an option of `TrainingOptions`; a comment says why it has its value.
+A key is the name of an option of `TrainingOptions`; a comment says why it has its value. With the
+key `base`, a recipe is another one, by name, but for what it sets itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from model.training.options import OptionsError, TrainingOptions
 
@@ -29,14 +31,20 @@ def read_recipe(name: str) -> TrainingOptions:
         OptionsError: There is no such recipe, it cannot be read, or an option in it is unknown or
             out of its range.
     """
-    known = recipe_names()
-    source = resources.files(__name__) / f"{name}{_SUFFIX}" if name in known else Path(name)
     try:
-        values = tomllib.loads(source.read_text(encoding="utf-8"))
-        return TrainingOptions.from_dict(values)
+        return TrainingOptions.from_dict(_values(name))
     except (FileNotFoundError, IsADirectoryError):
+        known = ", ".join(recipe_names())
         raise OptionsError(
-            f"There is no recipe {name!r}; give {', '.join(known)}, or the path of a TOML file."
+            f"There is no recipe {name!r}; give {known}, or the path of a TOML file."
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise OptionsError(f"The recipe {name} cannot be used: {error}.") from error
+
+
+def _values(name: str) -> dict[str, Any]:
+    known = resources.files(__name__) / f"{name}{_SUFFIX}"
+    source = known if name in recipe_names() else Path(name)
+    values = tomllib.loads(source.read_text(encoding="utf-8"))
+    base = values.pop("base", None)
+    return values if base is None else {**_values(str(base)), **values}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from model.training.recipes import read_recipe, recipe_names
 
 
 def test_the_recipes_are_there() -> None:
-    assert recipe_names() == ["article", "bundled", "densenet161"]
+    assert recipe_names() == ["article", "bundled", "densenet161", "finish"]
     assert read_recipe("bundled").backbone == "tf_efficientnet_lite2"
     assert read_recipe("densenet161").backbone == "densenet161"
 
@@ -24,7 +24,7 @@ def test_the_article_is_as_it_was() -> None:
     assert (article.batch_size, article.epochs, article.average_decay) == (64, 30, 0.0)
 
 
-@pytest.mark.parametrize("name", ["article", "bundled", "densenet161"])
+@pytest.mark.parametrize("name", ["article", "bundled", "densenet161", "finish"])
 def test_a_recipe_survives_the_run_folder(name: str) -> None:
     recipe = read_recipe(name)
     assert TrainingOptions.from_dict(recipe.to_dict()) == recipe
@@ -43,10 +43,16 @@ def test_a_file_of_ones_own_sets_what_it_names(tmp_path: Path) -> None:
     assert changed == {"backbone", "train_data"}
 
 
+def test_a_recipe_may_change_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "article"\nepochs = 3\n', encoding="utf-8")
+    assert read_recipe(str(path)) == replace(read_recipe("article"), epochs=3)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "There is no recipe .*article, bundled, densenet161"),
+        (None, "There is no recipe .*article, bundled, densenet161, finish"),
         ("colour = 1", "unknown options: colour"),
         ("lr = -1.0", "--lr is -1.0; it must be above 0"),
         ("lr = ", "cannot be used"),

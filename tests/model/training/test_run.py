@@ -308,3 +308,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_options: MakeOptions) -> N
 def test_weights_without_a_network_say_how_to_go_on(tiny_options: MakeOptions) -> None:
     with pytest.raises(BackboneError, match="no file of weights"):
         train(tiny_options(from_scratch=False, weights=Path("nowhere.safetensors")))
+
+
+def test_a_training_starts_from_a_checkpoint_head_and_all(
+    tiny_options: MakeOptions, tmp_path: Path
+) -> None:
+    first = train(tiny_options(average_decay=0.0))
+    still: dict[str, Any] = {"lr": 1e-12, "weight_decay": 0.0, "warmup_epochs": 0.0, "epochs": 1}
+    second = train(
+        tiny_options(
+            from_scratch=False, start=first, output=tmp_path / "second", average_decay=0.9, **still
+        )
+    )
+    before, after = load_file(first), load_file(second)
+    for name in ("classifier.weight", "conv_stem.weight"):
+        torch.testing.assert_close(after[name], before[name])
+    assert read_metadata(second).training["start"] == "checkpoint.safetensors"
+
+
+def test_a_checkpoint_of_another_architecture_is_no_start(
+    tiny_options: MakeOptions, tmp_path: Path
+) -> None:
+    first = train(tiny_options(epochs=1))
+    options = tiny_options(
+        from_scratch=False, start=first, output=tmp_path / "second", hidden_layers=(8,)
+    )
+    with pytest.raises(TrainingError, match="another architecture"):
+        train(options)
