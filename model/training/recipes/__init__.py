@@ -38,7 +38,7 @@ def read_recipe(name: str) -> TrainingOptions:
         raise OptionsError(
             f"There is no recipe {name!r}; give {known}, or the path of a TOML file."
         ) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise OptionsError(f"The recipe {name} cannot be used: {error}.") from error
 
 

@@ -56,6 +56,7 @@ def test_a_recipe_may_change_another(tmp_path: Path) -> None:
         ("colour = 1", "unknown options: colour"),
         ("lr = -1.0", "--lr is -1.0; it must be above 0"),
         ("lr = ", "cannot be used"),
+        ('base = "nothing"', "no recipe"),
     ],
 )
 def test_a_bad_recipe_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
