@@ -12,7 +12,7 @@ from model.training.recipes import read_recipe, recipe_names
 
 
 def test_the_recipes_are_there() -> None:
-    assert recipe_names() == ["article", "bundled", "densenet161", "finish"]
+    assert recipe_names() == ["article", "bundled", "densenet161", "finish", "oxford"]
     assert read_recipe("bundled").backbone == "tf_efficientnet_lite2"
     assert read_recipe("densenet161").backbone == "densenet161"
 
@@ -24,7 +24,7 @@ def test_the_article_is_as_it_was() -> None:
     assert (article.batch_size, article.epochs, article.average_decay) == (64, 30, 0.0)
 
 
-@pytest.mark.parametrize("name", ["article", "bundled", "densenet161", "finish"])
+@pytest.mark.parametrize("name", ["article", "bundled", "densenet161", "finish", "oxford"])
 def test_a_recipe_survives_the_run_folder(name: str) -> None:
     recipe = read_recipe(name)
     assert TrainingOptions.from_dict(recipe.to_dict()) == recipe
@@ -52,7 +52,7 @@ def test_a_recipe_may_change_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "There is no recipe .*article, bundled, densenet161, finish"),
+        (None, "There is no recipe .*article, bundled, densenet161, finish, oxford"),
         ("colour = 1", "unknown options: colour"),
         ("lr = -1.0", "--lr is -1.0; it must be above 0"),
         ("lr = ", "cannot be used"),
