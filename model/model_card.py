@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from model.atomic import replacing
+from model.backbones import build_network
 from model.classifier import Classifier
 from model.errors import PetalscopeError
 from model.evaluation import Evaluation
@@ -18,6 +19,7 @@ from model.measures import CALIBRATION_BINS, Measures
 BEGIN: Final = "<!-- evaluate.py writes from here -->"
 END: Final = "<!-- evaluate.py wrote to here -->"
 _MOST_WORST: Final = 10
+_BASELINE_SCORE: Final = "probability"  # of checkpoints without a rule
 
 
 class ModelCardError(PetalscopeError):
@@ -60,8 +62,12 @@ def card_lines(
         command: What was typed to get them.
     """
     size = checkpoint.stat().st_size / 1e6
+    # Built, not asked: a network that OpenVINO runs has no parameters to count.
+    network = build_network(classifier.metadata.architecture)
+    parameters = sum(item.numel() for item in network.parameters()) / 1e6
     return [
-        f"Version `{classifier.version}`, {size:.1f} MB, measured by",
+        f"Version `{classifier.version}`, {size:.1f} MB, {parameters:.1f} M parameters, "
+        "measured by",
         "",
         "```sh",
         command,
@@ -167,12 +173,14 @@ def _small_set_rows(evaluation: Evaluation, labels: dict[str, str]) -> list[str]
 
 
 def _unknown(classifier: Classifier, evaluation: Evaluation) -> list[str]:
-    rule = classifier.metadata.known_rule
-    if not evaluation.unknown or rule is None:
+    if not evaluation.unknown:
         return []
+    rule = classifier.metadata.known_rule
+    score = _BASELINE_SCORE if rule is None else rule.score
+    threshold = "the checkpoint has no" if rule is None else f"{rule.threshold:.3f} is the"
     rows = []
     for name, measures in evaluation.unknown.items():
-        separation = measures.separations[rule.score]
+        separation = measures.separations[score]
         rows.append(
             f"| {name} | {measures.n} | {separation.auroc:.4f} | {_percent(separation.fpr95)} "
             f"| {_percent(measures.called_unknown)} |"
@@ -183,7 +191,7 @@ def _unknown(classifier: Classifier, evaluation: Evaluation) -> list[str]:
         "| --- | --- | --- | --- | --- |",
         *rows,
         "",
-        f"Score: `{rule.score}`, against {first}; threshold {rule.threshold:.3f}.",
+        f"Score: `{score}`, against {first}; {threshold} threshold.",
         "",
     ]
 

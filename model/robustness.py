@@ -3,6 +3,9 @@
 A top-1 under each tells how far a model leans on what its training photos happen to have. The
 kinds follow Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common
 corruptions and perturbations".
+
+Noise, compression and the quarter of the resolution act on the pixels that were decoded: the larger
+a photo is before the transform makes it small, the less is left of them.
 """
 
 from __future__ import annotations
@@ -33,10 +36,22 @@ def _compressed(image: Image.Image) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
+def _darkened(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(_DARK)
+
+
+def _brightened(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(_BRIGHT)
+
+
 def _noisy(image: Image.Image) -> Image.Image:
     values = np.asarray(image, dtype=np.float32)
     noise = np.random.default_rng(0).normal(scale=_NOISE, size=values.shape)
     return Image.fromarray((values + noise).round().clip(0, 255).astype(np.uint8))
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    return image.transpose(Image.Transpose.ROTATE_90)
 
 
 def _centre(image: Image.Image) -> Image.Image:
@@ -48,13 +63,14 @@ def _coarse(image: Image.Image) -> Image.Image:
     return image.resize([max(1, side // 4) for side in image.size])
 
 
+# Functions with names, no lambdas: processes that decode are handed them where they are spawned.
 CHANGES: Final[Mapping[str, Change]] = {
     "Gaussian blur, σ 1 % of the shorter side": _blurred,
     "JPEG of quality 30": _compressed,
-    "darker, × 0.4": lambda image: ImageEnhance.Brightness(image).enhance(_DARK),
-    "brighter, × 1.8": lambda image: ImageEnhance.Brightness(image).enhance(_BRIGHT),
+    "darker, × 0.4": _darkened,
+    "brighter, × 1.8": _brightened,
     "Gaussian noise, σ 25 of 255": _noisy,
-    "turned by 90°": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned by 90°": _turned,
     "central half of each side": _centre,
     "a quarter of the resolution": _coarse,
 }

@@ -5,6 +5,7 @@ FOLDER of photos, or of sub-folders of photos -> "training" | "measuring" | "all
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,7 +23,8 @@ def unknown_photos(folder: Path, half: Half = "all") -> list[Path]:
 
     Sub-folders, such as one for each species, fall to the halves in turn, so that measuring sees
     species that training did not. Photos that lie in the folder itself, and those of a sub-folder
-    of more than 100, fall to them in turn by photo. Training has the first of each.
+    of more than 100, fall to them in turn by photo. Training has the first of each. What lies
+    deeper belongs to the sub-folder that it lies in.
 
     Args:
         folder: It holds photos, or sub-folders of photos.
@@ -32,10 +34,10 @@ def unknown_photos(folder: Path, half: Half = "all") -> list[Path]:
         PhotoFolderError: There is no such folder, or it holds no photos.
     """
     names = class_folders(folder)
-    listed = [_photos(folder)]  # groups of which every other photo is taken
+    listed = [_photos(folder.iterdir())]  # groups of which every other photo is taken
     whole = []  # groups that are taken as they are
     for number, name in enumerate(names):
-        photos = _photos(folder / name)
+        photos = _photos((folder / name).rglob("*"))
         if len(photos) > _LARGE:
             listed.append(photos)
         elif half == "all" or number % 2 == (half == "measuring"):
@@ -48,5 +50,5 @@ def unknown_photos(folder: Path, half: Half = "all") -> list[Path]:
     return paths
 
 
-def _photos(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+def _photos(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)

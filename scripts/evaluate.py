@@ -26,7 +26,7 @@ from model.evaluation_report import card, table
 from model.labels import FlowerClass
 from model.measures import Measures
 from model.model_card import card_lines, check_card, write_card
-from model.photo_folder import PhotoFolderError, default_workers
+from model.photo_folder import PhotoFolderError, class_folders, default_workers
 from model.unknown_photos import Half, unknown_photos
 from scripts.command_line import (
     OutputError,
@@ -150,7 +150,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     names = [name for name, _ in [*(options.sets or []), *(options.unknown or [])]]
     if len(set(names)) < len(names):
-        parser.error("argument --set: each set needs a name of its own")
+        parser.error("arguments --set, --unknown: each set needs a name of its own")
     return options
 
 
@@ -164,12 +164,19 @@ def _named_folder(text: str) -> tuple[str, Path]:
 
 
 def _unknown_photos(folder: Path, half: Half) -> list[Path]:
-    """List the photos of "FOLDER" or "FOLDER,-SUB"."""
-    name, _, left_out = folder.name.partition(",-")
-    paths = unknown_photos(folder.with_name(name), half)
-    kept = [path for path in paths if not left_out or path.parent.name != left_out]
+    """List the photos of "FOLDER" or "FOLDER,-SUB", for any number of ",-SUB"."""
+    path, *left_out = str(folder).split(",-")
+    root = Path(path)
+    # A name that is misspelt would leave in what should be out, and nobody would see.
+    if missing := set(left_out).difference(class_folders(root)):
+        raise PhotoFolderError(f"{root} has no sub-folder {min(missing)!r} to leave out.")
+    kept = [
+        photo
+        for photo in unknown_photos(root, half)
+        if photo.relative_to(root).parts[0] not in left_out
+    ]
     if not kept:
-        raise PhotoFolderError(f"{folder.with_name(name)} holds no photos but those of {left_out}.")
+        raise PhotoFolderError(f"{root} holds no photos but those of {', '.join(left_out)}.")
     return kept
 
 

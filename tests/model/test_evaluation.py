@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.checkpoint import load_checkpoint
 from model.classifier import Classifier
-from model.evaluation import EvaluationError, compute_logits, evaluate, labelled_photos
+from model.evaluation import (
+    EvaluationError,
+    UnknownPhotos,
+    compute_logits,
+    evaluate,
+    evaluate_all,
+    labelled_photos,
+)
 from model.images import decode_image
+from model.known import KnownRule, known_scores
 from model.measures import measure
 from model.photo_folder import UnreadablePhotoError
+from model.robustness import CHANGES
 from model.torch_network import TorchNetwork
+from model.unknown_measures import measure_unknown
 from tests.conftest import TINY_CLASSES, flower_image
 from tests.rigged import always, save_rigged_checkpoint
 
@@ -101,6 +114,56 @@ def test_an_unreadable_photo_stops_the_evaluation_and_is_named(
         evaluate(classifier, labelled_photos(classifier, folder), workers=workers)
     assert str(caught.value).startswith(f"{broken}: The PNG image is truncated")
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_change_is_made_before_the_transform(
+    tiny_checkpoint: Path, folder: Path, workers: int
+) -> None:
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    change = CHANGES["central half of each side"]
+    photos = labelled_photos(classifier, folder, change)
+    side = classifier.metadata.transform.resize
+    inputs = [
+        classifier.preprocess(change(decode_image(Path(path), target_side=side)))
+        for path, _ in photos.samples
+    ]
+    expected = torch.cat([torch.from_numpy(classifier.logits(item[None])) for item in inputs])
+    changed, _ = compute_logits(classifier, photos, workers=workers)
+    torch.testing.assert_close(changed, expected, atol=1e-5, rtol=1e-5)
+    unchanged, _ = compute_logits(classifier, labelled_photos(classifier, folder), workers=0)
+    assert (changed - unchanged).abs().max() > 1e-3
+
+
+def test_all_is_measured_by_the_logits_of_its_own_photos(
+    tiny_checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    other = tmp_path / "other.png"
+    Image.new("RGB", (180, 180), "white").save(other)
+    photos = labelled_photos(classifier, folder)
+    known = compute_logits(classifier, photos, workers=0)[0].numpy()
+    strange = compute_logits(classifier, UnknownPhotos(classifier, [other]), workers=0)[0].numpy()
+    # Between the two lowest scores: one of the three photos of the classes is called unknown.
+    scores = np.sort(known_scores("max_logit", known, classifier.metadata.temperature))
+    rule = KnownRule("max_logit", float(scores[:2].mean()))
+    metadata = replace(classifier.metadata, known_rule=rule)
+    found = evaluate_all(
+        Classifier(classifier.network, metadata),
+        {"first": folder, "second": folder},
+        {"other": [other, other]},
+        robustness=True,
+        workers=0,
+    )
+    assert found.called_unknown == pytest.approx({"first": 1 / 3, "second": 1 / 3})
+    measures = found.unknown["other"]
+    twice = np.concatenate([strange, strange])
+    assert measures.n == 2
+    assert measures == measure_unknown(known, twice, metadata.temperature, rule)
+    assert list(found.robustness) == list(CHANGES)
+    for name, change in CHANGES.items():
+        changed = evaluate(classifier, labelled_photos(classifier, folder, change), workers=0)
+        assert found.robustness[name] == changed.top1
 
 
 def test_a_network_that_gives_no_numbers_is_not_measured(

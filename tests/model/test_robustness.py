@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,8 @@ def test_a_change_is_always_the_same_and_keeps_a_photo_a_photo(name: str) -> Non
     assert changed.tobytes() == CHANGES[name](image).tobytes()
     assert changed.tobytes() != before
     assert image.tobytes() == before
+    # As a process that decodes is handed it, where processes are spawned.
+    assert pickle.loads(pickle.dumps(CHANGES[name])) is CHANGES[name]
 
 
 def test_light_goes_the_way_that_its_name_says() -> None:

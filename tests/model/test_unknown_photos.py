@@ -43,6 +43,12 @@ def test_a_large_sub_folder_is_divided_as_it_is_alone(tmp_path: Path) -> None:
     assert len(names(tmp_path, "measuring")) == 50
 
 
+def test_what_lies_deeper_belongs_to_its_sub_folder(tmp_path: Path) -> None:
+    touch(tmp_path, ["a.png", "b.png", "iris/1.png", "tulip/red/1.png", "tulip/white/old/2.png"])
+    assert names(tmp_path, "training") == ["a.png", "iris/1.png"]
+    assert names(tmp_path, "measuring") == ["b.png", "tulip/red/1.png", "tulip/white/old/2.png"]
+
+
 @pytest.mark.parametrize("half", ["all", "training", "measuring"])
 def test_a_folder_without_photos_is_told(tmp_path: Path, half: str) -> None:
     touch(tmp_path, ["notes.txt", "empty/notes.txt"])

@@ -155,6 +155,9 @@ def test_an_unreadable_photo_is_named_on_one_line(
         ["c", "--set", "=folder"],
         ["c", "--set", "a=x", "--set", "a=y"],
         ["c", "--set", "a=x", "--split", "test"],
+        ["c", "--set", "a=x", "--unknown", "a=y"],
+        ["c", "--unknown", "y"],
+        ["c", "--unknown", "a=y", "--unknown-half", "other"],
         ["c", "--batch-size", "0"],
         ["c", "--confusion-matrix", "matrix.txt"],
     ],
@@ -221,16 +224,19 @@ def test_photos_of_none_of_the_classes_are_measured_against_the_first_set(
     card.write_text(f"# Card\n{BEGIN}\n{END}\n", encoding="utf-8")
     report = tmp_path / "report.json"
     common = [str(path), "--data", str(data), "--workers", "0", "--unknown-half", "measuring"]
-    sets = ["--unknown", f"all={unknown}", "--unknown", f"pets={unknown},-dog"]
+    sets = ["--unknown", f"all={unknown}", "--unknown", f"pets={unknown}/,-dog,-tulip"]
     assert main([*common, *sets, "--json", str(report), "--card", str(card)]) == 1
-    assert (
-        "holds no photos but those of dog" in capsys.readouterr().err
-    )  # without the dog nothing is measured
+    # Of the three sub-folders the dog's alone falls to the measuring half.
+    assert "holds no photos but those of dog" in capsys.readouterr().err
+    assert main([*common, "--unknown", f"pets={unknown},-dogs"]) == 1
+    assert "has no sub-folder 'dogs' to leave out" in capsys.readouterr().err
+    assert main([*common, "--unknown", f"pets={unknown / 'horse'},-dog"]) == 1
+    assert "There is no folder" in capsys.readouterr().err
 
     arguments = [*common[:-2], *sets, "--json", str(report), "--card", str(card), "--robustness"]
     assert main(arguments) == 0
     values = json.loads(report.read_text())
-    assert {name: item["n"] for name, item in values["unknown"].items()} == {"all": 5, "pets": 4}
+    assert {name: item["n"] for name, item in values["unknown"].items()} == {"all": 5, "pets": 2}
     # The answer to every photo is the same: nothing is told from anything.
     for item in values["unknown"].values():
         assert item["called_unknown"] == 0
@@ -240,9 +246,24 @@ def test_photos_of_none_of_the_classes_are_measured_against_the_first_set(
     assert "valid: top-1 under changes" in capsys.readouterr().out
     text = card.read_text(encoding="utf-8")
     assert "| valid | 8 | 37.50 % [" in text
-    assert "| pets | 4 | 0.5000 | 100.00 % | 0.00 % |" in text
+    assert "| pets | 2 | 0.5000 | 100.00 % | 0.00 % |" in text
+    assert "Score: `max_logit`, against valid; 5.000 is the threshold." in text
     assert "| valid under | top-1 |" in text
-    assert f"--unknown pets={unknown},-dog" in text
+    assert f"--unknown pets={unknown}/,-dog,-tulip" in text
+    assert " MB, 0." in text  # megabytes, and parameters in millions
+
+
+def test_a_card_of_a_checkpoint_without_a_rule_compares_probabilities(
+    checkpoint: Path, tmp_path: Path, data: Path
+) -> None:
+    add_photos(tmp_path / "unknown", {"cat": 2})
+    card = tmp_path / "card.md"
+    card.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    arguments = [str(checkpoint), "--data", str(data), "--workers", "0", "--card", str(card)]
+    assert main([*arguments, "--unknown", f"pets={tmp_path / 'unknown'}"]) == 0
+    text = card.read_text(encoding="utf-8")
+    assert "| pets | 2 | 0.5000 | 100.00 % | – |" in text
+    assert "Score: `probability`, against valid; the checkpoint has no threshold." in text
 
 
 def test_a_card_without_a_place_is_told_before_the_work(
