@@ -1,0 +1,129 @@
+"""The file of flowers is whole and spelt as the class names are."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from model.flowers import (
+    FLOWERS_FILE,
+    Flower,
+    describe_class,
+    describe_classes,
+    scientific_name,
+    sources,
+)
+from model.labels import FlowerClass, read_category_names
+from tests.conftest import ROOT, TINY_CLASSES
+
+NAMES = read_category_names(ROOT / "model" / "training" / "cat_to_name.json")
+FLOWERS = describe_classes(FlowerClass(*item) for item in NAMES.items())
+
+PATTERNS = {
+    "species": r"[A-Z][a-z]+ [a-z]+",
+    "genus": r"[A-Z][a-z]+",
+    "hybrid": r"[A-Z][a-z]+ × [a-z]+",
+    "cultivar": r"[A-Z][a-z]+( [a-z]+)? '[A-Z][\w ]+'",
+}
+
+
+def letters(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
+
+
+def test_every_class_is_there_once_and_named_as_the_data_set_names_it() -> None:
+    values = json.loads(FLOWERS_FILE.read_text(encoding="utf-8"))["flowers"]
+    assert [(item["class_id"], item["name"]) for item in values] == sorted(
+        NAMES.items(), key=lambda item: int(item[0])
+    )
+
+
+@pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
+def test_each_flower_is_spelt_as_its_kind_of_name_is(flower: Flower) -> None:
+    if flower.rank == "uncertain":
+        assert flower.scientific_name is None
+        assert flower.note
+    else:
+        assert re.fullmatch(PATTERNS[flower.rank], flower.scientific_name or "")
+    assert re.fullmatch(r"[A-Z][a-z]+aceae", flower.family or "")
+    assert flower.display_name[0].isupper()
+    for name in flower.synonyms:
+        assert re.fullmatch(r"[A-Z][a-z]+( [a-z]+)?", name)
+        assert name != flower.scientific_name
+    names = [flower.display_name, *flower.other_names]
+    assert len({name.lower() for name in names}) == len(names)
+    assert flower.note == flower.note.strip()
+    assert not flower.note or flower.note.endswith(".")
+
+
+def test_names_for_people_differ_from_the_class_names_only_where_those_are_wrong() -> None:
+    differing = {
+        flower.display_name
+        for flower in FLOWERS
+        if letters(flower.display_name) != letters(flower.name)
+    }
+    assert differing == {"Love-in-a-mist", "Barberton daisy", "Lotus"}
+
+
+def test_a_genus_is_of_one_family() -> None:
+    families: dict[str, set[str | None]] = {}
+    for flower in FLOWERS:
+        if flower.scientific_name:
+            families.setdefault(flower.scientific_name.split()[0], set()).add(flower.family)
+    assert {genus: found for genus, found in families.items() if len(found) > 1} == {}
+
+
+def test_no_two_flowers_share_an_address() -> None:
+    slugs = {flower.slug for flower in FLOWERS}
+    assert len(slugs) == 102
+    assert all(re.fullmatch(r"\d+(-[a-z]+)+", slug) for slug in slugs)
+    assert {"18-peruvian-lily", "12-colts-foot", "33-love-in-the-mist"} <= slugs
+
+
+def test_the_sources_say_that_nothing_was_looked_up() -> None:
+    assert "not looked up" in sources()["facts"]
+
+
+def test_scientific_names_are_of_what_the_photos_show() -> None:
+    assert scientific_name("18", "peruvian lily") == "Alstroemeria"
+    assert scientific_name("89", "watercress") == "Tropaeolum majus"
+    assert scientific_name("58", "geranium") == "Pelargonium × hortorum"
+    assert scientific_name("99", "bromelia") is None
+
+
+@pytest.mark.parametrize(
+    ("class_id", "name"), [("18", "rose"), ("103", "peruvian lily"), ("roses", "rose")]
+)
+def test_of_another_checkpoints_classes_nothing_is_claimed(class_id: str, name: str) -> None:
+    assert scientific_name(class_id, name) is None
+    flower = describe_class(FlowerClass(class_id, name))
+    assert (flower.name, flower.family, flower.rank) == (name, None, "uncertain")
+    assert flower.display_name == name.capitalize()
+
+
+def test_flowers_come_by_name() -> None:
+    names = [flower.name for flower in describe_classes(TINY_CLASSES)]
+    assert names == sorted(item.name for item in TINY_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("peruvian", {"18"}),
+        ("  ALSTRO ", {"18"}),
+        ("amaryllidaceae", {"37", "42", "91"}),
+        ("colts foot", {"12"}),
+        ("Colt’s foot", {"12"}),
+        ("x-eyed", set()),
+        ("eyed black", {"63"}),
+        ("gaura lindheimeri", {"57"}),
+        ("dahlia", {"56", "59", "60"}),
+        ("nothing like this", set()),
+        ("%_<", {flower.class_id for flower in FLOWERS}),
+        ("", {flower.class_id for flower in FLOWERS}),
+    ],
+)
+def test_a_search_finds_words_of_any_name(query: str, found: set[str]) -> None:
+    assert {flower.class_id for flower in FLOWERS if flower.matches(query)} == found
