@@ -20,6 +20,7 @@ from flask import Flask
 from app.api import api
 from app.batching import Batcher
 from app.errors import init_errors
+from app.flowers import flowers
 from app.health import health
 from app.pages import pages
 from app.request_log import init_request_log
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from model.classifier import Classifier
     from model.network import Outputs
 
-_BLUEPRINTS: Final = (pages, api, health)
+_BLUEPRINTS: Final = (pages, api, flowers, health)
 
 
 class WarmUpError(PetalscopeError):

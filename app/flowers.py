@@ -1,0 +1,111 @@
+"""The flowers that the served model knows: a list that can be searched, and each at its address.
+
+    GET /flowers?q=rose           -> flowers.html | {"flowers": […], "sources": {…}}
+    GET /flowers/18-peruvian-lily -> flower.html  | {"class_id": "18", …}
+    GET /flowers/18               -> 308 to it: the class id alone tells which
+
+A page for browsers, and JSON for all that do not ask for a page, as errors are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from flask import url_for as address_of
+
+from app.problems import Problem, quoted
+from app.service import current_service
+from model.flowers import Flower, describe_classes, sources
+
+flowers: Final = Blueprint("flowers", __name__)
+
+_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php?"
+_GBIF: Final = "https://www.gbif.org/species/search?"
+_RANK_WORDS: Final = {
+    "species": "a species",
+    "genus": "a genus, of which the name fits several species",
+    "hybrid": "a hybrid",
+    "cultivar": "a cultivar",
+}
+
+
+@flowers.get("/flowers")
+def index() -> Response:
+    """List the flowers by name, or those that `q` finds."""
+    query = request.args.get("q", "")
+    known = _known()
+    found = [flower for flower in known if flower.matches(query)]
+    if not _wants_page():
+        return _finished(jsonify(flowers=[_values(item) for item in found], sources=sources()))
+    page = render_template(
+        "flowers.html", flowers=known, found=set(found), query=query, sources=sources()
+    )
+    return _finished(make_response(page))
+
+
+@flowers.get("/flowers/<slug>")
+def flower(slug: str) -> Any:
+    """Show one flower; what stands behind its class id may be old or wrong."""
+    item = _at(slug)
+    if item.slug != slug:
+        moved = redirect(address_of("flowers.flower", slug=item.slug), 308)
+        moved.cache_control.no_cache = True  # another model may call the class by another name
+        return moved
+    if not _wants_page():
+        return _finished(jsonify(_values(item)))
+    page = render_template(
+        "flower.html",
+        flower=item,
+        rank=_RANK_WORDS.get(item.rank),
+        links=_links(item),
+        sources=sources(),
+    )
+    return _finished(make_response(page))
+
+
+def _known() -> list[Flower]:
+    return describe_classes(current_service().classifier.metadata.classes)
+
+
+def _at(slug: str) -> Flower:
+    """Find a flower by its slug, or by the class id that the slug begins with.
+
+    Raises:
+        Problem: 404.
+    """
+    # The longest first, since one class id may begin as another does: "rose", "rose-red".
+    for item in sorted(_known(), key=lambda item: len(item.class_id), reverse=True):
+        if slug == item.class_id or slug.startswith(f"{item.class_id}-"):
+            return item
+    raise Problem(404, f"There is no flower at {quoted(request.path)}; /flowers lists them all.")
+
+
+def _values(item: Flower) -> dict[str, Any]:
+    return {**asdict(item), "address": address_of("flowers.flower", slug=item.slug)}
+
+
+def _links(item: Flower) -> dict[str, str]:
+    """Where to read on; GBIF knows scientific names alone, and none of cultivars."""
+    links = {"Wikipedia": _WIKIPEDIA + urlencode({"search": item.scientific_name or item.name})}
+    taxon = (item.scientific_name or item.family or "").partition(" '")[0]
+    if taxon:
+        links["GBIF"] = _GBIF + urlencode({"q": taxon})
+    return links
+
+
+def _wants_page() -> bool:
+    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return best == "text/html"
+
+
+def _finished(response: Response) -> Response:
+    """Let caches keep it, and ask each time whether it is still so: a new model has new flowers."""
+    response.vary.add("Accept")
+    response.cache_control.public = True
+    response.cache_control.no_cache = True
+    response.add_etag()
+    response.make_conditional(request)
+    return response

@@ -1,0 +1,73 @@
+"""The pages of flowers in Chromium: the search as one types, and without JavaScript."""
+
+# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app.test_browser import (
+    Visit,
+    browser,  # noqa: F401
+    bundled_service,  # noqa: F401
+    visit,  # noqa: F401
+)
+
+pytestmark = pytest.mark.browser
+
+ROWS = ".list li:visible"
+SCROLL_WIDTH = "document.documentElement.scrollWidth"
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator(f"{ROWS} a").all_text_contents()
+
+
+@pytest.mark.parametrize("query", ["", "dahlia", "amaryllidaceae", "Colt’s", "barbeton", "x_y"])
+def test_the_script_finds_what_the_server_finds(
+    visit: Visit, bundled_service: str, query: str
+) -> None:
+    typed = visit(f"{bundled_service}flowers")
+    field = typed.get_by_label("Find a flower")
+    field.fill("z")
+    field.fill(query)
+    served = visit(f"{bundled_service}flowers", javascript=False)
+    served.get_by_label("Find a flower").fill(query)
+    served.get_by_role("button", name="Search").click()
+    expect(served.get_by_label("Find a flower")).to_have_value(query)
+    assert rows(typed) == rows(served)
+    told = [page.get_by_role("status").text_content() for page in (typed, served)]
+    assert told[0] == told[1]
+    # The address is one to pass on, and leads to the same.
+    typed.reload()
+    assert rows(typed) == rows(served)
+
+
+def test_a_flower_is_found_and_opened_by_keyboard(visit: Visit, bundled_service: str) -> None:
+    page = visit(f"{bundled_service}flowers")
+    page.get_by_label("Find a flower").focus()
+    page.keyboard.type("alstro")
+    expect(page.locator(ROWS)).to_have_count(1)
+    page.keyboard.press("Enter")  # filters, and stays
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/flowers/18-peruvian-lily$"))
+    expect(page.get_by_role("heading", name="Peruvian lily")).to_be_visible()
+    page.go_back()
+    expect(page.locator(ROWS)).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [320, 390, 736, 1280, 3840])
+@pytest.mark.parametrize(
+    "path", ["flowers", "flowers/27-prince-of-wales-feathers", "flowers/56-bishop-of-llandaff"]
+)
+def test_no_page_of_flowers_is_wider_than_the_screen(
+    visit: Visit, bundled_service: str, path: str, width: int
+) -> None:
+    page = visit(f"{bundled_service}{path}", phone=width < 1000, width=width)
+    expect(page.get_by_role("heading").first).to_be_visible()
+    assert page.evaluate(SCROLL_WIDTH) <= width
