@@ -1,0 +1,214 @@
+"""The Python client against the running service, and against refusals that are made for it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from petalscope_client import AsyncClient, Client, Label, PetalscopeError
+from PIL import Image
+
+from model.known import KnownRule
+from tests.conftest import TINY_CLASSES, flower_image
+from tests.rigged import always, save_rigged_checkpoint
+from tests.serving import serving
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    path = save_rigged_checkpoint(
+        folder / "rigged.safetensors", always(4), known_rule=KnownRule("max_logit", 5.0)
+    )
+    with serving(folder, PETALSCOPE_CHECKPOINT=str(path)) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    flower_image().save(path)
+    return path
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Ask either client: ask(address, "predict", photo, top_k=1)."""
+
+    def ask_sync(address: str, method: str, *values: Any, handler: Any = None, **named: Any) -> Any:
+        http = httpx2.Client(transport=httpx2.MockTransport(handler)) if handler else None
+        with Client(address, http=http) as client:
+            return getattr(client, method)(*values, **named)
+
+    def ask_async(
+        address: str, method: str, *values: Any, handler: Any = None, **named: Any
+    ) -> Any:
+        async def call() -> Any:
+            http = httpx2.AsyncClient(transport=httpx2.MockTransport(handler)) if handler else None
+            async with AsyncClient(address, http=http) as client:
+                return await getattr(client, method)(*values, **named)
+
+        return asyncio.run(call())
+
+    return ask_sync if request.param == "sync" else ask_async
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that a client waits, without the wait."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr("petalscope_client.asyncio.sleep", sleep)
+    return waited
+
+
+def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
+    answer = ask(address, "predict", photo)
+    assert len(answer.predictions) == 5
+    assert (answer.best.class_id, answer.best.name) == ("21", "fire lily")
+    assert answer.best.probability > 0.9
+    assert answer.best.activation_map is None
+    assert (answer.verdict, answer.known, answer.known_threshold) == ("known", True, 5.0)
+    assert answer.model.checkpoint == "rigged.safetensors"
+    assert answer.request_id
+
+
+def test_bytes_and_the_text_of_a_path_will_do(ask: Ask, address: str, photo: Path) -> None:
+    answers = [ask(address, "predict", item) for item in (photo, str(photo), photo.read_bytes())]
+    assert len({answer.predictions for answer in answers}) == 1
+
+
+def test_names_come_with_maps_where_asked(ask: Ask, address: str, photo: Path) -> None:
+    answer = ask(address, "predict", photo, top_k=2, explain=True)
+    assert len(answer.predictions) == 2
+    for prediction in answer.predictions:
+        with Image.open(io.BytesIO(prediction.activation_map)) as picture:
+            assert picture.format == "PNG"
+
+
+def test_labels_model_and_flowers_are_told(ask: Ask, address: str) -> None:
+    assert ask(address, "labels") == [Label(item.class_id, item.name) for item in TINY_CLASSES]
+    assert ask(address, "model")["checkpoint"] == "rigged.safetensors"
+    assert len(ask(address, "flowers")) == 6
+    (lily,) = ask(address, "flowers", "gloriosa")
+    assert lily.scientific_name == "Gloriosa superba"
+    assert lily == ask(address, "flower", "21")
+
+
+def test_a_refusal_is_raised_with_what_was_wrong(ask: Ask, address: str, photo: Path) -> None:
+    with pytest.raises(PetalscopeError) as caught:
+        ask(address, "predict", b"words")
+    error = caught.value
+    assert (error.status, error.title) == (415, "Unsupported Media Type")
+    assert "JPEG" in error.detail
+    assert error.request_id
+    assert error.retry_after is None
+    assert error.detail in str(error)
+    for method, values, status in (("flower", ["999"], 404), ("predict", [photo], 422)):
+        with pytest.raises(PetalscopeError) as caught:
+            ask(address, method, *values, **({"top_k": 0} if status == 422 else {}))
+        assert caught.value.status == status
+
+
+def test_a_file_that_is_not_there_is_pythons_own_error(ask: Ask, address: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        ask(address, "predict", "/nowhere/photo.jpg")
+
+
+def test_a_service_that_is_not_there_is_the_transports_error(ask: Ask, photo: Path) -> None:
+    with pytest.raises(httpx2.TransportError):
+        ask("http://127.0.0.1:9", "predict", photo)
+
+
+def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request]]:
+    """A service that answers with (status, Retry-After) one after the other, then with labels."""
+    requests: list[httpx2.Request] = []
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        requests.append(request)
+        if len(requests) > len(answers):
+            return httpx2.Response(200, json={"labels": []})
+        status, after = answers[len(requests) - 1]
+        headers = {} if after is None else {"Retry-After": after}
+        return httpx2.Response(status, json={"detail": "All places are taken."}, headers=headers)
+
+    return handle, requests
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([(429, "2")], [2]),
+        ([(503, "1"), (429, "7"), (429, "0")], [1, 7, 0]),
+        ([(429, None), (503, None)], [1, 2]),
+        ([(503, "soon")], [1]),
+        ([(429, "Tue, 24 Nov 2020 12:00:00 GMT")], [0]),
+    ],
+)
+def test_no_room_is_waited_out(
+    ask: Ask, waits: list[float], answers: list[tuple[int, str | None]], expected: list[float]
+) -> None:
+    handler, requests = refusing(*answers)
+    assert ask("http://stub", "labels", handler=handler) == []
+    assert waits == expected
+    assert len(requests) == len(answers) + 1
+
+
+def test_a_date_is_waited_for(ask: Ask, waits: list[float]) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    handler, _ = refusing((503, until))
+    ask("http://stub", "labels", handler=handler)
+    assert 15 < waits[0] <= 20
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent", "after"),
+    [([(429, "1")] * 4, 4, 1), ([(503, "3600")], 1, 3600), ([(500, "1")], 1, 1)],
+)
+def test_what_waiting_does_not_mend_is_raised(
+    ask: Ask, waits: list[float], answers: list[tuple[int, str | None]], sent: int, after: float
+) -> None:
+    handler, requests = refusing(*answers)
+    with pytest.raises(PetalscopeError) as caught:
+        ask("http://stub", "labels", handler=handler)
+    assert (caught.value.status, caught.value.retry_after) == (answers[-1][0], after)
+    assert caught.value.detail == "All places are taken."
+    assert len(requests) == sent
+    assert len(waits) == sent - 1
+
+
+@pytest.mark.parametrize("body", [b"<h1>Bad gateway</h1>", b"[]", b"null"])
+@pytest.mark.parametrize("status", [200, 502])
+def test_an_answer_that_is_not_petalscopes_is_raised(ask: Ask, status: int, body: bytes) -> None:
+    with pytest.raises(PetalscopeError) as caught:
+        ask("http://stub", "labels", handler=lambda _: httpx2.Response(status, content=body))
+    assert caught.value.status == status
+    assert caught.value.request_id is None
+
+
+def test_what_a_newer_service_says_beyond_is_left_out(ask: Ask) -> None:
+    labels = {"labels": [{"class_id": "1", "name": "rose", "colour": "red"}]}
+    handler = lambda _: httpx2.Response(200, json=labels)  # noqa: E731
+    assert ask("http://stub", "labels", handler=handler) == [Label("1", "rose")]
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    for name, method in inspect.getmembers(Client, inspect.isfunction):
+        if not name.startswith("_"):
+            other = getattr(AsyncClient, name)
+            assert inspect.signature(other) == inspect.signature(method)
