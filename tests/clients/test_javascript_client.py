@@ -1,0 +1,256 @@
+"""The JavaScript client in Node and in Chromium: against the running service, and against refusals.
+
+A test hands over the body of an async function; it sees the client's exports, the service's
+`address`, a `photo`, and `refusing`, a service made for it. What it returns comes back as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from model.known import KnownRule
+from tests.app.test_browser import _CHROMIUM_ARGUMENTS
+from tests.conftest import ROOT, TINY_CLASSES, flower_image
+from tests.rigged import always, save_rigged_checkpoint
+from tests.serving import serving
+
+Run = Callable[[str], Any]
+
+CLIENT = ROOT / "clients" / "javascript" / "petalscope.mjs"
+PRELUDE = """
+const photo = new Blob([Uint8Array.from(atob(photoText), (letter) => letter.charCodeAt(0))]);
+const waits = [];
+/* Answers with [status, headers] one after the other, then with labels; waiting takes no time. */
+function refusing(...answers) {
+  globalThis.setTimeout = (call, ms) => { waits.push(ms / 1000); queueMicrotask(call); };
+  const fetch = async () => {
+    const [status, headers] = answers.shift() ?? [200, {}];
+    const body = status === 200 ? { labels: [] } : { title: "No", detail: "All places are taken." };
+    return new Response(JSON.stringify(body), { status, headers });
+  };
+  return new Petalscope("http://stub", { fetch });
+}
+const caught = async (call) => {
+  try { await call(); } catch (error) {
+    return { ...error, kind: error.constructor.name, message: error.message };
+  }
+};
+"""
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture(scope="module")
+def page_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "index.html").write_text("<!doctype html><title>A page of another origin</title>")
+    shutil.copy(CLIENT, folder)
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(page_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    path = save_rigged_checkpoint(
+        folder / "rigged.safetensors", always(4), known_rule=KnownRule("max_logit", 5.0)
+    )
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(path),
+        "PETALSCOPE_CORS_ORIGINS": page_address.rstrip("/"),
+    }
+    with serving(folder, **settings) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def photo_text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    flower_image().save(path)
+    return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["node", pytest.param("chromium", marks=pytest.mark.browser)],
+)
+def run(
+    request: pytest.FixtureRequest, page_address: str, address: str, photo_text: str
+) -> Iterator[Run]:
+    """Run a function's body where the client is imported."""
+    given = f"const address = {json.dumps(address)}, photoText = {json.dumps(photo_text)};"
+
+    def run_in_node(body: str) -> Any:
+        script = (
+            f"import {{ Petalscope, PetalscopeError }} from {json.dumps(CLIENT.as_uri())};\n"
+            f"{given}{PRELUDE}\n"
+            f"const result = await (async () => {{ {body} }})();\n"
+            "console.log(JSON.stringify(result ?? null));"
+        )
+        done = subprocess.run(
+            ["node", "--input-type=module"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    if request.param == "node":
+        if not shutil.which("node"):
+            pytest.skip("needs Node")
+        yield run_in_node
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=_CHROMIUM_ARGUMENTS
+        )
+
+        def run_in_chromium(body: str) -> Any:
+            page = browser.new_page()
+            page.goto(page_address)
+            script = (
+                "async () => { const { Petalscope, PetalscopeError } = "
+                'await import("/petalscope.mjs");\n'
+                f"{given}{PRELUDE}\n"
+                f"return (await (async () => {{ {body} }})()) ?? null; }}"
+            )
+            try:
+                return page.evaluate(script)
+            finally:
+                page.close()
+
+        yield run_in_chromium
+        browser.close()
+
+
+def test_a_photo_is_named(run: Run) -> None:
+    answer = run("return new Petalscope(address).predict(photo);")
+    assert len(answer["predictions"]) == 5
+    assert answer["predictions"][0]["name"] == "fire lily"
+    assert (answer["verdict"], answer["known"], answer["known_threshold"]) == ("known", True, 5)
+    assert answer["model"]["checkpoint"] == "rigged.safetensors"
+
+
+def test_bytes_will_do_and_maps_come_where_asked(run: Run) -> None:
+    answer = run(
+        "const bytes = new Uint8Array(await photo.arrayBuffer());"
+        "return new Petalscope(address).predict(bytes, { topK: 2, explain: true });"
+    )
+    maps = [item["activation_map"] for item in answer["predictions"]]
+    assert len(maps) == 2
+    assert all(item.startswith("data:image/png;base64,") for item in maps)
+
+
+def test_labels_model_and_flowers_are_told(run: Run) -> None:
+    labels, model, flowers, lily = run(
+        "const petalscope = new Petalscope(address);"
+        "return Promise.all([petalscope.labels(), petalscope.model(), petalscope.flowers(),"
+        ' petalscope.flowers("gloriosa")]);'
+    )
+    assert labels == [{"class_id": item.class_id, "name": item.name} for item in TINY_CLASSES]
+    assert model["checkpoint"] == "rigged.safetensors"
+    assert len(flowers) == 6
+    assert [item["scientific_name"] for item in lily] == ["Gloriosa superba"]
+
+
+def test_a_refusal_is_thrown_with_what_was_wrong(run: Run) -> None:
+    words, range_ = run(
+        "const petalscope = new Petalscope(address);"
+        'return [await caught(() => petalscope.predict(new Blob(["words"]))),'
+        " await caught(() => petalscope.predict(photo, { topK: 0 }))];"
+    )
+    assert (words["kind"], words["status"]) == ("PetalscopeError", 415)
+    assert words["title"] == "Unsupported Media Type"
+    assert "JPEG" in words["detail"]
+    assert words["detail"] in words["message"]
+    assert words["requestId"]
+    assert words["retryAfter"] is None
+    assert range_["status"] == 422
+
+
+def test_a_service_that_is_not_there_is_fetchs_own_error(run: Run) -> None:
+    error = run('return caught(() => new Petalscope("http://127.0.0.1:9").labels());')
+    assert error["kind"] == "TypeError"
+
+
+@pytest.mark.parametrize(
+    ("answers", "waits"),
+    [
+        ([[429, {"Retry-After": "2"}]], [2]),
+        ([[503, {"Retry-After": "1"}], [429, {"Retry-After": "7"}], [429, {}]], [1, 7, 4]),
+        ([[503, {"Retry-After": "soon"}]], [1]),
+        ([[429, {"Retry-After": "Tue, 24 Nov 2020 12:00:00 GMT"}]], [0]),
+    ],
+)
+def test_no_room_is_waited_out(run: Run, answers: list[Any], waits: list[float]) -> None:
+    result = run(f"return [await refusing(...{json.dumps(answers)}).labels(), waits];")
+    assert result == [[], waits]
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent", "after"),
+    [
+        ([[429, {"Retry-After": "1"}]] * 4, 4, 1),
+        ([[503, {"Retry-After": "3600"}]], 1, 3600),
+        ([[500, {"Retry-After": "1"}]], 1, 1),
+    ],
+)
+def test_what_waiting_does_not_mend_is_thrown(
+    run: Run, answers: list[Any], sent: int, after: float
+) -> None:
+    error, waits = run(
+        f"return [await caught(() => refusing(...{json.dumps(answers)}).labels()), waits];"
+    )
+    assert (error["status"], error["retryAfter"]) == (answers[-1][0], after)
+    assert error["detail"] == "All places are taken."
+    assert len(waits) == sent - 1
+
+
+@pytest.mark.parametrize("body", ["<h1>Bad gateway</h1>", "[]", "null"])
+@pytest.mark.parametrize("status", [200, 502])
+def test_an_answer_that_is_not_petalscopes_is_thrown(run: Run, status: int, body: str) -> None:
+    error = run(
+        f"const fetch = async () => new Response({json.dumps(body)}, {{ status: {status} }});"
+        'return caught(() => new Petalscope("http://stub", { fetch }).labels());'
+    )
+    assert (error["kind"], error["status"]) == ("PetalscopeError", status)
+    assert "none of Petalscope's" in error["detail"]
+
+
+def test_a_wait_can_be_ended(run: Run) -> None:
+    ended = run(
+        "const controller = new AbortController();"
+        'const headers = { "Retry-After": "20" };'
+        'const fetch = async () => new Response("{}", { status: 429, headers });'
+        'const petalscope = new Petalscope("http://stub", { fetch });'
+        "const started = performance.now();"
+        "const answer = caught(() => petalscope.labels({ signal: controller.signal }));"
+        "setTimeout(() => controller.abort(), 50);"
+        "return [(await answer).message, performance.now() - started < 15000];"
+    )
+    assert "abort" in ended[0].lower()
+    assert ended[1]
