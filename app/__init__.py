@@ -22,6 +22,7 @@ from app.batching import Batcher
 from app.errors import init_errors
 from app.flowers import flowers
 from app.health import health
+from app.openapi import openapi
 from app.pages import pages
 from app.request_log import init_request_log
 from app.security import init_security
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from model.classifier import Classifier
     from model.network import Outputs
 
-_BLUEPRINTS: Final = (pages, api, flowers, health)
+_BLUEPRINTS: Final = (pages, api, flowers, openapi, health)
 
 
 class WarmUpError(PetalscopeError):

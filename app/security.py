@@ -32,7 +32,7 @@ _HEADERS: Final = {
 }
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # The routes that a page of another origin may use where the settings let it in.
-_API_PATHS: Final = frozenset({"/predict", "/model", "/labels", "/flowers"})
+_API_PATHS: Final = frozenset({"/predict", "/model", "/labels", "/flowers", "/openapi.json"})
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Content-Type, X-Request-ID",

@@ -1,4 +1,4 @@
-"""The pages of flowers in Chromium: the search as one types, and without JavaScript."""
+"""The pages of flowers and of the API in Chromium, with and without JavaScript."""
 
 # ruff: noqa: F811 - fixtures are imported by the names that tests ask for
 
@@ -63,9 +63,10 @@ def test_a_flower_is_found_and_opened_by_keyboard(visit: Visit, bundled_service:
 
 @pytest.mark.parametrize("width", [320, 390, 736, 1280, 3840])
 @pytest.mark.parametrize(
-    "path", ["flowers", "flowers/27-prince-of-wales-feathers", "flowers/56-bishop-of-llandaff"]
+    "path",
+    ["flowers", "flowers/27-prince-of-wales-feathers", "flowers/56-bishop-of-llandaff", "docs"],
 )
-def test_no_page_of_flowers_is_wider_than_the_screen(
+def test_no_page_is_wider_than_the_screen(
     visit: Visit, bundled_service: str, path: str, width: int
 ) -> None:
     page = visit(f"{bundled_service}{path}", phone=width < 1000, width=width)

@@ -1,0 +1,213 @@
+"""The API described: for programs as OpenAPI 3.1, and for people as a page made of the same.
+
+settings, classes -> describe_api -> /openapi.json
+                                  -> docs.html at /docs
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any, Final
+
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
+
+from app.classification import DEFAULT_TOP_K
+from app.openapi_schemas import EXAMPLES, SCHEMAS, Json, problem_example, ref
+from app.service import Service, current_service
+from app.uploads import FIELD
+from model import __version__
+from model.images import FORMAT_NAMES
+
+openapi: Final = Blueprint("openapi", __name__)
+
+_JSON: Final = "application/json"
+_PROBLEM_JSON: Final = "application/problem+json"
+_PHOTO_TYPES: Final = ("image/*", "application/octet-stream")
+
+
+@openapi.get("/openapi.json")
+def document() -> Response:
+    """Describe the API for programs."""
+    return _finished(jsonify(describe_api(current_service(), request.script_root)))
+
+
+@openapi.get("/docs")
+def docs() -> Response:
+    """Describe the API for people, with a form that sends a photo."""
+    page = render_template(
+        "docs.html",
+        api=describe_api(current_service(), request.script_root),
+        field=FIELD,
+        # Jinja's own filter sorts the keys.
+        as_json=partial(json.dumps, indent=2, ensure_ascii=False),
+    )
+    return _finished(make_response(page))
+
+
+def describe_api(service: Service, root: str = "") -> Json:
+    """Return the OpenAPI document of a service.
+
+    Args:
+        service: Whose limits it names.
+        root: The path below which the service is mounted, without a slash at its end.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Petalscope",
+            "version": __version__,
+            "summary": "Names the flower in a photo.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": root or "/"}],
+        "paths": {
+            "/predict": {"post": _predict(service)},
+            "/labels": {"get": _get("labels", "List the classes of the model", "Labels")},
+            "/model": {"get": _get("model", "Tell all that the model says about itself", "Model")},
+            "/flowers": {"get": _flowers()},
+            "/flowers/{flower}": {"get": _flower()},
+            "/healthz": {
+                "get": _get("healthz", "Tell that the process lives", "Status", _status("alive"))
+            },
+            "/readyz": {"get": _readyz()},
+        },
+        "components": {"schemas": SCHEMAS},
+    }
+
+
+def _predict(service: Service) -> Json:
+    settings, classes = service.settings, len(service.classifier.metadata.classes)
+    photo = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form = {"type": "object", "properties": {FIELD: photo}, "required": [FIELD]}
+    limit = f"{FORMAT_NAMES}, of up to {settings.max_body_mib} MiB"
+    return {
+        "operationId": "predict",
+        "summary": "Name the flower in a photo",
+        "description": f"The photo is the file '{FIELD}' of a form, or the body itself: {limit}, "
+        f"{settings.max_megapixels} megapixels, and {settings.min_side} pixels a side at least.",
+        "parameters": [
+            _parameter(
+                "top_k",
+                "How many names.",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": classes,
+                    "default": min(DEFAULT_TOP_K, classes),
+                },
+            ),
+            _parameter(
+                "explain",
+                "1 for an activation map with each name.",
+                {"type": "integer", "enum": [0, 1], "default": 0},
+            ),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                **{kind: {"schema": photo} for kind in _PHOTO_TYPES},
+            },
+        },
+        "responses": {
+            "200": _answer("The likeliest names", "Answer"),
+            **_problems(
+                {
+                    400: f"The file in the field '{FIELD}' is empty: choose a photo.",
+                    403: "A page of another site ('https://other.example') may not send photos "
+                    "here; the setting PETALSCOPE_CORS_ORIGINS lets its origin use the API.",
+                    413: f"The body has 99,999,999,999 bytes; the limit is "
+                    f"{settings.max_body_bytes:,} bytes ({settings.max_body_mib} MiB).",
+                    415: f"The file is a PDF; send a {FORMAT_NAMES} photo.",
+                    422: f"The parameter top_k is '0'; it must be one whole number from 1 to "
+                    f"{classes}.",
+                    429: f"All {settings.queue_size} places are taken by other photos; "
+                    "try again in a moment.",
+                    500: "The model failed, and is being started anew; try again.",
+                    503: "The service is stopping and takes no more photos; try again.",
+                    504: f"The photo was not done in the {settings.timeout:g} seconds it has.",
+                },
+                retried=(429, 503),
+            ),
+        },
+    }
+
+
+def _flowers() -> Json:
+    query = _parameter("q", "Words that begin words of a name or family.", {"type": "string"})
+    return {**_get("flowers", "List or search the flowers", "Flowers"), "parameters": [query]}
+
+
+def _flower() -> Json:
+    described = _get("flower", "Tell what is known of one flower", "Flower")
+    described["parameters"] = [
+        {
+            "name": "flower",
+            "in": "path",
+            "required": True,
+            "description": "Its class id, or class id and name: 18-peruvian-lily.",
+            "schema": {"type": "string"},
+            "example": "18-peruvian-lily",
+        }
+    ]
+    described["responses"] |= {
+        "308": {
+            "description": "The flower's own address",
+            "headers": {"Location": {"schema": {"type": "string"}}},
+        },
+        **_problems({404: "There is no flower at '/flowers/0'; /flowers lists them all."}),
+    }
+    return described
+
+
+def _readyz() -> Json:
+    described = _get("readyz", "Tell whether photos are taken", "Status", _status("ready"))
+    described["responses"] |= _problems({503: "The service is stopping, or its model failed."})
+    return described
+
+
+def _get(operation: str, summary: str, schema: str, example: Json | None = None) -> Json:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "responses": {"200": _answer(f"{schema}, as JSON", schema, example)},
+    }
+
+
+def _status(text: str) -> Json:
+    return {"status": text}
+
+
+def _parameter(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _answer(description: str, schema: str, example: Any = None) -> Json:
+    content = {"schema": ref(schema), "example": example or EXAMPLES[schema]}
+    return {"description": description, "content": {_JSON: content}}
+
+
+def _problems(details: dict[int, str], retried: tuple[int, ...] = ()) -> Json:
+    """Describe refusals: a status, and an example of its detail."""
+    responses: Json = {}
+    for status, detail in details.items():
+        example = problem_example(status, detail)
+        response: Json = {
+            "description": example["title"],
+            "content": {_PROBLEM_JSON: {"schema": ref("Problem"), "example": example}},
+        }
+        if status in retried:
+            wait = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            response["headers"] = {"Retry-After": wait}
+        responses[str(status)] = response
+    return responses
+
+
+def _finished(response: Response) -> Response:
+    """Let caches keep it, and ask each time whether it is still so."""
+    response.cache_control.public = True
+    response.cache_control.no_cache = True
+    response.add_etag()
+    response.make_conditional(request)
+    return response
