@@ -18,6 +18,7 @@ from app.pictures import data_url
 from app.problems import Problem, quoted
 from app.request_log import request_id
 from app.service import current_service
+from model.flowers import scientific_name
 
 api: Final = Blueprint("api", __name__)
 
@@ -31,6 +32,8 @@ def predict() -> dict[str, Any]:
     top_k, explain = _top_k(classes), _explain()
     classification = classify_upload(top_k)
     answer = asdict(classification.answer)
+    for prediction in answer["predictions"]:
+        prediction["scientific_name"] = scientific_name(prediction["class_id"], prediction["name"])
     if explain:
         pictures = explain_predictions(classification)
         for prediction, picture in zip(answer["predictions"], pictures, strict=True):

@@ -52,6 +52,9 @@ SCHEMAS: Final[Json] = {
             "class_id": _CLASS_ID,
             "name": _NAME,
             "probability": {"type": "number", "minimum": 0, "maximum": 1},
+            "scientific_name": _described(
+                _or_null(_TEXT), "A species or a genus; null where neither is certain."
+            ),
             "activation_map": _described(
                 {"type": "string", "pattern": "^data:image/png;base64,"},
                 "With `explain=1`: a transparent PNG to lay over the upright photo, coloured where "
@@ -183,8 +186,13 @@ _FLOWER: Final[Json] = {
 EXAMPLES: Final[Json] = {
     "Answer": {
         "predictions": [
-            {**_LILY, "probability": 0.97},
-            {"class_id": "6", "name": "tiger lily", "probability": 0.02},
+            {**_LILY, "probability": 0.97, "scientific_name": "Alstroemeria"},
+            {
+                "class_id": "6",
+                "name": "tiger lily",
+                "probability": 0.02,
+                "scientific_name": "Lilium lancifolium",
+            },
         ],
         "verdict": "known",
         "known": True,
