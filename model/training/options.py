@@ -156,7 +156,9 @@ class TrainingOptions:
         if any(width < 1 for width in self.hidden_layers):
             raise OptionsError("--hidden-layers must be widths of 1 or more.")
         if sum(map(bool, (self.from_scratch, self.weights, self.start))) > 1:
-            raise OptionsError("Of --from-scratch, --weights and --start give one.")
+            raise OptionsError(
+                "--from-scratch, --weights and --start contradict each other; give one."
+            )
         if self.scheduler != "none" and self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise OptionsError(
                 f"--warmup-epochs is {self.warmup_epochs}; "
