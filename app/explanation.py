@@ -5,6 +5,8 @@ Classification: photo, predictions, activations -> an overlay for each predictio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from PIL import Image
 
 from app.classification import Classification
@@ -13,8 +15,10 @@ from app.service import current_service
 from model.activation_map import overlay
 
 
-def explain_predictions(classification: Classification) -> list[Image.Image]:
+def explain_predictions(classification: Classification) -> Iterator[Image.Image]:
     """Draw the class activation map of each prediction, to be laid over the upright photo.
+
+    Each is drawn when it is asked for.
 
     Raises:
         Problem: 422, for a model whose head has no such maps.
@@ -27,11 +31,9 @@ def explain_predictions(classification: Classification) -> list[Image.Image]:
             "not one linear layer on averaged features. Leave the parameter out.",
         )
     index = {item.class_id: number for number, item in enumerate(metadata.classes)}
-    return [
-        overlay(
+    for prediction in classification.answer.predictions:
+        yield overlay(
             classification.activations[index[prediction.class_id]],
             classification.photo.size,
             metadata.transform,
         )
-        for prediction in classification.answer.predictions
-    ]

@@ -56,7 +56,7 @@ def classify() -> Response:
     shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     explained = None
     if classification.activations is not None:
-        best, *_ = explain_predictions(classification)
+        best = next(explain_predictions(classification))
         explained = data_url(laid_over(shown, best), "JPEG")
     return _page(classification.answer, data_url(shown, "JPEG"), explained)
 

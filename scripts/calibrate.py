@@ -19,11 +19,16 @@ from pathlib import Path
 
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.classifier import Classifier
-from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.evaluation import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
 from model.known import SCORES
 from model.training.calibration import DEFAULT_SCORE, calibrate
-from scripts.command_line import OutputError, add_model_options, command, make_folder_of
+from scripts.command_line import (
+    OutputError,
+    add_data_option,
+    add_model_options,
+    command,
+    make_folder_of,
+)
 
 
 @command
@@ -63,13 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
     add("--output", type=Path, required=True, metavar="FILE", help="where to write the copy")
-    add(
-        "--data",
-        type=Path,
-        default=default_data_folder(),
-        metavar="DIR",
-        help=f"folder of the splits (default: ${DATA_VARIABLE}, or data/oxford102)",
-    )
+    add_data_option(parser, "folder of the splits")
     add("--split", default="valid", help="sub-folder of --data (default: %(default)s)")
     add(
         "--score",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, ParamSpec
 
+from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.errors import PetalscopeError
 
 FAILED: Final = 1
@@ -76,6 +77,17 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
         default=batch_size,
         metavar="N",
         help="photos that go through the network at once (default: %(default)s)",
+    )
+
+
+def add_data_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add the option that says where the data set lies, --data DIR."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=default_data_folder(),
+        metavar="DIR",
+        help=f"{meaning} (default: ${DATA_VARIABLE}, or data/oxford102)",
     )
 
 

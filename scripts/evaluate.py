@@ -20,7 +20,6 @@ from pathlib import Path
 
 from model import plots
 from model.classifier import Classifier
-from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.evaluation import DEFAULT_BATCH_SIZE, evaluate_all
 from model.evaluation_report import card, table
 from model.labels import FlowerClass
@@ -30,6 +29,7 @@ from model.photo_folder import PhotoFolderError, class_folders, default_workers
 from model.unknown_photos import Half, unknown_photos
 from scripts.command_line import (
     OutputError,
+    add_data_option,
     add_model_options,
     command,
     make_folder_of,
@@ -82,13 +82,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
-    add(
-        "--data",
-        type=Path,
-        default=default_data_folder(),
-        metavar="DIR",
-        help=f"folder of the splits (default: ${DATA_VARIABLE}, or data/oxford102)",
-    )
+    add_data_option(parser, "folder of the splits")
     sets = parser.add_mutually_exclusive_group()
     sets.add_argument("--split", default="valid", help="sub-folder of --data (default: valid)")
     sets.add_argument(

@@ -18,13 +18,12 @@ import numpy as np
 from model.atomic import replacing
 from model.checkpoint import load_checkpoint
 from model.classifier import Classifier
-from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.errors import PetalscopeError
 from model.evaluation import labelled_photos
 from model.network import Array
 from model.onnx_file import export
 from model.openvino_network import load_onnx
-from scripts.command_line import OutputError, command, make_folder_of, whole_number
+from scripts.command_line import OutputError, add_data_option, command, make_folder_of, whole_number
 
 _TOLERANCE: Final = 1e-3  # of a probability
 _PHOTOS: Final = 200
@@ -86,13 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
     add("--output", type=Path, metavar="FILE.onnx", help="where to (default: beside CHECKPOINT)")
-    add(
-        "--data",
-        type=Path,
-        default=default_data_folder(),
-        metavar="DIR",
-        help="folder whose valid/ holds photos to compare the two on "
-        f"(default: ${DATA_VARIABLE}, or data/oxford102); without it they are compared on noise",
+    add_data_option(
+        parser, "folder whose valid/ holds photos to compare the two on; noise will do without it"
     )
     add(
         "--photos",

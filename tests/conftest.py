@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,17 +47,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)
             pytest.skip(reason)
-
-
-@pytest.fixture(autouse=True)
-def _no_signal_handler_is_left() -> Iterator[None]:
-    """Undo what PyTorch's data loaders do to the process.
-
-    Their handler of SIGCHLD stays for good. In a process that has OpenVINO too it was seen to crash
-    when a later test's subprocess ended.
-    """
-    yield
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
