@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.nn import functional
 from torchvision.transforms import v2
 
@@ -41,6 +41,7 @@ def training_transform(
     crop = v2.RandomResizedCrop(
         size,
         scale=(options.crop_scale, 1.0),
+        ratio=(1 / options.crop_aspect, options.crop_aspect),
         interpolation=v2.InterpolationMode(evaluation.interpolation),
     )
     policies: dict[str, list[Callable[[Any], Any]]] = {
@@ -119,6 +120,7 @@ class _Degradation(v2.Transform):  # type: ignore[misc]  # torchvision is not ty
             _compressed,
             _coarse,
             _distant,
+            _repeated,
         ]
 
     def forward(self, image: Image.Image) -> Image.Image:
@@ -152,6 +154,19 @@ def _distant(image: Image.Image) -> Image.Image:
     )
     ground.paste(small, (left, top))
     return ground
+
+
+def _repeated(image: Image.Image) -> Image.Image:
+    """Show a bed of small flowers: the photo and its mirror image side by side, in rows."""
+    count = int(torch.randint(2, 5, ()))
+    small = image.resize([max(1, round(side / count)) for side in image.size])
+    mirrored = ImageOps.mirror(small)
+    bed = Image.new("RGB", (count * small.width, count * small.height))
+    for column in range(count):
+        for row in range(count):
+            tile = mirrored if (column + row) % 2 else small
+            bed.paste(tile, (column * small.width, row * small.height))
+    return bed.resize(image.size)
 
 
 def denormalized(images: torch.Tensor, transform: EvaluationTransform) -> torch.Tensor:

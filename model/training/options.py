@@ -71,10 +71,13 @@ class TrainingOptions:
     """Policy: none; article (rotation, crop, flip); light (crop, flip, colour); light with
     TrivialAugmentWide or RandAugment instead of colour."""
     degradation: float = 0.0
-    """Probability that a photo is spoilt: blurred, compressed, of low resolution, or small on a
-    plain ground."""
+    """Probability that a photo is spoilt: blurred, compressed, of low resolution, small on a plain
+    ground, or many times side by side."""
     crop_scale: float = 0.25
     """Smallest part of a photo's area that a random crop takes."""
+    crop_aspect: float = 4 / 3
+    """Longest and shortest width of a random crop, as a multiple and part of its height: how far
+    photos are stretched."""
     erasing: float = 0.0
     """Probability that a random rectangle of a photo is erased."""
     mixup: float = 0.0
@@ -116,8 +119,8 @@ class TrainingOptions:
     """Decay of the moving average of the weights, which is what is kept; 0 for none."""
 
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Mixed precision; auto is bf16 on a GPU that has it and none elsewhere. A CPU with AVX-512
-    BF16 or AMX is about twice as fast with bf16."""
+    """Mixed precision; auto is bf16 on a GPU that has it, or a CPU with AVX-512 BF16 or AMX, and none
+    elsewhere."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes the GPUs that Accelerate was launched with."""
     workers: int | None = None
@@ -147,6 +150,7 @@ class TrainingOptions:
         _require(
             self, ("balance", "degradation", "mixing"), lambda value: 0 <= value <= 1, "0 to 1"
         )
+        _require(self, ("crop_aspect",), lambda value: value >= 1, "1 or more")
         counts = ("warmup_epochs", "workers", "frozen_groups")
         at_least_0 = ("mixup", "cutmix", "weight_decay", "min_lr", *counts)
         _require(self, at_least_0, lambda value: value >= 0, "0 or more")

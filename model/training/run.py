@@ -314,9 +314,10 @@ class _Run:
 
 def _accelerator(options: TrainingOptions) -> Accelerator:
     precision = options.precision
-    on_gpu = options.device == "auto" and torch.cuda.is_available()
     if precision == "auto":
-        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+        on_gpu = options.device == "auto" and torch.cuda.is_available()
+        quick = torch.cuda.is_bf16_supported() if on_gpu else _cpu_has_bf16()
+        precision = "bf16" if quick else "no"
     try:
         return Accelerator(
             cpu=options.device == "cpu",
@@ -326,6 +327,12 @@ def _accelerator(options: TrainingOptions) -> Accelerator:
         )
     except ValueError as error:
         raise TrainingError(f"--precision {precision} cannot be had here: {error}") from error
+
+
+def _cpu_has_bf16() -> bool:
+    # Others have to emulate it, many times as slowly as float32.
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _new_folder(options: TrainingOptions) -> Path:

@@ -38,6 +38,24 @@ def test_mixing_takes_its_share_of_batches(options: TrainingOptions) -> None:
     assert 60 < mixed < 140
 
 
+def test_a_crop_is_stretched_as_far_as_is_asked() -> None:
+    # Two colours that turn into each other from left to right, and two others from top to bottom.
+    ramp = Image.linear_gradient("L")
+    photo = Image.merge("RGB", (ramp.rotate(90), ramp, Image.new("L", ramp.size)))
+
+    def widest(crop_aspect: float) -> float:
+        options = TrainingOptions(augmentation="light", crop_scale=0.1, crop_aspect=crop_aspect)
+        crop = training_transform(options, TRANSFORM, 32)
+        ratios = []
+        for seed in range(40):
+            torch.manual_seed(seed)
+            across, down = crop(photo)[:2].amax((1, 2)) - crop(photo)[:2].amin((1, 2))
+            ratios.append(float(across / down))
+        return max(ratios)
+
+    assert widest(3.0) > 1.5 * widest(1.0)
+
+
 def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
     photo = Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB")
     spoil = training_transform(
