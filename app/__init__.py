@@ -2,7 +2,7 @@
 
 settings, checkpoint -> create_app -> Flask app
 
-request -> request_log -> security -> pages | api | health -> classification
+request -> request_log -> security -> access -> pages | api | health -> classification
         -> uploads (read, decode) -> batching (one thread, one model) -> names
 errors  -> one place for all that goes wrong
 """
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from flask import Flask
 
+from app.access import init_access
 from app.api import api
 from app.batching import Batcher
 from app.errors import init_errors
 from app.flowers import flowers
 from app.health import health
+from app.metrics import Metrics
 from app.openapi import openapi
 from app.pages import pages
 from app.request_log import init_request_log
@@ -63,6 +65,7 @@ def create_app(
 
     Raises:
         CheckpointError, DeviceError, WarmUpError: The model cannot be served.
+        AccessError, MetricsPortError: Keys, rates or the metrics' port cannot be had.
     """
     # Here and not above: gunicorn's master process imports this package for its settings, and has
     # no use for the model.
@@ -81,19 +84,26 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES
     network = classifier.network
+    metrics = Metrics()
     batcher = Batcher(
         classifier.outputs,
         max_batch=min(settings.max_batch, network.max_batch or settings.max_batch),
         queue_size=settings.queue_size,
         out_of_memory=network.out_of_memory,
+        on_batch=metrics.batch_done,
         on_failure=end_process,
     )
-    install_service(app, Service(settings, checkpoint, classifier, batcher, explains))
+    service = Service(settings, checkpoint, classifier, batcher, explains, metrics)
+    install_service(app, service)
+    metrics.describe(service.model, settings.queue_size, lambda: batcher.places_taken)
     init_request_log(app, settings.log_level)
     init_errors(app)
     init_security(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
+    init_access(app, settings)
+    if settings.metrics_port:
+        metrics.serve(settings.host, settings.metrics_port)
     return app
 
 

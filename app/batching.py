@@ -92,6 +92,7 @@ class Batcher(Generic[Output]):
         max_batch: Most photos in a batch.
         queue_size: Number of places: photos being read, decoded, waiting or worked on.
         out_of_memory: The exceptions by which `run` says that the batch was too large.
+        on_batch: Called after each batch, on the batcher's thread, with its number of photos.
         on_failure: Called once, on the batcher's thread, after any other exception of `run`.
         clock: Seconds that only ever rise; deadlines are moments of it.
     """
@@ -103,6 +104,7 @@ class Batcher(Generic[Output]):
         max_batch: int,
         queue_size: int,
         out_of_memory: tuple[type[BaseException], ...] = (MemoryError,),
+        on_batch: Callable[[int], None] = lambda photos: None,
         on_failure: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,6 +112,7 @@ class Batcher(Generic[Output]):
         self._max_batch = max_batch
         self._queue_size = queue_size
         self._out_of_memory = out_of_memory
+        self._on_batch = on_batch
         self._on_failure = on_failure
         self._clock = clock
         self._changed = threading.Condition()
@@ -123,6 +126,11 @@ class Batcher(Generic[Output]):
     def accepting(self) -> bool:
         """Whether photos are taken: neither closing, nor closed, nor failed."""
         return self._open and self._thread.is_alive()
+
+    @property
+    def places_taken(self) -> int:
+        """Number of photos being read, decoded, waiting or worked on."""
+        return self._places_taken
 
     @contextmanager
     def admit(self) -> Iterator[Infer[Output]]:
@@ -225,6 +233,7 @@ class Batcher(Generic[Output]):
             # traceback holds on to the memory.
             return False
         ran = self._clock() - started
+        self._on_batch(len(part))
         for entry, output in zip(part, outputs, strict=True):
             entry.future.set_result(Inference(output, started - entry.submitted, ran))
         return True

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 DEFAULT_TOP_K: Final = 5
 _RETRY_AFTER: Final = {"Retry-After": "1"}
+_REASONS: Final[dict[type[BatchingError], str]] = {
+    QueueFullError: "full",
+    DeadlineExceededError: "expired",
+    BatcherClosedError: "closing",
+    BatchOutOfMemoryError: "out_of_memory",
+}
 _MEGAPIXEL: Final = 1_000_000
 
 
@@ -62,28 +68,33 @@ def classify_upload(top_k: int) -> Classification:
     """
     service = current_service()
     try:
-        return _classify(service, top_k)
-    except QueueFullError as error:
-        raise Problem(
+        classification = _classify(service, top_k)
+    except BatchingError as error:
+        service.metrics.photo_refused(_REASONS.get(type(error), "failed"))
+        raise _problem(service, error) from error
+    service.metrics.photo_answered(classification.answer.verdict)
+    return classification
+
+
+def _problem(service: Service, error: BatchingError) -> Problem:
+    if isinstance(error, QueueFullError):
+        return Problem(
             429,
             f"All {service.settings.queue_size} places are taken by other photos; "
             "try again in a moment.",
             _RETRY_AFTER,
-        ) from error
-    except DeadlineExceededError as error:
-        raise Problem(
+        )
+    if isinstance(error, DeadlineExceededError):
+        return Problem(
             504, f"The photo was not done in the {service.settings.timeout:g} seconds it has."
-        ) from error
-    except BatcherClosedError as error:
-        raise Problem(
+        )
+    if isinstance(error, BatcherClosedError):
+        return Problem(
             503, "The service is stopping and takes no more photos; try again.", _RETRY_AFTER
-        ) from error
-    except BatchOutOfMemoryError as error:
-        raise Problem(
-            503, "The device has no memory for this photo now; try again.", _RETRY_AFTER
-        ) from error
-    except BatchingError as error:
-        raise Problem(500, "The model failed, and is being started anew; try again.") from error
+        )
+    if isinstance(error, BatchOutOfMemoryError):
+        return Problem(503, "The device has no memory for this photo now; try again.", _RETRY_AFTER)
+    return Problem(500, "The model failed, and is being started anew; try again.")
 
 
 def _classify(service: Service, top_k: int) -> Classification:

@@ -12,6 +12,7 @@ import logging
 from typing import Final
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -55,6 +56,12 @@ def _of_http_exception(error: HTTPException, status: int) -> Problem:
             status,
             f"{quoted(request.method)} is not taken at {quoted(request.path)}; it takes {allowed}.",
             {"Allow": allowed},
+        )
+    if isinstance(error, RateLimitExceeded):
+        return Problem(
+            status,
+            f"You have sent more photos than are taken from one sender, {error.limit.limit}; wait "
+            "as long as Retry-After says.",
         )
     if isinstance(error, ClientDisconnected):
         return Problem(status, "The request ended before its body was complete.")

@@ -115,6 +115,8 @@ def _predict(service: Service) -> Json:
             **_problems(
                 {
                     400: f"The file in the field '{FIELD}' is empty: choose a photo.",
+                    401: "A key is needed: send it as Authorization: Bearer KEY or as X-API-Key: "
+                    "KEY.",
                     403: "A page of another site ('https://other.example') may not send photos "
                     "here; the setting PETALSCOPE_CORS_ORIGINS lets its origin use the API.",
                     413: f"The body has 99,999,999,999 bytes; the limit is "

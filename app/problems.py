@@ -8,6 +8,7 @@ from typing import Final
 # For people; programs get HTTP's own words, as RFC 9457 asks.
 _TITLES: Final = {
     400: "This cannot be read",
+    401: "A key is needed",
     403: "Not from another site",
     404: "No such page",
     405: "Not this way",

@@ -20,6 +20,7 @@ from typing import Any, Final, TextIO
 
 from flask import Flask, Response, g, request
 
+from app.service import current_service
 from app.uploads import bytes_read
 
 _log: Final = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ def request_id() -> str:
 
 
 def note_duration(step: str, seconds: float) -> None:
-    """Add the duration of one step of the current request to its line, as `<step>_ms`."""
+    """Tell the metrics how long a step took, and the request's line, as `<step>_ms`."""
+    current_service().metrics.step_done(step, seconds)
     g.setdefault("durations", {})[f"{step}_ms"] = _milliseconds(seconds)
 
 
@@ -87,6 +89,9 @@ def _start() -> None:
 
 def _finish(response: Response) -> Response:
     response.headers[_HEADER] = request_id()
+    seconds = time.monotonic() - g.started
+    route = request.url_rule.rule if request.url_rule else "none"
+    current_service().metrics.request_answered(request.method, route, response.status_code, seconds)
     level = logging.DEBUG if request.path in _QUIET_PATHS else logging.INFO
     fields = {
         "id": request_id(),
@@ -94,7 +99,7 @@ def _finish(response: Response) -> Response:
         "path": request.path[:_LONGEST_TEXT],
         "status": response.status_code,
         "bytes_in": bytes_read(request),
-        "ms": _milliseconds(time.monotonic() - g.started),
+        "ms": _milliseconds(seconds),
         **g.get("durations", {}),
     }
     _log.log(level, "request", extra={"fields": fields})

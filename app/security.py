@@ -35,7 +35,7 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _API_PATHS: Final = frozenset({"/predict", "/model", "/labels", "/flowers", "/openapi.json"})
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Content-Type, X-Request-ID",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID",
     "Access-Control-Max-Age": "7200",
 }
 _EXPOSED_HEADERS: Final = "Retry-After, X-Request-ID"

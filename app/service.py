@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from flask import Flask, current_app
 
 from app.batching import Batcher
+from app.metrics import Metrics
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Service:
     classifier: Classifier
     batcher: Batcher[Outputs]
     explains: bool  # whether the model can tell where it looked
+    metrics: Metrics
 
     @property
     def model(self) -> dict[str, str]:

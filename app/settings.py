@@ -10,12 +10,13 @@ gunicorn's master process reads the settings too and must stay free of it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
-from urllib.parse import urlsplit
 
+from app.setting_values import normal_host, normal_origin, normal_rate
 from model.data_folder import DATA_VARIABLE
 from model.errors import PetalscopeError
 
@@ -23,7 +24,12 @@ _PREFIX: Final = "PETALSCOPE_"
 # Variables of the same prefix that belong to the scripts and the tests.
 _NOT_OURS: Final = frozenset({DATA_VARIABLE})
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# Kubernetes tells every pod of a service called petalscope about it by such variables.
+_KUBERNETES: Final = re.compile(_PREFIX + r"(.+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)")
+_KUBERNETES_HINT: Final = (
+    " Kubernetes sets this one for a Service named petalscope: give the Service another name, or "
+    "the pod enableServiceLinks: false."
+)
 
 
 class SettingsError(PetalscopeError):
@@ -46,8 +52,19 @@ def _setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    normal: Callable[[str], str] | None = None,
+    absent: str = "none",
 ) -> Any:
-    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices}
+    # `normal` brings each of several values to its normal form, `absent` is how documentation shows
+    # a default of None.
+    metadata = {
+        "meaning": meaning,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "normal": normal,
+        "absent": absent,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -63,6 +80,7 @@ class Settings:
         None,
         "The checkpoint that is served: .onnx for a CPU, .safetensors for PyTorch; by default the "
         "one in checkpoints/ that suits the device",
+        absent="bundled",
     )
     device: str = _setting(
         "auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda or cuda:N"
@@ -100,15 +118,53 @@ class Settings:
         (),
         "Origins whose pages may use the API, such as https://example.org, with commas between; "
         "* for all",
+        normal=normal_origin,
+    )
+    api_keys_file: Path | None = _setting(  # noqa: RUF009 - it calls `field`
+        None,
+        "File with one API key a line; with it, only requests with a key are answered, but for "
+        "health checks",
+    )
+    rate_limits: tuple[str, ...] = _setting(
+        (),
+        "Most photos from one key, or without keys one address, such as 60/minute,1000/day",
+        normal=normal_rate,
+    )
+    rate_storage: str = _setting(
+        "memory://",
+        "Where the photos of each are counted: memory:// or redis://HOST:PORT, which several "
+        "services can share",
+    )
+    trusted_hosts: tuple[str, ...] = _setting(
+        (),
+        "Names by which the service may be called, with commas between; a leading dot "
+        "takes all names below. None takes any",
+        normal=normal_host,
+    )
+    proxies: int = _setting(
+        0,
+        "How many proxies of yours stand in front and set X-Forwarded-For, -Proto, -Host and "
+        "-Prefix",
+        minimum=0,
+        maximum=10,
+    )
+    metrics_port: int = _setting(
+        0, "Port at which Prometheus finds /metrics; 0 for none", minimum=0, maximum=65535
     )
     log_level: str = _setting("info", "What is logged, and what is worse", choices=_LOG_LEVELS)
 
     def __post_init__(self) -> None:
         """Check every value against its range."""
         for setting in fields(self):
-            _check(setting, getattr(self, setting.name))
-        for origin in self.cors_origins:
-            _check_origin(origin)
+            value = getattr(self, setting.name)
+            _check(setting, value)
+            if setting.metadata["normal"]:
+                object.__setattr__(self, setting.name, _normal(setting, value))
+        if self.metrics_port == self.port:
+            raise SettingsError(
+                f"{_variable('metrics_port')} and {_variable('port')} are both {self.port}; they "
+                "must differ."
+            )
         if self.queue_size >= self.threads:
             raise SettingsError(
                 f"{_variable('queue_size')} is {self.queue_size} and {_variable('threads')} is "
@@ -128,6 +184,8 @@ class Settings:
         for variable, text in environ.items():
             if not variable.startswith(_PREFIX) or variable in _NOT_OURS:
                 continue
+            if variable not in known and _KUBERNETES.fullmatch(variable):
+                continue
             if variable not in known:
                 close = difflib.get_close_matches(variable, known, n=1, cutoff=0)
                 raise SettingsError(f"There is no setting {variable}; the nearest is {close[0]}.")
@@ -141,7 +199,7 @@ class Settings:
         return [
             SettingRow(
                 variable=_variable(setting.name),
-                default=_shown(setting.default),
+                default=_shown(setting),
                 meaning=_with_range(setting),
             )
             for setting in fields(cls)
@@ -162,12 +220,13 @@ def _parse(setting: Field[Any], kind: Any, text: str) -> Any:
         try:
             return kind(text)
         except ValueError:
-            raise SettingsError(_bad_value(setting, text)) from None
+            hint = _KUBERNETES_HINT if text.startswith("tcp://") else ""
+            raise SettingsError(_bad_value(setting, text) + hint) from None
     if kind == Path | None:
         return Path(text).resolve() if text else text
     if kind is str:
         return text.lower() if setting.metadata["choices"] else text
-    return tuple(_normal_origin(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _check(setting: Field[Any], value: Any) -> None:
@@ -182,6 +241,16 @@ def _check(setting: Field[Any], value: Any) -> None:
     )
     if wrong:
         raise SettingsError(_bad_value(setting, value))
+
+
+def _normal(setting: Field[Any], values: tuple[str, ...]) -> tuple[str, ...]:
+    normal = []
+    for value in values:
+        try:
+            normal.append(setting.metadata["normal"](value))
+        except ValueError as error:
+            raise SettingsError(f"{_variable(setting.name)} holds {value}; {error}.") from None
+    return tuple(normal)
 
 
 def _bad_value(setting: Field[Any], value: Any) -> str:
@@ -205,35 +274,10 @@ def _with_range(setting: Field[Any]) -> str:
     return f"{setting.metadata['meaning']}: {allowed}." if allowed else setting.metadata["meaning"]
 
 
-def _shown(default: Any) -> str:
+def _shown(setting: Field[Any]) -> str:
+    default = setting.default
     if default is None:
-        return "bundled"
+        return str(setting.metadata["absent"])
     if isinstance(default, tuple):
         return ",".join(default) or "none"
     return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-def _normal_origin(origin: str) -> str:
-    """Write an origin as browsers do: in lower case, without the port its scheme implies."""
-    origin = origin.lower()
-    for scheme, port in _DEFAULT_PORTS.items():
-        if origin.startswith(f"{scheme}://"):
-            return origin.removesuffix(f":{port}")
-    return origin
-
-
-def _check_origin(origin: str) -> None:
-    if origin == "*":
-        return
-    try:
-        parts = urlsplit(origin)
-        port = f":{parts.port}" if parts.port is not None else ""
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        whole = bool(parts.scheme and host) and origin == f"{parts.scheme}://{host}{port}"
-    except ValueError:
-        whole = False
-    if not whole or " " in origin:
-        raise SettingsError(
-            f"{_variable('cors_origins')} holds {origin}; an origin is scheme://host or "
-            "scheme://host:port with nothing behind, such as https://example.org."
-        )

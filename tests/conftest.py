@@ -35,6 +35,8 @@ def _missing(marker: str) -> str | None:
         return "set PETALSCOPE_DATA to the folder that holds train/, valid/ and cat_to_name.json"
     if marker == "browser" and not shutil.which("chromium"):
         return "install Chromium"
+    if marker == "redis" and not shutil.which("redis-server"):
+        return "install redis-server"
     if marker == "cuda" and not torch.cuda.is_available():
         return "needs an NVIDIA GPU"
     return None
@@ -42,7 +44,7 @@ def _missing(marker: str) -> str | None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here; in CI, where all but a GPU is there, fail instead."""
-    for marker in ("data", "browser", "cuda"):
+    for marker in ("data", "browser", "redis", "cuda"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)

@@ -119,8 +119,8 @@ class TrainingOptions:
     """Decay of the moving average of the weights, which is what is kept; 0 for none."""
 
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Mixed precision; auto is bf16 on a GPU that has it, or a CPU with AVX-512 BF16 or AMX, and none
-    elsewhere."""
+    """Mixed precision; auto is bf16 on a GPU that has it and on a CPU with AVX-512 BF16 or AMX, and
+    none elsewhere."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes the GPUs that Accelerate was launched with."""
     workers: int | None = None

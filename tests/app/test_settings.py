@@ -32,6 +32,12 @@ def test_every_setting_is_a_variable() -> None:
             "PETALSCOPE_MAX_BATCH": "4",
             "PETALSCOPE_QUEUE_SIZE": "6",
             "PETALSCOPE_CORS_ORIGINS": "https://Example.org:443, http://localhost:3000,",
+            "PETALSCOPE_API_KEYS_FILE": "/run/secrets/keys",
+            "PETALSCOPE_RATE_LIMITS": "60/minute, 1000/day",
+            "PETALSCOPE_RATE_STORAGE": "redis://redis:6379",
+            "PETALSCOPE_TRUSTED_HOSTS": "Flowers.example.org,.example.com",
+            "PETALSCOPE_PROXIES": "1",
+            "PETALSCOPE_METRICS_PORT": "9100",
             "PETALSCOPE_LOG_LEVEL": "WARNING",
         }
     )
@@ -50,6 +56,12 @@ def test_every_setting_is_a_variable() -> None:
         max_batch=4,
         queue_size=6,
         cors_origins=("https://example.org", "http://localhost:3000"),
+        api_keys_file=Path("/run/secrets/keys"),
+        rate_limits=("60/minute", "1000/day"),
+        rate_storage="redis://redis:6379",
+        trusted_hosts=("flowers.example.org", ".example.com"),
+        proxies=1,
+        metrics_port=9100,
         log_level="warning",
     )
     defaults = Settings()
@@ -127,6 +139,31 @@ def test_what_is_not_an_origin_is_refused(origin: str) -> None:
         Settings.from_environment({"PETALSCOPE_CORS_ORIGINS": f"https://good.example,{origin}"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RATE_LIMITS", "60/minute,many", "PETALSCOPE_RATE_LIMITS holds many; a rate is NUMBER/"),
+        ("RATE_LIMITS", "0/minute", "a rate is NUMBER/"),
+        ("TRUSTED_HOSTS", "https://example.org", "holds https://example.org; a host is a name"),
+        ("TRUSTED_HOSTS", "*", "a host is a name"),
+        ("METRICS_PORT", "8000", "PETALSCOPE_METRICS_PORT and PETALSCOPE_PORT are both 8000"),
+        ("PORT", "tcp://10.0.0.1:8000", "enableServiceLinks: false"),
+    ],
+)
+def test_more_bad_values(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({f"PETALSCOPE_{name}": value})
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SERVICE_HOST", "SERVICE_PORT", "WEB_SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_80_TCP_ADDR"],
+)
+def test_what_kubernetes_tells_of_its_services_is_no_concern(name: str) -> None:
+    assert Settings.from_environment({f"PETALSCOPE_{name}": "10.0.0.1"}) == Settings()
+
+
 def test_the_settings_describe_themselves() -> None:
     rows = {row.variable: row for row in Settings.describe()}
     assert len(rows) == len(fields(Settings))
@@ -135,3 +172,4 @@ def test_the_settings_describe_themselves() -> None:
     assert rows["PETALSCOPE_TIMEOUT"].default == "10"
     assert rows["PETALSCOPE_CORS_ORIGINS"].default == "none"
     assert rows["PETALSCOPE_CHECKPOINT"].default == "bundled"
+    assert rows["PETALSCOPE_API_KEYS_FILE"].default == "none"
