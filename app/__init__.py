@@ -73,8 +73,15 @@ def create_app(
 
     checkpoint = settings.checkpoint or bundled_checkpoint(settings.device)
     if classifier is None:
-        classifier = Classifier.load(checkpoint, settings.device, settings.model_threads)
-    explains = _warm(classifier).activations is not None
+        classifier = Classifier.load(
+            checkpoint,
+            settings.device,
+            settings.model_threads,
+            compiled=bool(settings.compile),
+        )
+    network = classifier.network
+    max_batch = min(settings.max_batch, network.max_batch or settings.max_batch)
+    explains = _warm(classifier, max_batch).activations is not None
 
     app = Flask(__name__)
     app.request_class = UploadRequest
@@ -83,11 +90,10 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES
-    network = classifier.network
     metrics = Metrics()
     batcher = Batcher(
         classifier.outputs,
-        max_batch=min(settings.max_batch, network.max_batch or settings.max_batch),
+        max_batch=max_batch,
         queue_size=settings.queue_size,
         out_of_memory=network.out_of_memory,
         on_batch=metrics.batch_done,
@@ -107,16 +113,22 @@ def create_app(
     return app
 
 
-def _warm(classifier: Classifier) -> Outputs:
-    """Run the model once, so that the first photo does not wait for what is done only once."""
-    side = classifier.metadata.transform.crop
-    try:
-        outputs = classifier.outputs(np.zeros((1, 3, side, side), dtype=np.float32))
-    except Exception as error:
-        raise WarmUpError(
-            f"The model does not run on {classifier.network.device} with an input of {side}×{side} "
-            f"pixels: {type(error).__name__}."
-        ) from error
-    if not np.isfinite(outputs[0].logits).all():
-        raise WarmUpError("The model's answers are not numbers; use another checkpoint.")
-    return outputs[0]
+def _warm(classifier: Classifier, max_batch: int) -> Outputs:
+    """Run the model once on each size of batch: no photo shall wait for what is done but once."""
+    side, network = classifier.metadata.transform.crop, classifier.network
+    first: Outputs | None = None
+    for size in network.batch_sizes(max_batch):
+        try:
+            output = classifier.outputs(np.zeros((size, 3, side, side), dtype=np.float32))[0]
+        except Exception as error:
+            if first is not None and isinstance(error, network.out_of_memory):
+                break  # the batcher finds out what fits
+            raise WarmUpError(
+                f"The model does not run on {network.device} with {size} inputs of {side}×{side} "
+                f"pixels: {type(error).__name__}."
+            ) from error
+        if not np.isfinite(output.logits).all():
+            raise WarmUpError("The model's answers are not numbers; use another checkpoint.")
+        first = first or output
+    assert first is not None  # noqa: S101 - every network has a size
+    return first

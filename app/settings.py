@@ -105,6 +105,12 @@ class Settings:
     model_threads: int = _setting(
         0, "Threads that the model runs on where it runs on a CPU; 0 for one a core", minimum=0
     )
+    compile: int = _setting(
+        0,
+        "1 has PyTorch compile the network (torch.compile), which takes minutes at the start",
+        minimum=0,
+        maximum=1,
+    )
     max_batch: int = _setting(
         16, "Most photos that the model runs on at once; an .onnx file's runs one by one", minimum=1
     )

@@ -68,7 +68,9 @@ class Classifier:
         self.version = version
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto", threads: int = 0) -> Classifier:
+    def load(
+        cls, path: Path, device: str = "auto", threads: int = 0, *, compiled: bool = False
+    ) -> Classifier:
         """Load a checkpoint, wherever it was trained.
 
         Args:
@@ -76,12 +78,13 @@ class Classifier:
             device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; an .onnx file
                 runs on the CPU alone.
             threads: Number of threads of the network on a CPU; 0 leaves it to the library.
+            compiled: Whether PyTorch is to compile the network; OpenVINO does in any case.
 
         Raises:
             CheckpointError: The file cannot be used.
             DeviceError: The device does not exist here.
         """
-        network, metadata = _load(path, device, threads)
+        network, metadata = _load(path, device, threads, compiled)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(network, metadata, digest[:_DIGEST_LENGTH])
@@ -153,7 +156,7 @@ class Classifier:
         return [self.answer(row, top_k) for row in self.logits(batch)]
 
 
-def _load(path: Path, device: str, threads: int) -> tuple[Network, Metadata]:
+def _load(path: Path, device: str, threads: int, compiled: bool) -> tuple[Network, Metadata]:
     # Each library is imported where its kind of file is: a service needs one of them only.
     if path.suffix == ".onnx":
         from model.openvino_network import load_onnx
@@ -169,4 +172,5 @@ def _load(path: Path, device: str, threads: int) -> tuple[Network, Metadata]:
         ) from error
     chosen = resolve_device(device)
     module, metadata = load_checkpoint(path)
-    return TorchNetwork(module, chosen, metadata.transform.crop, threads), metadata
+    side = metadata.transform.crop
+    return TorchNetwork(module, chosen, side, threads, compiled=compiled), metadata

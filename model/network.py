@@ -5,6 +5,7 @@ float32 N×3×H×W -> Network.run -> Outputs: logits, and where each class was s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -47,6 +48,9 @@ class Network(Protocol):
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
         """What `run` raises where a batch is too large."""
+
+    def batch_sizes(self, max_batch: int) -> Sequence[int]:
+        """The sizes of batch to run once each before the network is quick, up to `max_batch`."""
 
     def run(self, batch: Array) -> Outputs:
         """Run on float32 (N, 3, H, W)."""

@@ -80,6 +80,10 @@ class OpenVinoNetwork:
         """What `run` raises where a batch is too large; photos are run one by one."""
         return (MemoryError,)
 
+    def batch_sizes(self, max_batch: int) -> list[int]:
+        """One alone: see `max_batch`."""
+        return [1]
+
     def run(self, batch: Array) -> Outputs:
         """Run on float32 (N, 3, H, W)."""
         results = [self._run_one(image[None]) for image in batch]

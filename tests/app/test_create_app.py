@@ -13,6 +13,7 @@ from app.settings import Settings
 from model.classifier import Classifier
 from model.metadata import CheckpointError
 from model.network import DeviceError, Outputs
+from model.torch_network import TorchNetwork
 from tests.app.conftest import MakeApp, form
 from tests.conftest import ROOT
 
@@ -45,6 +46,22 @@ def test_the_model_is_warm_before_the_app_is_there(make_app: MakeApp) -> None:
     app = make_app(run=run)
     side = service_of(app).classifier.metadata.transform.crop
     assert shapes == [(1, 3, side, side)]
+
+
+def test_each_size_of_batch_is_warmed_as_far_as_memory_goes(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TorchNetwork, "batch_sizes", lambda self, largest: [1, 2, 4, largest])
+    sizes = []
+
+    def run(batch: np.ndarray) -> list[Outputs]:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise MemoryError
+        return [Outputs(np.zeros(6, dtype=np.float32), None)] * len(batch)
+
+    make_app(run=run, max_batch=8)
+    assert sizes == [1, 2, 4]
 
 
 def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
