@@ -1,0 +1,110 @@
+r"""What runs the bundled model best on a CPU: PyTorch, OpenVINO or ONNX Runtime.
+
+    each in a process of its own, in turn -> backends.csv, a table
+
+python -m benchmarks.backends
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.environments import ROOT, python_of
+from model import BUNDLED_CHECKPOINT
+
+_BACKENDS: Final = ("openvino", "onnxruntime", "torch")
+_SIDE: Final = 260
+
+
+def measure(backend: str, seconds: float) -> dict[str, Any]:
+    """Load the model and run it on one photo over and over, in this process."""
+    begun = time.perf_counter()
+    if backend == "onnxruntime":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            str(BUNDLED_CHECKPOINT.with_suffix(".onnx")), providers=["CPUExecutionProvider"]
+        )
+
+        def run(batch: Any) -> Any:
+            return session.run(None, {"images": batch})[0]
+    else:
+        from model.classifier import Classifier
+
+        suffix = {"openvino": ".onnx", "torch": ".safetensors"}[backend]
+        classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(suffix), "cpu")
+        run = classifier.logits
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 3, _SIDE, _SIDE)).astype(np.float32)
+    logits = run(images)
+    ready = time.perf_counter() - begun
+    times = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        one = time.perf_counter()
+        run(images)
+        times.append(time.perf_counter() - one)
+    memory = next(
+        int(line.split()[1])
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines()
+        if line.startswith("Pss:")
+    )
+    return {
+        "backend": backend,
+        "ready_s": ready,
+        "photo_ms": statistics.median(times) * 1000,
+        "memory_mib": memory / 1024,
+        "sum_of_logits": float(np.abs(logits).sum()),
+    }
+
+
+def main() -> None:
+    """Run the benchmark; with --one, measure in this process and print JSON."""
+    parser = argparse.ArgumentParser(description="Compare what can run the model on a CPU.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--one", choices=_BACKENDS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.seconds)))
+        return
+    rows = []
+    for _ in range(options.rounds):
+        for backend in _BACKENDS:
+            python = python_of(backend) if backend == "onnxruntime" else sys.executable
+            done = subprocess.run(
+                [python, "-m", "benchmarks.backends", "--one", backend,
+                 "--seconds", str(options.seconds)],
+                cwd=ROOT, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+    options.output.mkdir(parents=True, exist_ok=True)
+    with (options.output / "backends.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    medians = {
+        backend: {
+            what: statistics.median(row[what] for row in rows if row["backend"] == backend)
+            for what in ("ready_s", "photo_ms", "memory_mib")
+        }
+        for backend in _BACKENDS
+    }
+    print("| backend | a photo, of OpenVINO's time | ready s | MiB |\n| --- | --- | --- | --- |")
+    for backend, found in medians.items():
+        ratio = found["photo_ms"] / medians["openvino"]["photo_ms"]
+        print(f"| {backend} | {ratio:.2f} | {found['ready_s']:.2f} | {found['memory_mib']:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

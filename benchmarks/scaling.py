@@ -1,0 +1,85 @@
+r"""How the service scales: with threads of the model, with clients, with time.
+
+    model threads × clients -> photos a second; 20,000 photos -> memory -> scaling.csv, memory.csv
+
+python -m benchmarks.scaling
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.environments import ROOT
+from benchmarks.load import send
+from benchmarks.peers import PEERS, petalscope
+from benchmarks.photos import photo
+
+_CLIENTS: Final = (1, 2, 4, 8, 16, 32)
+_TARGET: Final = PEERS["petalscope"].target
+
+
+def by_threads(seconds: float) -> list[dict[str, Any]]:
+    """Measure photos a second for each number of the model's threads and of clients."""
+    data, rows = photo(500), []
+    for threads in range(1, (os.cpu_count() or 1) + 1):
+        with petalscope(PETALSCOPE_MODEL_THREADS=str(threads)) as server:
+            send(_TARGET, data, server.port, 4, 2)
+            for clients in _CLIENTS:
+                load = send(_TARGET, data, server.port, clients, seconds)
+                rows.append(
+                    {
+                        "model_threads": threads,
+                        "clients": clients,
+                        "rate": load.rate,
+                        "p50": load.p50,
+                        "p95": load.p95,
+                    }
+                )
+    return rows
+
+
+def over_time(photos: int, pieces: int = 20) -> list[dict[str, Any]]:
+    """Measure the service's memory while it answers photos from 16 clients."""
+    data, rows, answered = photo(500), [], 0.0
+    with petalscope() as server:
+        while answered < photos:
+            load = send(_TARGET, data, server.port, 16, max(2.0, photos / pieces / 60))
+            answered += load.rate * max(2.0, photos / pieces / 60)
+            rows.append({"photos": round(answered), "mib": server.memory()})
+    return rows
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as CSV and print them as a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"| {' | '.join(rows[0])} |\n|{' --- |' * len(rows[0])}")
+    for row in rows:
+        print(f"| {' | '.join(_shown(row.values()))} |")
+
+
+def _shown(values: Iterable[Any]) -> list[str]:
+    return [f"{value:.1f}" if isinstance(value, float) else str(value) for value in values]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Measure how the service scales.")
+    parser.add_argument("--seconds", type=float, default=5, help="of each load")
+    parser.add_argument("--photos", type=int, default=20_000)
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    write(options.output / "scaling.csv", by_threads(options.seconds))
+    write(options.output / "memory.csv", over_time(options.photos))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""LitServe, with the batching that its documentation shows for image models."""
+
+# No `from __future__ import annotations` here: LitServe looks at the type of the request itself.
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import litserve
+import numpy as np
+from fastapi import Request
+from PIL import Image
+
+from model.classifier import Classifier
+
+
+class Flowers(litserve.LitAPI):
+    """Decode, batch, run, unbatch."""
+
+    def setup(self, device: str) -> None:
+        """Load the model, once a worker."""
+        self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
+
+    def decode_request(self, request: Request) -> Any:
+        """Decode and transform a photo."""
+        return self.classifier.preprocess(Image.open(request["image"].file).convert("RGB"))
+
+    def batch(self, inputs: list[Any]) -> Any:
+        """Stack transformed photos."""
+        return np.stack(inputs)
+
+    def predict(self, batch: Any) -> Any:
+        """Run the model on float32 (N, 3, H, W)."""
+        return self.classifier.logits(batch)
+
+    def unbatch(self, output: Any) -> list[Any]:
+        """Give each photo its own logits."""
+        return list(output)
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        """Name the classes."""
+        return asdict(self.classifier.answer(output))
+
+
+if __name__ == "__main__":
+    api = Flowers(max_batch_size=16, batch_timeout=0.005)
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60).run(
+        port=int(os.environ["BENCHMARK_PORT"]), log_level="warning", generate_client_file=False
+    )

@@ -1,0 +1,49 @@
+"""Mosec, as its example for image models has it: decoding workers, one that runs batches."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mosec import Server, Worker
+from PIL import Image
+
+from model.classifier import Classifier
+
+
+class Preprocess(Worker):
+    """Decode and transform a photo."""
+
+    def __init__(self) -> None:
+        self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
+
+    def deserialize(self, data: bytes) -> Any:
+        """Take the body as it is."""
+        return data
+
+    def forward(self, data: bytes) -> Any:
+        """Return float32 (3, H, W)."""
+        return self.classifier.preprocess(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+class Inference(Worker):
+    """Run the model on what has gathered."""
+
+    def __init__(self) -> None:
+        self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
+
+    def forward(self, data: list[Any]) -> list[Any]:
+        """Name the classes of each photo."""
+        logits = self.classifier.logits(np.stack(data))
+        return [asdict(self.classifier.answer(row)) for row in logits]
+
+
+if __name__ == "__main__":
+    server = Server()
+    server.append_worker(Preprocess, num=2)
+    server.append_worker(Inference, num=1, max_batch_size=16)
+    server.run()
