@@ -10,7 +10,6 @@ from PIL import Image
 
 from benchmarks.load import Target
 from benchmarks.photos import photo
-from tests.app.conftest import app, classifier, client, make_app  # noqa: F401 - fixtures
 
 
 def test_a_photo_is_as_large_as_was_asked_for_and_as_heavy_as_photos_are() -> None:
