@@ -31,6 +31,7 @@ from app.security import init_security
 from app.service import Service, install_service
 from app.settings import Settings
 from app.uploads import MAX_TEXT_FIELD_BYTES, UploadRequest
+from app.versions import init_versions
 from model.bundled import bundled_checkpoint
 from model.errors import PetalscopeError
 
@@ -107,6 +108,7 @@ def create_app(
     init_security(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
+    init_versions(app)
     init_access(app, settings)
     if settings.metrics_port:
         metrics.serve(settings.host, settings.metrics_port)

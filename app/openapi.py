@@ -16,6 +16,7 @@ from app.classification import DEFAULT_TOP_K
 from app.openapi_schemas import EXAMPLES, SCHEMAS, Json, problem_example, ref
 from app.service import Service, current_service
 from app.uploads import FIELD
+from app.versions import FIRST_VERSION
 from model import __version__
 from model.images import FORMAT_NAMES
 
@@ -60,7 +61,7 @@ def describe_api(service: Service, root: str = "") -> Json:
             "summary": "Names the flower in a photo.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": root or "/"}],
+        "servers": [{"url": root + FIRST_VERSION}, {"url": root or "/"}],
         "paths": {
             "/predict": {"post": _predict(service)},
             "/labels": {"get": _get("labels", "List the classes of the model", "Labels")},

@@ -146,7 +146,10 @@ def test_it_names_the_limits_of_this_service(make_app: MakeApp) -> None:
 
 def test_it_says_where_the_service_is_mounted(client: FlaskClient) -> None:
     response = client.get("/openapi.json", environ_overrides={"SCRIPT_NAME": "/flowers-of/mine"})
-    assert response.get_json()["servers"] == [{"url": "/flowers-of/mine"}]
+    assert response.get_json()["servers"] == [
+        {"url": "/flowers-of/mine/v1"},
+        {"url": "/flowers-of/mine"},
+    ]
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
