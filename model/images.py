@@ -9,9 +9,10 @@ same pixels wherever it arrives.
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from model.errors import PetalscopeError
+from model.image_structure import (
+    MeteredFile,
+    OddStructureError,
+    check_structure,
+    without_avif_exif,
+)
 
 # Pillow registers more than forty openers; only these are ever tried. The JPEG opener also takes
 # the multi-picture (MPO) files of phones.
@@ -47,12 +54,17 @@ _DRAFT_OVERSAMPLING: Final = 2
 _BACKGROUND: Final = (255, 255, 255)
 _WARNINGS_FILTER: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
 
-# Encoders write ten scans or so. A 100 kB file can hold thousands, and each costs a pass over all
-# pixels: hours for one upload.
-_MAX_JPEG_SCANS: Final = 64
-# A marker that may have a length behind it: neither stuffing, padding, a restart nor start of file.
-_JPEG_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
-_JPEG_END, _JPEG_SCAN = b"\xd9", b"\xda"
+# EXIF can be built to take longer than the pixels; cameras write a fraction of this.
+_MAX_EXIF_BYTES: Final = 1024 * 1024
+_EXIF_KEYS: Final = ("exif", "Raw profile type exif")
+# Pillow decodes run lengths in Python: minutes for the largest image, from a file of 30 kB.
+_MAX_RUN_LENGTH_PIXELS: Final = 4_000_000
+_BMP_RUN_LENGTHS: Final = (1, 2)
+_PASSES_PIXELS_PER_PIXEL: Final = 4
+# An AVIF may unpack to many more pixels than it says, and be scaled down to these.
+_LEAST_AVIF_PIXELS: Final = 16_000_000
+# What is laid on white at a time: the layers of a large image would take gigabytes.
+_STRIP_PIXELS: Final = 1_000_000
 
 # First bytes of the formats we take, to tell a damaged photo from another kind of file, …
 _ACCEPTED_SIGNATURES: Final = (
@@ -117,9 +129,19 @@ class ImageLimits:
 
 DEFAULT_LIMITS: Final = ImageLimits()
 
+Hold = Callable[[int], AbstractContextManager[None]]
+
+
+def _without_bound(pixels: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
 
 def decode_image(
-    source: bytes | Path, *, limits: ImageLimits = DEFAULT_LIMITS, target_side: int | None = None
+    source: bytes | Path,
+    *,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    target_side: int | None = None,
+    hold: Hold = _without_bound,
 ) -> Image.Image:
     """Decode one photo.
 
@@ -129,14 +151,16 @@ def decode_image(
         target_side: The shorter side, in pixels, that the image will be resized to. A JPEG is then
             decoded at 1/2, 1/4 or 1/8 scale where that leaves at least twice as much, which saves
             most of the time and memory of a large one. None decodes at full size.
+        hold: Called with the number of pixels that are about to be in memory, for as long as they
+            are; what it raises is passed on.
 
     Returns:
         The first frame, upright, in mode RGB; transparent parts on white.
 
     Raises:
         UnsupportedImageError: Not one of the formats taken.
-        CorruptImageError: Empty, truncated or damaged, or a JPEG in many more passes than any
-            encoder makes.
+        CorruptImageError: Empty, truncated or damaged, or made of many more parts than any encoder
+            writes.
         ImageTooLargeError: More pixels than `limits.max_pixels`.
         ImageTooSmallError: A side shorter than `limits.min_side`.
         OSError: `source` is a path that cannot be read.
@@ -145,25 +169,46 @@ def decode_image(
     if not data:
         raise CorruptImageError("The file is empty.")
     _ignore_warnings()
+    passes = _passes(data)
     with _opened(data, limits) as image:
         _check_size(image.size, limits)
-        if image.format in ("JPEG", "MPO"):
-            _check_scans(data)
-        try:
-            if target_side is not None:
-                side = _DRAFT_OVERSAMPLING * target_side
-                image.draft(None, (side, side))
-            image.load()
-            return _to_rgb(_upright(image))
-        except MemoryError:
-            raise
-        except Exception as error:
-            # Decoders raise whatever the damage leads them to: OSError when bytes are missing, but
-            # also SyntaxError, ValueError, IndexError, struct.error, zlib.error…
-            raise CorruptImageError(
-                f"The {_accepted_kind(data) or image.format} image is truncated or damaged "
-                "and cannot be decoded."
-            ) from error
+        _check_run_lengths(image)
+        whole = image.width * image.height
+        if target_side is not None:
+            side = _DRAFT_OVERSAMPLING * target_side
+            image.draft(None, (side, side))
+        pixels = image.width * image.height
+        if passes > 1:
+            # Held whole before it is reduced, in less memory a pixel.
+            pixels += whole // _PASSES_PIXELS_PER_PIXEL
+        elif image.format == "AVIF":
+            pixels = max(pixels, _LEAST_AVIF_PIXELS)
+        with hold(pixels):
+            return _decoded(image, data)
+
+
+def _passes(data: bytes) -> int:
+    try:
+        return check_structure(data)
+    except OddStructureError as error:
+        raise _odd(data, error) from error
+
+
+def _decoded(image: Image.Image, data: bytes) -> Image.Image:
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except MemoryError:
+        raise
+    except OddStructureError as error:
+        raise _odd(data, error) from error
+    except Exception as error:
+        # Decoders raise whatever the damage leads them to: OSError when bytes are missing, but
+        # also SyntaxError, ValueError, IndexError, struct.error, zlib.error…
+        raise CorruptImageError(
+            f"The {_accepted_kind(data) or image.format} image is truncated or damaged "
+            "and cannot be decoded."
+        ) from error
 
 
 def _ignore_warnings() -> None:
@@ -179,10 +224,14 @@ def _opened(data: bytes, limits: ImageLimits) -> Image.Image:
         # Opening an extended WebP allocates its canvas, so its size is checked before.
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         _check_size((width, height), limits)
+    if _accepted_kind(data) == "AVIF" and len(data) > _MAX_EXIF_BYTES:
+        data = without_avif_exif(data)
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(MeteredFile(data), formats=FORMATS)
     except MemoryError:
         raise
+    except OddStructureError as error:
+        raise _odd(data, error) from error
     except Exception as error:
         if (kind := _accepted_kind(data)) is not None:
             raise CorruptImageError(
@@ -190,6 +239,10 @@ def _opened(data: bytes, limits: ImageLimits) -> Image.Image:
             ) from error
         other = _refused_kind(data) or "not an image in a format that is taken"
         raise UnsupportedImageError(f"The file is {other}; send a {FORMAT_NAMES} photo.") from error
+
+
+def _odd(data: bytes, error: OddStructureError) -> CorruptImageError:
+    return CorruptImageError(f"The {_accepted_kind(data)} image is {error}.")
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
@@ -205,20 +258,21 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
         )
 
 
-def _check_scans(data: bytes) -> None:
-    scans, position = 0, 2
-    while (marker := _JPEG_MARKER.search(data, position)) and marker[1] != _JPEG_END:
-        scans += marker[1] == _JPEG_SCAN
-        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-        position = marker.end() + length
-    if scans > _MAX_JPEG_SCANS:
-        raise CorruptImageError(
-            f"The JPEG image is stored in {scans:,} passes; the limit is {_MAX_JPEG_SCANS}."
+def _check_run_lengths(image: Image.Image) -> None:
+    width, height = image.size
+    run_lengths = image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTHS
+    if run_lengths and width * height > _MAX_RUN_LENGTH_PIXELS:
+        raise ImageTooLargeError(
+            f"The image is a BMP in run lengths of {width}×{height} = {width * height:,} pixels; "
+            f"the limit is {_MAX_RUN_LENGTH_PIXELS:,} for these."
         )
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Return a copy, which outlives the file."""
+    for key in _EXIF_KEYS:
+        if len(image.info.get(key, "")) > _MAX_EXIF_BYTES:
+            del image.info[key]
     try:
         return ImageOps.exif_transpose(image)
     except MemoryError:
@@ -232,11 +286,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = _eight_bit(image)
     if image.has_transparency_data:
-        # Hidden colours would leak through a plain `convert("RGB")`.
-        layer = image.convert("RGBA")
-        background = Image.new("RGBA", layer.size, (*_BACKGROUND, 255))
-        image = Image.alpha_composite(background, layer)
+        return _on_background(image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    """Lay a transparent image on white: hidden colours would leak through `convert("RGB")`."""
+    width, height = image.size
+    result = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        background = Image.new("RGBA", strip.size, (*_BACKGROUND, 255))
+        result.paste(Image.alpha_composite(background, strip).convert("RGB"), (0, top))
+    return result
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
