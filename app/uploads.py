@@ -6,8 +6,8 @@
 
 The statuses: 400 no photo, an empty one, or one that is damaged; 413 more bytes, form parts or
 pixels than the limits; 415 neither a form nor an image, or a format we do not take; 422 a photo
-that is whole but too small. What a client says about a file, its name and type, is never trusted;
-the name is not even looked at.
+that is whole but too small; 429 a large one while others are decoded. What a client says about a
+file, its name and type, is never trusted; the name is not even looked at.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from PIL import Image
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.decoding_room import DecodingRoom, RoomFullError
 from app.problems import Problem, quoted
 from model.images import (
     CorruptImageError,
@@ -46,6 +47,8 @@ _HOW_TO_SEND: Final = (
     "body with its own Content-Type, such as image/jpeg."
 )
 _NAMES_SHOWN: Final = 5
+# Half of the time that a photo has by default; decoding the largest takes some seconds more.
+_ROOM: Final = DecodingRoom(patience=5)
 _IMAGE_STATUSES: Final[tuple[tuple[type[ImageError], int], ...]] = (
     (CorruptImageError, 400),
     (ImageTooLargeError, 413),
@@ -100,10 +103,21 @@ def decode_photo(data: bytes, limits: ImageLimits, target_side: int) -> Image.Im
     """Decode a photo to an upright RGB image; see `model.images.decode_image`.
 
     Raises:
-        Problem: 400, 413, 415 or 422.
+        Problem: 400, 413, 415 or 422; 429 where other large photos are being decoded.
     """
     try:
-        return decode_image(data, limits=limits, target_side=target_side)
+        return decode_image(
+            data,
+            limits=limits,
+            target_side=target_side,
+            hold=lambda pixels: _ROOM.hold(pixels, limits.max_pixels),
+        )
+    except RoomFullError as error:
+        raise Problem(
+            429,
+            "Other large photos are being decoded; try again in a moment, or send a smaller one.",
+            {"Retry-After": "1"},
+        ) from error
     except ImageError as error:
         status = next(status for kind, status in _IMAGE_STATUSES if isinstance(error, kind))
         raise Problem(status, str(error)) from error
@@ -145,6 +159,13 @@ def _photo_of_body(request: Request, max_body_bytes: int) -> bytes:
         raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes)
     if not data:
         raise Problem(400, f"The body is empty. {_HOW_TO_SEND}")
+    if len(data) < (request.content_length or 0):
+        # gunicorn does not tell; many a photo that lacks its end would still be decoded.
+        raise Problem(
+            400,
+            f"The body ended after {len(data):,} of the {request.content_length:,} bytes that its "
+            "Content-Length says; send it again.",
+        )
     return data
 
 

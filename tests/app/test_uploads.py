@@ -159,6 +159,19 @@ def test_a_form_without_a_length_is_held_to_the_limit(make_app: MakeApp) -> None
     assert "more than 1,048,576" in refusal(response, 413)
 
 
+def test_a_body_shorter_than_it_says_is_refused_even_if_its_photo_could_be_decoded(
+    client: FlaskClient, photo: bytes
+) -> None:
+    # gunicorn gives what there is and then an end, as if all were well.
+    response = client.post(
+        "/predict",
+        input_stream=io.BytesIO(photo),
+        content_type="image/jpeg",
+        environ_overrides={"CONTENT_LENGTH": str(len(photo) + 1), "wsgi.input_terminated": True},
+    )
+    assert f"{len(photo):,} of the {len(photo) + 1:,} bytes" in refusal(response, 400)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_form_takes_large_photos_whatever_bytes_they_hold(client: FlaskClient, seed: int) -> None:
     # Line ends near the border of a piece once made Werkzeug's parser refuse photos at random.
