@@ -42,6 +42,10 @@ keepalive = 5
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 
+# A proxy on this machine passes on what clients send, and by these headers they would choose a path
+# behind its back; a prefix comes as X-Forwarded-Prefix.
+forwarder_headers = ""
+
 # The app logs its requests itself, as JSON on standard output.
 accesslog = None
 loglevel = _settings.log_level

@@ -90,6 +90,12 @@ def test_several_requests_share_a_connection(server: Server) -> None:
     connection.close()
 
 
+def test_a_client_cannot_choose_a_path_behind_a_proxys_back(server: Server) -> None:
+    # The proxy sees /healthz; by default gunicorn takes these headers from one on the same machine.
+    for headers in ({"PATH_INFO": "/labels"}, {"SCRIPT_NAME": "/healthz"}, {"SCRIPT_NAME": "/x"}):
+        assert server.request("GET", "/healthz", headers=headers) == (200, {"status": "alive"})
+
+
 @pytest.mark.parametrize(
     "raw",
     [
