@@ -66,6 +66,10 @@ test: $(VENV)/.dev ## check style and types, and run the tests
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS:%=--ignore=%)
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS)
 
+.PHONY: soak
+soak: $(VENV)/.dev ## send 20,000 mutated uploads to the service (HOSTILE_SEED=1 sends others)
+	HOSTILE_MUTATIONS=20000 $(IN_VENV) -m pytest -s tests/hostile/test_fuzz.py
+
 .PHONY: train
 train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists them)
 	@exec $(IN_VENV) scripts/train.py $(ARGS)
