@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, request
+from flask import Blueprint, request, url_for
 
 from app.classification import DEFAULT_TOP_K, classify_upload
 from app.explanation import explain_predictions
@@ -18,7 +18,11 @@ from app.pictures import data_url
 from app.problems import Problem, quoted
 from app.request_log import request_id
 from app.service import current_service
-from model.flowers import scientific_name
+from model.flowers import describe_class
+from model.labels import FlowerClass
+
+if TYPE_CHECKING:
+    from model.classifier import Answer
 
 api: Final = Blueprint("api", __name__)
 
@@ -31,14 +35,27 @@ def predict() -> dict[str, Any]:
     classes = len(current_service().classifier.metadata.classes)
     top_k, explain = _top_k(classes), _explain()
     classification = classify_upload(top_k)
-    answer = asdict(classification.answer)
-    for prediction in answer["predictions"]:
-        prediction["scientific_name"] = scientific_name(prediction["class_id"], prediction["name"])
+    answer = {**asdict(classification.answer), "predictions": described(classification.answer)}
     if explain:
         pictures = explain_predictions(classification)
         for prediction, picture in zip(answer["predictions"], pictures, strict=True):
             prediction["activation_map"] = data_url(picture, "PNG")
     return {**answer, "model": current_service().model, "request_id": request_id()}
+
+
+def described(answer: Answer) -> list[dict[str, Any]]:
+    """Return the predictions of an answer, each with what is known of its flower."""
+    predictions = []
+    for item in answer.predictions:
+        flower = describe_class(FlowerClass(item.class_id, item.name))
+        predictions.append(
+            {
+                **asdict(item),
+                "scientific_name": flower.scientific_name,
+                "flower": url_for("flowers.flower", slug=flower.slug),
+            }
+        )
+    return predictions
 
 
 @api.get("/model")

@@ -55,6 +55,7 @@ SCHEMAS: Final[Json] = {
             "scientific_name": _described(
                 _or_null(_TEXT), "A species or a genus; null where neither is certain."
             ),
+            "flower": _described(_TEXT, "The path of the flower's page."),
             "activation_map": _described(
                 {"type": "string", "pattern": "^data:image/png;base64,"},
                 "With `explain=1`: a transparent PNG to lay over the upright photo, coloured where "
@@ -186,12 +187,18 @@ _FLOWER: Final[Json] = {
 EXAMPLES: Final[Json] = {
     "Answer": {
         "predictions": [
-            {**_LILY, "probability": 0.97, "scientific_name": "Alstroemeria"},
+            {
+                **_LILY,
+                "probability": 0.97,
+                "scientific_name": "Alstroemeria",
+                "flower": "/flowers/18-peruvian-lily",
+            },
             {
                 "class_id": "6",
                 "name": "tiger lily",
                 "probability": 0.02,
                 "scientific_name": "Lilium lancifolium",
+                "flower": "/flowers/6-tiger-lily",
             },
         ],
         "verdict": "known",

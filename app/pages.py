@@ -8,21 +8,19 @@ The photo is shown back from memory, as a data URL, and forgotten with the answe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, make_response, render_template
 
+from app.api import described
 from app.classification import DEFAULT_TOP_K, classify_upload
 from app.explanation import explain_predictions
 from app.pictures import data_url
 from app.problems import Problem
 from app.service import current_service
-from model.activation_map import laid_over
 from model.images import FORMAT_NAMES
-
-if TYPE_CHECKING:
-    from model.classifier import Answer
 
 pages: Final = Blueprint("pages", __name__)
 
@@ -52,19 +50,23 @@ def classify() -> Response:
         classification = classify_upload(min(DEFAULT_TOP_K, classes))
     except Problem as problem:
         return _page(problem=problem)
+    predictions = described(classification.answer)
+    if classification.activations is not None:
+        pictures = explain_predictions(classification)
+        for prediction, picture in zip(predictions, pictures, strict=True):
+            prediction["activation_map"] = data_url(picture, "PNG")
     shown = classification.photo.copy()
     shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    explained = None
-    if classification.activations is not None:
-        best = next(explain_predictions(classification))
-        explained = data_url(laid_over(shown, best), "JPEG")
-    return _page(classification.answer, data_url(shown, "JPEG"), explained)
+    return _page(
+        data_url(shown, "JPEG"), predictions=predictions, verdict=classification.answer.verdict
+    )
 
 
 def _page(
-    answer: Answer | None = None,
     photo: str | None = None,
-    explained: str | None = None,
+    *,
+    predictions: Sequence[dict[str, Any]] = (),
+    verdict: str | None = None,
     problem: Problem | None = None,
 ) -> Response:
     service = current_service()
@@ -72,9 +74,9 @@ def _page(
     response = make_response(
         render_template(
             "index.html",
-            answer=answer,
             photo=photo,
-            explained=explained,
+            predictions=predictions,
+            verdict=verdict,
             explains=service.explains,
             problem=problem,
             class_count=len(service.classifier.metadata.classes),

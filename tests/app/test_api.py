@@ -42,6 +42,9 @@ def test_a_photo_in_a_form_gets_five_ranked_names(
     assert [(item["class_id"], item["name"]) for item in answer["predictions"]] == [
         (item.class_id, item.name) for item in expected
     ]
+    for item in answer["predictions"]:
+        assert item["flower"].startswith(f"/flowers/{item['class_id']}-")
+        assert client.get(item["flower"]).get_json()["scientific_name"] == item["scientific_name"]
     probabilities = [item["probability"] for item in answer["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities == pytest.approx([item.probability for item in expected], abs=1e-6)

@@ -1,35 +1,30 @@
 """The page as a person meets it: gunicorn serves, Chromium visits.
 
-What the page does is tried with a tiny model, which answers at once; what it answers is tried with
-the bundled checkpoint and real photos. Every visit ends with a look at the browser's console: an
+Here are the ways in, and what goes wrong. What it answers is tried in test_browser_answer.py, and
+who can use it in test_browser_access.py. Every visit ends with a look at the browser's console: an
 error of the script, or a breach of the content security policy, fails the test.
 """
 
 from __future__ import annotations
 
 import base64
-import html
 import json
-import re
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jinja2
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
-from model.known import KnownRule
-from tests.conftest import ROOT, flower_image
-from tests.rigged import always, save_rigged_checkpoint
+from tests.conftest import flower_image
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
 
-PHOTO = "img.photo:not(.explained)"
+PHOTO = "img.photo"
 
 _CHROMIUM_ARGUMENTS = (
     "--no-sandbox",
@@ -41,25 +36,14 @@ _CHROMIUM_ARGUMENTS = (
     "--disable-quic",
 )
 _PATIENCE_MS = 20_000  # a busy machine is slow, not wrong
-_MAX_BODY_MIB = 1
-# A stranger's answer to POST /predict, where a test must know every figure of it.
-_LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
-_PROBABILITIES = (1.0, 0.9995, 0.99949, 0.94131, 0.5, 0.0381, 0.001, 0.00099, 0.0)
-
-
-@pytest.fixture(scope="module")
-def tiny_service(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(
-        tmp_path_factory.mktemp("tiny"),
-        PETALSCOPE_CHECKPOINT=str(tiny_checkpoint),
-        PETALSCOPE_MAX_BODY_MIB=str(_MAX_BODY_MIB),
-    ) as server:
-        yield server.address
+MAX_BODY_MIB = 1
 
 
 @pytest.fixture(scope="module")
 def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("bundled")) as server:
+    with serving(
+        tmp_path_factory.mktemp("bundled"), PETALSCOPE_MAX_BODY_MIB=str(MAX_BODY_MIB)
+    ) as server:
         yield server.address
 
 
@@ -81,10 +65,16 @@ def visit(browser: Browser) -> Iterator[Visit]:
     contexts = []
 
     def open_page(
-        address: str, *, javascript: bool = True, phone: bool = False, width: int | None = None
+        address: str,
+        *,
+        javascript: bool = True,
+        phone: bool = False,
+        width: int | None = None,
+        dark: bool = False,
     ) -> Page:
         size = (390, 844) if phone else (1280, 800)
         context = browser.new_context(
+            color_scheme="dark" if dark else "light",
             viewport={"width": width or size[0], "height": size[1]},
             is_mobile=phone,
             has_touch=phone,
@@ -128,40 +118,58 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _choose(page: Page, path: Path, field: str = "file") -> None:
-    """Choose a file as a person would; without the script, also press the button."""
-    page.set_input_files(f"#{field}", path)
+def choose(page: Page, *paths: Path, field: str = "file") -> None:
+    """Choose files as a person would; without the script, also press the button."""
+    page.set_input_files(f"#{field}", paths)
     button = page.locator(f"form:has(#{field}) button")
     if button.is_visible():
         button.click()
 
 
-def _names(page: Page) -> list[str]:
+def names(page: Page) -> list[str]:
     expect(page.locator(".prediction").first).to_be_visible()
     return page.locator(".prediction .name").all_text_contents()
 
 
-def _transfer(page: Page, path: Path) -> object:
+def transfer(page: Page, *paths: Path) -> object:
     """Make what a drop or a paste carries."""
     return page.evaluate_handle(
-        """([data, name]) => {
-            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+        """(files) => {
             const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+            for (const [data, name] of files) {
+                const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+            }
             return transfer;
         }""",
-        [base64.b64encode(path.read_bytes()).decode("ascii"), path.name],
+        [[base64.b64encode(path.read_bytes()).decode("ascii"), path.name] for path in paths],
     )
 
 
-def _answer_with(page: Page, *predictions: tuple[str, float]) -> None:
-    body = [{"class_id": "1", "name": name, "probability": p} for name, p in predictions]
-    page.route(
-        "**/predict*", lambda route: route.fulfill(json={"predictions": body, "verdict": "known"})
-    )
+def tiles(page: Page) -> list[str]:
+    return page.locator(".tile .label").all_text_contents()
 
 
-def _predicted_by_api(address: str, path: Path) -> list[str]:
+def answer_of(*predictions: tuple[str, float]) -> dict[str, object]:
+    """A stranger's answer to POST /predict, where a test must know every figure of it."""
+    items = [
+        {
+            "class_id": "1",
+            "name": name,
+            "probability": probability,
+            "scientific_name": None,
+            "flower": "/flowers/1-pink-primrose",
+        }
+        for name, probability in predictions
+    ]
+    return {"predictions": items, "verdict": "known"}
+
+
+def answer_with(page: Page, *predictions: tuple[str, float]) -> None:
+    page.route("**/predict*", lambda route: route.fulfill(json=answer_of(*predictions)))
+
+
+def predicted_by_api(address: str, path: Path) -> list[str]:
     request = urllib.request.Request(
         f"{address}predict", path.read_bytes(), {"Content-Type": "image/jpeg"}
     )
@@ -169,197 +177,294 @@ def _predicted_by_api(address: str, path: Path) -> list[str]:
         return [item["name"] for item in json.load(response)["predictions"]]
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("class_id", ["21", "54"])
-@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
-def test_a_real_photo_is_named(
-    visit: Visit, bundled_service: str, data_dir: Path, class_id: str, phone: bool, javascript: bool
-) -> None:
-    expected = json.loads((data_dir / "cat_to_name.json").read_text())[class_id]
-    flower = min((data_dir / "valid" / class_id).iterdir())
-    page = visit(bundled_service, javascript=javascript, phone=phone)
-    _choose(page, flower, "camera" if phone else "file")
-    names = _names(page)
-    assert names[0] == expected
-    assert len(names) == 5
-    percents = page.locator(".prediction .percent").all_text_contents()
-    assert all(re.fullmatch(r"([<>]\xa0)?\d+\.\d\xa0%", percent) for percent in percents)
-    assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
-    assert expected in page.title().lower()
+def drop(page: Page, *paths: Path) -> None:
+    carried = {"dataTransfer": transfer(page, *paths)}
+    page.dispatch_event("footer", "dragover", carried)
+    expect(page.locator("html.dragging")).to_be_attached()
+    page.dispatch_event("footer", "drop", carried)
+    expect(page.locator("html.dragging")).not_to_be_attached()
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
-def test_a_switch_shows_where_the_model_looked(
-    visit: Visit, bundled_service: str, data_dir: Path, javascript: bool
-) -> None:
-    page = visit(bundled_service, javascript=javascript)
-    _choose(page, min((data_dir / "valid" / "54").iterdir()))
-    _names(page)
-    photo, explained = page.locator(PHOTO), page.locator("img.photo.explained")
-    expect(photo).to_be_visible()
-    expect(explained).to_be_hidden()
-    plain = photo.bounding_box()
-    page.get_by_label("Show where I looked").check()
-    expect(explained).to_be_visible()
-    expect(photo).to_be_hidden()
-    assert plain is not None
-    assert explained.bounding_box() == pytest.approx(plain, abs=2)
-    page.get_by_label("Show where I looked").uncheck()
-    expect(photo).to_be_visible()
+def paste(page: Page, *paths: Path) -> None:
+    page.evaluate(
+        """(clipboardData) => document.body.dispatchEvent(
+            new ClipboardEvent("paste", { clipboardData, bubbles: true }))""",
+        transfer(page, *paths),
+    )
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
-def test_a_photo_of_no_known_flower_is_told_in_words(
-    visit: Visit, tmp_path: Path, photo_file: Path, javascript: bool
-) -> None:
-    rule = KnownRule("max_logit", 99.0)
-    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(2), known_rule=rule)
-    with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(path)) as server:
-        page = visit(server.address, javascript=javascript)
-        _choose(page, photo_file)
-        assert len(_names(page)) == 5
-        heading = page.get_by_role("heading")
-        expect(heading).to_contain_text("This may not be one of the 6 flowers I know")
-
-
-@pytest.mark.parametrize("way", ["drop", "paste"])
+@pytest.mark.parametrize("way", [drop, paste])
 def test_a_photo_dropped_or_pasted_is_named(
-    visit: Visit, tiny_service: str, photo_file: Path, way: str
+    visit: Visit, bundled_service: str, photo_file: Path, way: Callable[..., None]
 ) -> None:
-    page = visit(tiny_service)
-    transfer = _transfer(page, photo_file)
-    if way == "drop":
-        page.dispatch_event("footer", "dragover", {"dataTransfer": transfer})
-        expect(page.locator("html.dragging")).to_be_attached()
-        page.dispatch_event("footer", "drop", {"dataTransfer": transfer})
-        expect(page.locator("html.dragging")).not_to_be_attached()
-    else:
-        page.evaluate(
-            """(clipboardData) => document.body.dispatchEvent(
-                new ClipboardEvent("paste", { clipboardData, bubbles: true }))""",
-            transfer,
-        )
-    assert _names(page) == _predicted_by_api(tiny_service, photo_file)
+    page = visit(bundled_service)
+    way(page, photo_file)
+    assert names(page) == predicted_by_api(bundled_service, photo_file)
     expect(page.locator(PHOTO)).to_be_visible()
 
 
-def test_the_script_draws_what_the_server_draws(
-    visit: Visit, tiny_service: str, photo_file: Path
+@pytest.mark.parametrize("way", [drop, choose])
+def test_several_photos_are_named_one_after_another(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    text_file: Path,
+    way: Callable[..., None],
 ) -> None:
-    drawn = []
-    for javascript in (True, False):
-        page = visit(tiny_service, javascript=javascript)
-        _choose(page, photo_file)
-        _names(page)
-        drawn.append((re.sub(r">\s+<", "><", page.inner_html("#words")).strip(), page.title()))
-    assert drawn[0] == drawn[1]
+    page = visit(bundled_service)
+    at_once: list[int] = []
+    under_way: set[Request] = set()
+
+    def sent(request: Request) -> None:
+        if request.method == "POST":
+            under_way.add(request)
+            at_once.append(len(under_way))
+
+    page.on("request", sent)
+    page.on("requestfinished", lambda item: under_way.discard(item))
+    way(page, photo_file, text_file, photo_file)
+    expected = predicted_by_api(bundled_service, photo_file)
+    assert names(page) == expected
+    expect(page.locator(".tile .label")).to_have_text([expected[0], "Not named", expected[0]])
+    expect(page.locator(".tile[aria-current]")).to_have_count(1)
+    expect(page.get_by_role("status")).to_have_text("All photos are done")
+    assert at_once == [1, 1, 1]
+    # The one that was refused says why, until others are chosen.
+    page.locator(".tile", has_text="Not named").click()
+    expect(page.get_by_role("alert")).to_contain_text("JPEG")
+    choose(page, photo_file)
+    expect(page.locator(".tile .label")).to_have_text([expected[0]] * 3)
 
 
-def test_percentages_read_the_same_from_script_and_server(
-    visit: Visit, tiny_service: str, photo_file: Path
+def hold(page: Page, after: int = 0) -> list[Route]:
+    """Let the first requests through, and keep those that follow from their answer."""
+    held: list[Route] = []
+    seen: list[Route] = []
+
+    def handle(route: Route) -> None:
+        seen.append(route)
+        if len(seen) > after:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/predict*", handle)
+    return held
+
+
+def wait_for_one(page: Page, held: list[Route]) -> None:
+    while not held:
+        page.wait_for_timeout(20)
+
+
+def test_cancel_leads_back_to_what_was_before(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
 ) -> None:
-    page = visit(tiny_service)
-    _answer_with(page, *(("rose", probability) for probability in _PROBABILITIES))
-    _choose(page, photo_file)
-    _names(page)
-    loader = jinja2.FileSystemLoader(ROOT / "app" / "templates")
-    parts = jinja2.Environment(loader=loader, autoescape=True).get_template("parts.html").module
-    served = [html.unescape(str(parts.percent(p))) for p in _PROBABILITIES]  # type: ignore[attr-defined]
-    assert page.locator(".percent").all_text_contents() == served
-    assert (served[0], served[3], served[-1]) == (">\xa099.9\xa0%", "94.1\xa0%", "<\xa00.1\xa0%")
+    page = visit(bundled_service)
+    held = hold(page)
+    choose(page, photo_file, photo_file)
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel.focus()
+    with page.expect_event("requestfailed") as given_up:
+        page.keyboard.press("Enter")
+    assert given_up.value == held[0].request
+    expect(page.get_by_role("heading", name="What flower is this?")).to_be_visible()
+    expect(page.locator(".plate")).to_be_visible()
+    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    assert page.title() == "Petalscope"
+    assert tiles(page) == []
+    expect(page.locator("#words")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text("Cancelled")
+    page.unroute("**/predict*")
+    choose(page, photo_file)
+    expected = names(page)
+    title = page.title()
+    hold(page)
+    choose(page, photo_file)
+    cancel.click()
+    assert names(page) == expected
+    assert page.title() == title
+    expect(page.locator(PHOTO)).to_be_visible()
+
+
+def test_the_rest_can_be_cancelled_while_the_first_is_read(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    hold(page, after=1)
+    choose(page, photo_file, photo_file, photo_file)
+    expected = names(page)
+    expect(page.locator(".tile:disabled")).to_have_count(1)
+    page.get_by_role("button", name="Cancel the rest").click()
+    assert names(page) == expected
+    assert tiles(page) == [expected[0]]
+    expect(page.get_by_role("button", name="Cancel the rest")).to_be_hidden()
+    # And others can follow.
+    page.unroute("**/predict*")
+    choose(page, photo_file)
+    expect(page.locator(".tile .label")).to_have_text([expected[0]] * 2)
+
+
+NO_PHOTOS = {
+    b"%PDF-1.7": "This file is a PDF; send a JPEG, PNG, WebP, GIF, AVIF or BMP photo of up to",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic": "Settings › Camera › Formats › Most Compatible",
+    b"\0\0\0\x18ftypisom\0\0\2\0isomiso2": "a video",
+    b"\x1a\x45\xdf\xa3\x01\0": "a video",
+    b"II*\0\x08\0\0\0": "a TIFF",
+    b"PK\x03\x04\x14\0": "a ZIP",
+    b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">': "a drawing (SVG)",
+    b"<!DOCTYPE html><html>": "a web page",
+}
+
+
+def test_what_is_no_photo_is_told_before_it_is_sent(
+    visit: Visit, bundled_service: str, tmp_path: Path
+) -> None:
+    page = visit(bundled_service)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    for start, says in NO_PHOTOS.items():
+        file = tmp_path / "flower.jpg"
+        file.write_bytes(start + bytes(200))
+        choose(page, file)
+        expect(page.get_by_role("alert")).to_contain_text(says)
+        expect(page.get_by_role("alert")).to_contain_text(f"up to {MAX_BODY_MIB} MiB")
+        expect(page.locator(".plate")).to_be_visible()
+    assert "POST" not in sent
+
+
+def test_a_folder_is_told_to_be_none(visit: Visit, bundled_service: str, photo_file: Path) -> None:
+    page = visit(bundled_service)
+    # As browsers give it: a file that cannot be read.
+    page.evaluate("File.prototype.slice = () => ({ arrayBuffer: () => Promise.reject() })")
+    drop(page, photo_file)
+    expect(page.get_by_role("alert")).to_contain_text("It may be a folder")
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
 def test_a_file_that_is_no_photo_is_told_readably(
-    visit: Visit, tiny_service: str, text_file: Path, photo_file: Path, javascript: bool
+    visit: Visit, bundled_service: str, text_file: Path, photo_file: Path, javascript: bool
 ) -> None:
-    page = visit(tiny_service, javascript=javascript)
-    _choose(page, text_file)
+    page = visit(bundled_service, javascript=javascript)
+    choose(page, text_file)
     box = page.get_by_role("alert")
     expect(box).to_contain_text("JPEG")
     expect(box.get_by_role("heading")).not_to_be_empty()
     expect(page.locator(".retry")).to_be_hidden()
     expect(page.locator(".plate")).to_be_visible()
-    _choose(page, photo_file)
-    assert len(_names(page)) == 5
+    choose(page, photo_file)
+    assert len(names(page)) == 5
     expect(page.get_by_role("alert")).not_to_be_attached()
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
 def test_a_photo_that_is_too_large_is_told_with_the_limit(
-    visit: Visit, tiny_service: str, tmp_path: Path, javascript: bool
+    visit: Visit, bundled_service: str, tmp_path: Path, javascript: bool
 ) -> None:
     large = tmp_path / "large.jpg"
-    large.write_bytes(b"\xff\xd8\xff" + bytes(_MAX_BODY_MIB * 2**20))
-    page = visit(tiny_service, javascript=javascript)
-    _choose(page, large)
+    large.write_bytes(b"\xff\xd8\xff" + bytes(MAX_BODY_MIB * 2**20))
+    page = visit(bundled_service, javascript=javascript)
+    choose(page, large)
     expect(page.get_by_role("alert")).to_contain_text("1 MiB")
 
 
 def test_a_broken_connection_is_told_and_can_be_tried_again(
-    visit: Visit, tiny_service: str, photo_file: Path
+    visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
-    page = visit(tiny_service)
+    page = visit(bundled_service)
     page.route("**/predict*", lambda route: route.abort())
-    _choose(page, photo_file)
+    choose(page, photo_file)
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
     expect(page.locator(PHOTO)).to_be_visible()
     page.unroute("**/predict*")
     page.get_by_role("button", name="Try again").click()
-    assert len(_names(page)) == 5
+    assert len(names(page)) == 5
 
 
 def test_an_answer_that_is_not_ours_is_told_and_can_be_tried_again(
-    visit: Visit, tiny_service: str, photo_file: Path
+    visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
-    page = visit(tiny_service)
+    page = visit(bundled_service)
     page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
-    _choose(page, photo_file)
+    choose(page, photo_file)
     expect(page.get_by_role("alert")).to_contain_text("Try again in a moment")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
-def test_another_photo_takes_the_place_of_one_under_way(
-    visit: Visit, tiny_service: str, photo_file: Path
+def test_a_service_that_goes_away_keeps_what_it_has_said(
+    visit: Visit, tmp_path: Path, photo_file: Path
 ) -> None:
-    page = visit(tiny_service)
+    with serving(tmp_path) as server:
+        page = visit(server.address)
+        held = hold(page, after=1)
+        choose(page, photo_file, photo_file)
+        expected = names(page)
+        wait_for_one(page, held)
+    held[0].continue_()
+    expect(page.locator(".tile .label")).to_have_text([expected[0], "Not named"])
+    assert names(page) == expected
+    page.locator(".tile").last.click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.locator(".tile").first.click()
+    assert names(page) == expected
+
+
+def test_a_busy_service_is_told_and_can_be_tried_again(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    problem = {"title": "Too Many Requests", "detail": "All 24 places are taken by other photos."}
+    page.route("**/predict*", lambda route: route.fulfill(status=429, json=problem))
+    choose(page, photo_file)
+    expect(page.get_by_role("alert")).to_contain_text("All 24 places are taken")
+    page.unroute("**/predict*")
+    page.get_by_role("button", name="Try again").click()
+    assert len(names(page)) == 5
+
+
+def test_another_photo_takes_the_place_of_one_under_way(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
     held: list[Route] = []
 
     def hold_the_first(route: Route) -> None:
         if held:
-            rose = [{"name": "rose", "probability": 0.9}]
-            route.fulfill(json={"predictions": rose, "verdict": "known"})
+            route.fulfill(json=answer_of(("rose", 0.9)))
         else:
             held.append(route)
 
     page.route("**/predict*", hold_the_first)
-    _choose(page, photo_file)
+    choose(page, photo_file)
     expect(page.get_by_role("progressbar")).to_be_visible()
+    wait_for_one(page, held)
     with page.expect_event("requestfailed") as given_up:
-        _choose(page, photo_file)
+        drop(page, photo_file)
     assert given_up.value == held[0].request
-    assert _names(page) == ["rose"]
+    assert names(page) == ["rose"]
+    assert tiles(page) == ["rose"]
 
 
-def test_a_name_is_text_and_never_markup(visit: Visit, tiny_service: str, photo_file: Path) -> None:
-    page = visit(tiny_service)
+def test_a_name_is_text_and_never_markup(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
     name = "<img src=x onerror=alert(1)>"
-    _answer_with(page, (name, 0.9))
-    _choose(page, photo_file)
-    assert _names(page) == [name]
+    answer_with(page, (name, 0.9))
+    choose(page, photo_file)
+    assert names(page) == [name]
     expect(page.locator(".result img")).not_to_be_attached()
 
 
-def test_a_photo_can_be_chosen_by_a_click_on_the_plate(visit: Visit, tiny_service: str) -> None:
-    page = visit(tiny_service)
+def test_a_photo_can_be_chosen_by_a_click_on_the_plate(visit: Visit, bundled_service: str) -> None:
+    page = visit(bundled_service)
     with page.expect_file_chooser():
         page.click(".plate")
 
 
-def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, tiny_service: str) -> None:
-    page = visit(tiny_service)
+def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, bundled_service: str) -> None:
+    page = visit(bundled_service)
     # Around it all, since Chromium needs a moment to hand file choosers over to Playwright.
     with page.expect_file_chooser():
         page.focus(".brand")
@@ -370,52 +475,17 @@ def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, tiny_service: str) -> N
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
 def test_a_phone_is_offered_its_camera_and_a_desktop_is_not(
-    visit: Visit, tiny_service: str, javascript: bool
+    visit: Visit, bundled_service: str, javascript: bool
 ) -> None:
-    phone = visit(tiny_service, javascript=javascript, phone=True)
+    phone = visit(bundled_service, javascript=javascript, phone=True)
     expect(phone.get_by_text("Take a photo")).to_be_visible()
     expect(phone.locator("#camera")).to_have_attribute("capture", "environment")
-    desktop = visit(tiny_service, javascript=javascript)
+    desktop = visit(bundled_service, javascript=javascript)
     expect(desktop.get_by_text("Take a photo")).to_be_hidden()
 
 
-@pytest.mark.parametrize("width", [320, 390, 736, 1280, 3840])
-def test_nothing_is_wider_than_the_screen(
-    visit: Visit, tiny_service: str, photo_file: Path, text_file: Path, width: int
-) -> None:
-    page = visit(tiny_service, phone=width < 1000, width=width)
-    # Not innerWidth, which grows with the content on a phone.
-    content_width = "document.documentElement.scrollWidth"
-    assert page.evaluate(content_width) <= width
-    _choose(page, text_file)
-    expect(page.get_by_role("alert")).to_be_visible()
-    assert page.evaluate(content_width) <= width
-    _answer_with(page, *((name, 0.3) for name in _LONG_NAMES))
-    _choose(page, photo_file)
-    _names(page)
-    assert page.evaluate(content_width) <= width
-
-
-@pytest.mark.parametrize("size", [(16, 16), (1200, 40), (40, 1200), (2000, 3000)])
-def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
-    visit: Visit, tiny_service: str, tmp_path: Path, size: tuple[int, int]
-) -> None:
-    path = tmp_path / "photo.jpg"
-    flower_image(size).save(path)
-    page = visit(tiny_service)
-    _choose(page, path)
-    _names(page)
-    seen = page.locator(PHOTO).bounding_box()
-    words = page.locator(".words").bounding_box()
-    assert seen is not None
-    assert words is not None
-    assert seen["x"] >= 0
-    assert seen["x"] + seen["width"] <= words["x"]
-    assert page.evaluate("document.documentElement.scrollHeight") == 800
-
-
-def test_an_unknown_address_leads_back_to_the_page(visit: Visit, tiny_service: str) -> None:
-    page = visit(f"{tiny_service}nothing/here")
+def test_an_unknown_address_leads_back_to_the_page(visit: Visit, bundled_service: str) -> None:
+    page = visit(f"{bundled_service}nothing/here")
     expect(page.get_by_role("alert")).to_contain_text("/nothing/here")
     page.get_by_role("link", name="Back").click()
     expect(page.get_by_role("heading", name="What flower is this?")).to_be_visible()

@@ -15,11 +15,12 @@ from model.network import Outputs
 from tests.app.conftest import MakeApp, encoded, form
 from tests.conftest import flower_image
 
-DATA_URL = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
+PHOTO = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
+MAP = re.compile(r'"data:image/png;base64,[A-Za-z0-9+/=]+"')
 
 
 def shown_photo(page: str) -> Image.Image:
-    data, _ = DATA_URL.findall(page)  # the photo, and the photo explained
+    (data,) = PHOTO.findall(page)
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
@@ -49,6 +50,18 @@ def test_a_photo_comes_back_with_five_names(client: FlaskClient, photo: bytes) -
     assert [text.index(name) for name in names] == sorted(text.index(name) for name in names)
 
 
+def test_each_name_leads_to_its_flower(client: FlaskClient, photo: bytes) -> None:
+    page = html.unescape(client.post("/", **form(photo)).text)
+    predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
+    for item in predictions:
+        assert f'href="{item["flower"]}">{item["name"]}</a>' in page
+        assert client.get(item["flower"]).status_code == 200
+    # Only the likeliest with its scientific name, which all of the tiny model's classes have.
+    shown = page.split("<template")[0]
+    latin = re.findall('<i lang="la">(.+?)</i>', shown)
+    assert latin == [predictions[0]["scientific_name"].partition(" '")[0]]
+
+
 def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) -> None:
     original = flower_image((1600, 1200))
     file = io.BytesIO()
@@ -62,21 +75,19 @@ def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) 
     assert np.abs(difference).mean() < 3
 
 
-def test_the_switch_is_there_only_where_the_model_tells_where_it_looked(
+def test_maps_are_there_only_where_the_model_tells_where_it_looked(
     make_app: MakeApp, photo: bytes
 ) -> None:
     def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
         return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
 
-    for client, pictures, path in (
-        (make_app().test_client(), 2, "/predict?explain=1"),
-        (make_app(run=run).test_client(), 1, "/predict"),
+    for client, maps, path in (
+        (make_app().test_client(), 5, "/predict?explain=1"),
+        (make_app(run=run).test_client(), 0, "/predict"),
     ):
         page = client.post("/", **form(photo)).text
-        assert len(DATA_URL.findall(page)) == pictures
-        # The templates for the script hold the switch too.
-        shown = page.split("<template")[0]
-        assert ("Show where I looked" in shown) is (pictures == 2)
+        # By these the style sheet shows it.
+        assert len(MAP.findall(page)) == maps
         # What cannot be had is not asked for: it would be refused.
         assert f'data-predict="{path}"' in page
         assert client.post(path, **form(photo)).status_code == 200

@@ -1,0 +1,198 @@
+"""Who can use the page, and on what: WCAG, screens of all sizes, the keyboard, slow networks."""
+
+# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
+from playwright.sync_api import Page, expect
+
+from tests.app.test_browser import (
+    PHOTO,
+    Visit,
+    answer_with,
+    browser,  # noqa: F401
+    bundled_service,  # noqa: F401
+    choose,
+    hold,
+    names,
+    photo_file,  # noqa: F401
+    text_file,  # noqa: F401
+    visit,  # noqa: F401
+)
+from tests.conftest import flower_image
+
+pytestmark = pytest.mark.browser
+
+LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
+SCROLL_WIDTH = "document.documentElement.scrollWidth"
+MOST_BYTES = 60 * 1024
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def violations(page: Page) -> list[Any]:
+    """Ask axe-core what breaks WCAG 2.2 AA, or good practice, on the page as it is now."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "async (values) => (await axe.run({ runOnly: { type: 'tag', values } })).violations", WCAG
+    )
+    return [(item["id"], [node["html"] for node in item["nodes"]]) for item in found]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_state_of_the_page_breaks_wcag(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path, dark: bool
+) -> None:
+    page = visit(bundled_service, dark=dark)
+    assert violations(page) == []
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert violations(page) == []
+    choose(page, photo_file, text_file)
+    names(page)
+    expect(page.locator(".tile .label").last).to_have_text("Not named")
+    assert violations(page) == []
+    page.get_by_label("Show where I looked").check()
+    assert violations(page) == []
+    hold(page)
+    choose(page, photo_file)
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("path", ["flowers", "flowers/18-peruvian-lily", "docs", "nothing/here"])
+def test_no_other_page_breaks_wcag(
+    visit: Visit, bundled_service: str, path: str, dark: bool
+) -> None:
+    assert violations(visit(f"{bundled_service}{path}", dark=dark)) == []
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_no_answer_without_the_script_breaks_wcag(
+    visit: Visit, bundled_service: str, photo_file: Path, phone: bool
+) -> None:
+    page = visit(bundled_service, phone=phone)
+    # axe-core is a script too: only the page's own is missing.
+    page.route("**/page.js", lambda route: route.abort())
+    page.reload()
+    choose(page, photo_file)
+    names(page)
+    page.get_by_label("Show where I looked").check()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 736, 1280, 3840])
+def test_nothing_is_wider_than_the_screen(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path, width: int
+) -> None:
+    page = visit(bundled_service, phone=width < 1000, width=width)
+    # Not innerWidth, which grows with the content on a phone.
+    assert page.evaluate(SCROLL_WIDTH) <= width
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert page.evaluate(SCROLL_WIDTH) <= width
+    answer_with(page, *((name, 0.3) for name in LONG_NAMES))
+    choose(page, *[photo_file] * 4)
+    names(page)
+    expect(page.locator(".tile .label")).to_have_text([LONG_NAMES[0]] * 4)
+    assert page.evaluate(SCROLL_WIDTH) <= width
+
+
+@pytest.mark.parametrize("size", [(16, 16), (1200, 40), (40, 1200), (2000, 3000)])
+def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
+    visit: Visit, bundled_service: str, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "photo.jpg"
+    flower_image(size).save(path)
+    page = visit(bundled_service)
+    choose(page, path)
+    names(page)
+    seen = page.locator(PHOTO).bounding_box()
+    words = page.locator(".words").bounding_box()
+    assert seen is not None
+    assert words is not None
+    assert seen["x"] >= 0
+    assert seen["x"] + seen["width"] <= words["x"]
+    assert page.evaluate("document.documentElement.scrollHeight") == 800
+    page.get_by_label("Show where I looked").check()
+    assert page.locator("img.map:visible").bounding_box() == pytest.approx(seen, abs=1)
+
+
+def test_all_can_be_reached_by_keyboard(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    choose(page, photo_file, photo_file)
+    names(page)
+    expect(page.locator(".tile img:visible")).to_have_count(2)
+    page.get_by_label("Show where I looked").check()
+    page.focus(".brand")
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        # What it is, and whether a person sees that it has the focus.
+        found, ring = page.evaluate(
+            """() => {
+                const on = document.activeElement;
+                const ringed = on.matches(".picker input") ? on.nextElementSibling : on;
+                const { outlineStyle, outlineWidth } = getComputedStyle(ringed);
+                return [on.type || on.className || on.tagName,
+                        outlineStyle !== "none" && parseFloat(outlineWidth) >= 2];
+            }"""
+        )
+        if found == "BODY":
+            break
+        assert ring, found
+        seen.append(found)
+    assert seen[:6] == ["checkbox", "radio", "name", "wikipedia", "gbif", "name"]
+    assert seen[9:] == ["button", "button", "file", "button", "button", "A", "A", "A"]
+
+
+def test_the_page_is_light(bundled_service: str) -> None:
+    sizes = {}
+    for path in ("", "static/style.css", "static/page.js", "static/photo.js", "static/icon.svg"):
+        with urllib.request.urlopen(f"{bundled_service}{path}") as response:
+            sizes[path] = len(response.read())
+    assert sum(sizes.values()) <= MOST_BYTES, sizes
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_nothing_moves_while_the_page_loads_and_answers(
+    visit: Visit, bundled_service: str, photo_file: Path, phone: bool
+) -> None:
+    page = visit(bundled_service, phone=phone)
+    page.evaluate(
+        """() => {
+            window.shifts = [];
+            const told = (list) => {
+                for (const { value, sources } of list.getEntries()) {
+                    const moved = [...sources].map(({ node }) => node?.className || node?.nodeName);
+                    window.shifts.push([value, ...moved]);
+                }
+            };
+            new PerformanceObserver(told).observe({ type: "layout-shift", buffered: true });
+        }"""
+    )
+    page.wait_for_timeout(200)
+    shifts = page.evaluate("window.shifts.splice(0)")
+    assert shifts == []
+    # A choice makes room for its photo; from then on all stays where it is.
+    held = hold(page)
+    choose(page, photo_file)
+    expect(page.locator(PHOTO)).to_be_visible()
+    page.wait_for_timeout(200)
+    page.evaluate("window.shifts.splice(0)")
+    for route in held:
+        route.continue_()
+    names(page)
+    expect(page.get_by_label("Show where I looked")).to_be_visible()
+    page.wait_for_timeout(200)
+    shifts = page.evaluate("window.shifts")
+    assert shifts == []
