@@ -15,6 +15,7 @@ const sheet = main.querySelector(".sheet");
 let words = document.getElementById("words");
 const tools = main.querySelector(".tools");
 const list = main.querySelector(".visit");
+const tiles = list.querySelector("ol");
 const status = document.getElementById("status");
 const { formats } = main.dataset;
 const maxBodyMib = Number(main.dataset.maxBodyMib);
@@ -184,6 +185,7 @@ function show(entry) {
   main.classList.toggle("naming", isNaming(entry));
   tools.hidden = !entry?.answer;
   drawVisit();
+  if (entry) tiles.scrollLeft = entry.tile.offsetLeft - (tiles.clientWidth - entry.tile.clientWidth) / 2;
 }
 
 const isNaming = (entry) => entry !== null && !entry.answer && !entry.problem;
@@ -200,7 +202,6 @@ function drawVisit() {
     button.disabled = waiting.includes(entry);
     button.ariaCurrent = entry === shown ? "true" : null;
   }
-  list.querySelector("ol").replaceChildren(...visit.map(({ tile }) => tile));
   list.hidden = visit.length < 2;
   // While the shown photo is under way its own button cancels all.
   list.querySelector(".cancel").hidden = !underWay || isNaming(shown);
@@ -225,7 +226,10 @@ function newEntry(file) {
 }
 
 function forget(entries) {
-  for (const { url } of entries) URL.revokeObjectURL(url);
+  for (const { tile, url } of entries) {
+    tile.remove();
+    URL.revokeObjectURL(url);
+  }
   visit = visit.filter((entry) => !entries.includes(entry));
   waiting = waiting.filter((entry) => !entries.includes(entry));
 }
@@ -254,6 +258,7 @@ function nameAll(files) {
   forget(visit.filter(({ problem }) => problem));
   const entries = [...files].map(newEntry);
   entries[0].leads = true;
+  tiles.append(...entries.map(({ tile }) => tile));
   visit.push(...entries);
   waiting.push(...entries);
   if (!underWay) work();

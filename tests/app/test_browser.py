@@ -70,11 +70,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
         javascript: bool = True,
         phone: bool = False,
         width: int | None = None,
-        dark: bool = False,
     ) -> Page:
         size = (390, 844) if phone else (1280, 800)
         context = browser.new_context(
-            color_scheme="dark" if dark else "light",
             viewport={"width": width or size[0], "height": size[1]},
             is_mobile=phone,
             has_touch=phone,
