@@ -24,7 +24,7 @@ _VERSIONED: Final = re.compile(
 
 def init_versions(app: Flask) -> None:
     """Take the versioned paths for those without a version."""
-    app.wsgi_app = _without_version(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _without_version(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
 
 def _without_version(application: WSGIApplication) -> WSGIApplication:

@@ -24,6 +24,7 @@ import torch
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.errors import PetalscopeError
 from model.metadata import Metadata
+from model.training.run import CHECKPOINT_FILE
 from scripts.command_line import OutputError, command, make_folder_of
 
 _ROUNDING: Final = 1e-6
@@ -88,7 +89,7 @@ def average(
             kinds[name] = tensor.dtype
             sums[name] = sums.get(name, 0) + share * tensor.double()
     assert first is not None  # noqa: S101 - argparse asks for one at least
-    described = [f"{share:g} × {path.name}" for path, share in ingredients]
+    described = [f"{share:g} × {_name(path)}" for path, share in ingredients]
     metadata = replace(
         first,
         temperature=1.0,
@@ -97,6 +98,11 @@ def average(
         training={**first.training, "average": described},
     )
     return {name: tensor.to(kinds[name]) for name, tensor in sums.items()}, metadata
+
+
+def _name(path: Path) -> str:
+    # Every run's checkpoint has the same name: the run's folder tells one from the other.
+    return path.parent.name if path.name == CHECKPOINT_FILE else path.name
 
 
 def _ingredient(text: str) -> tuple[Path, float]:

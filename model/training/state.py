@@ -80,6 +80,11 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> No
     accelerator.wait_for_everyone()
 
 
+def has_state(folder: Path) -> bool:
+    """Whether there is a run in the folder that is not complete."""
+    return bool(_states(folder))
+
+
 def remove_state(folder: Path) -> None:
     """Remove what a complete run no longer needs."""
     for old in [*_states(folder), folder / _UNFINISHED]:
