@@ -334,3 +334,6 @@ def _refused_kind(data: bytes) -> str | None:
 # The size limit is checked above, before a pixel is decoded, and may be set higher or lower than
 # Pillow's own, whose warning would only repeat it.
 Image.MAX_IMAGE_PIXELS = None
+# Blocks of pixels so large that the allocator gives them back to the system: those of 16 MiB, which
+# Pillow makes by itself, stay with the threads that had them, a gigabyte and more in all.
+Image.core.set_block_size(64 * 1024 * 1024)  # type: ignore[attr-defined]

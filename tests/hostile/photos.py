@@ -164,7 +164,7 @@ def _modes() -> Iterator[Kind]:
 
 
 def _animated() -> Iterator[Kind]:
-    for name, frames in (("GIF", 100), ("PNG", 100), ("WEBP", 100), ("AVIF", 10)):
+    for name, frames in (("GIF", 50), ("PNG", 50), ("WEBP", 50), ("AVIF", 10)):
         others = [photo(size=(32, 32), seed=seed) for seed in range(frames)]
         animation = partial(
             encode, others[0], name, save_all=True, append_images=others[1:], **FORMATS[name]

@@ -10,13 +10,14 @@ from typing import Final
 from PIL import Image
 
 from tests.hostile.kinds import post
-from tests.hostile.service import HostileService
+from tests.hostile.service import HostileService, memory_of
 from tests.model.test_images import encode
 
 _AT_ONCE: Final = 4
 # One takes 400 MiB while it is decoded, and 250 until it is answered. Decoded at the same time,
 # four took 4 GiB, and 24 of them would take more than most machines have.
-_MOST_MIB: Final = 2000
+_MOST_MIB: Final = 1300
+_MOST_KEPT_MIB: Final = 300
 
 
 def peak_of(process: int) -> int:
@@ -36,5 +37,7 @@ def test_large_photos_take_turns_and_ordinary_ones_pass_them(service: HostileSer
     assert statuses <= {200, 429}
     assert 200 in statuses
     grown = peak_of(service.worker) - service.memory_before
-    print(f"{_AT_ONCE} photos of 64 megapixels took {grown} MiB at most")
+    kept = memory_of(service.worker) - service.memory_before
+    print(f"{_AT_ONCE} photos of 64 megapixels took {grown} MiB at most, and {kept} MiB stay")
     assert grown < _MOST_MIB
+    assert kept < _MOST_KEPT_MIB

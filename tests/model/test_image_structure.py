@@ -46,7 +46,7 @@ def run_lengths(width: int, height: int, body: bytes) -> bytes:
 
 PACKED = chunk(b"zTXt", b"\0\0" + zlib.compress(bytes(MIB)))
 EXIF = b"\xff\xe1\0\x09Exif\0\0x"
-# Each took from 3 seconds to hours, or more than a gigabyte.
+# At the 32 MiB that are taken, each costs Pillow seconds to many minutes, or a gigabyte.
 COSTLY: dict[str, Callable[[], bytes]] = {
     "JPEG of fill bytes": lambda: in_jpeg(b"\xff" * 8 * MIB),
     "JPEG of junk": lambda: in_jpeg(b"\xff\xe0\0\2", bytes(30 * MIB)),
