@@ -196,8 +196,8 @@ function drawVisit() {
     const picture = tile.querySelector("img");
     picture.hidden = !thumbnail;
     if (thumbnail && picture.src !== thumbnail) picture.src = thumbnail;
-    const label = answer?.predictions[0].name ?? (problem ? "Not named" : entry.file.name);
-    tile.querySelector(".label").textContent = label;
+    const unnamed = problem ? "Not named" : entry.file.name.replace(/\.\w+$/, "");
+    tile.querySelector(".label").textContent = answer?.predictions[0].name ?? unnamed;
     const button = tile.querySelector("button");
     button.disabled = waiting.includes(entry);
     button.ariaCurrent = entry === shown ? "true" : null;
