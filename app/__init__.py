@@ -87,7 +87,7 @@ def create_app(
     app = Flask(__name__)
     app.request_class = UploadRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    # One byte more than the limit: see `uploads.read_photo`.
+    # One byte more than the limit: see `uploads.read_photos`.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES

@@ -1,6 +1,6 @@
 """The JSON routes: /predict, /model, /labels.
 
-POST /predict?top_k=5&explain=1 with a photo
+POST /predict?top_k=5&explain=1 with a photo, or ?combine=1 with up to five of one plant
     -> {"predictions": […], "verdict": "known", …, "model": {…}, "request_id": "…"}
 """
 
@@ -10,9 +10,10 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from flask import Blueprint, request, url_for
 
-from app.classification import DEFAULT_TOP_K, classify_upload
+from app.classification import DEFAULT_TOP_K, Classification, classify_uploads
 from app.explanation import explain_predictions
 from app.pictures import data_url
 from app.problems import Problem, quoted
@@ -26,21 +27,39 @@ if TYPE_CHECKING:
 
 api: Final = Blueprint("api", __name__)
 
+MOST_COMBINED: Final = 5  # photos of one plant
 _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
 @api.post("/predict")
 def predict() -> dict[str, Any]:
-    """Name the flower in the photo that the request carries."""
-    classes = len(current_service().classifier.metadata.classes)
-    top_k, explain = _top_k(classes), _explain()
-    classification = classify_upload(top_k)
+    """Name the flower in the photo that the request carries, or in all its photos together."""
+    service = current_service()
+    top_k = _top_k(len(service.classifier.metadata.classes))
+    explain, combine = _flag("explain"), _flag("combine")
+    found = classify_uploads(top_k, most=MOST_COMBINED if combine else 1)
+    answers = [_answer(classification, explain) for classification in found]
+    about = {"model": service.model, "request_id": request_id()}
+    if not combine:
+        return {**answers[0], **about}
+    # Of averaged logits: a photo's logits are its log-probabilities, but for a constant of its own.
+    mean = np.mean([classification.logits for classification in found], axis=0)
+    together = service.classifier.answer(mean, top_k)
+    return {
+        **asdict(together),
+        "predictions": described(together),
+        "photos": answers,
+        **about,
+    }
+
+
+def _answer(classification: Classification, explain: bool) -> dict[str, Any]:
     answer = {**asdict(classification.answer), "predictions": described(classification.answer)}
     if explain:
         pictures = explain_predictions(classification)
         for prediction, picture in zip(answer["predictions"], pictures, strict=True):
             prediction["activation_map"] = data_url(picture, "PNG")
-    return {**answer, "model": current_service().model, "request_id": request_id()}
+    return answer
 
 
 def described(answer: Answer) -> list[dict[str, Any]]:
@@ -76,11 +95,11 @@ def labels() -> dict[str, Any]:
     return {"labels": [asdict(item) for item in current_service().classifier.metadata.classes]}
 
 
-def _explain() -> bool:
-    values = request.args.getlist("explain") or ["0"]
+def _flag(name: str) -> bool:
+    values = request.args.getlist(name) or ["0"]
     if len(values) > 1 or values[0] not in ("0", "1"):
         got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
-        raise Problem(422, f"The parameter explain is {got}; it must be 0 or 1.")
+        raise Problem(422, f"The parameter {name} is {got}; it must be 0 or 1.")
     return values[0] == "1"
 
 

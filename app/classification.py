@@ -23,7 +23,7 @@ from app.batching import (
 from app.problems import Problem
 from app.request_log import note_duration
 from app.service import Service, current_service
-from app.uploads import decode_photo, read_photo
+from app.uploads import decode_photo, read_photos
 from model.images import ImageLimits
 
 if TYPE_CHECKING:
@@ -47,33 +47,41 @@ class Classification:
 
     Attributes:
         photo: Upright and RGB, decoded at reduced scale.
+        logits: float32 (classes,), what the network said.
         answer: What it was taken for.
         activations: float32 (classes, h, w): where in the network's view of the photo each class
             was seen; None for a network that does not tell.
     """
 
     photo: Image.Image
+    logits: Array
     answer: Answer
     activations: Array | None
 
 
 def classify_upload(top_k: int) -> Classification:
-    """Classify the photo that the current request carries.
+    """Classify the one photo that the current request carries; see `classify_uploads`."""
+    return classify_uploads(top_k, most=1)[0]
 
-    The deadline counts from the moment when the photo has arrived: how long a slow network takes
-    is not ours to decide.
+
+def classify_uploads(top_k: int, most: int) -> list[Classification]:
+    """Classify each of the photos that the current request carries, up to `most`.
+
+    They take one place in the queue, and share one deadline, which counts from the moment when the
+    photos have arrived: how long a slow network takes is not ours to decide.
 
     Raises:
         Problem: 400, 413, 415 or 422 for the photo; 429, 500, 503 or 504 for the service.
     """
     service = current_service()
     try:
-        classification = _classify(service, top_k)
+        classifications = _classify(service, top_k, most)
     except BatchingError as error:
         service.metrics.photo_refused(_REASONS.get(type(error), "failed"))
         raise _problem(service, error) from error
-    service.metrics.photo_answered(classification.answer.verdict)
-    return classification
+    for classification in classifications:
+        service.metrics.photo_answered(classification.answer.verdict)
+    return classifications
 
 
 def _problem(service: Service, error: BatchingError) -> Problem:
@@ -97,17 +105,31 @@ def _problem(service: Service, error: BatchingError) -> Problem:
     return Problem(500, "The model failed, and is being started anew; try again.")
 
 
-def _classify(service: Service, top_k: int) -> Classification:
+def _classify(service: Service, top_k: int, most: int) -> list[Classification]:
     settings, classifier = service.settings, service.classifier
     limits = ImageLimits(settings.max_megapixels * _MEGAPIXEL, settings.min_side)
     with service.batcher.admit() as infer:
-        data = read_photo(request, settings.max_body_bytes)
+        found = read_photos(request, settings.max_body_bytes, most)
         arrived = time.monotonic()
-        photo = decode_photo(data, limits, classifier.metadata.transform.resize)
-        inputs = classifier.preprocess(photo)
+        deadline = arrived + settings.timeout
+        # All are decoded before any is run: one that cannot be decoded costs the model nothing.
+        photos: list[Image.Image] = []
+        for data in found:
+            photos.append(decode_photo(data, limits, classifier.metadata.transform.resize))
+            if sum(photo.width * photo.height for photo in photos) > limits.max_pixels:
+                raise Problem(
+                    413,
+                    f"The photos together have more than {settings.max_megapixels} megapixels; "
+                    "send smaller ones, or fewer.",
+                )
+        inputs = [classifier.preprocess(photo) for photo in photos]
         note_duration("decode", time.monotonic() - arrived)
-        inference = infer(inputs, arrived + settings.timeout)
-    note_duration("wait", inference.waited)
-    note_duration("inference", inference.ran)
-    answer = classifier.answer(inference.output.logits, top_k)
-    return Classification(photo, answer, inference.output.activations)
+        inferences = [infer(one, deadline) for one in inputs]
+    note_duration("wait", sum(inference.waited for inference in inferences))
+    note_duration("inference", sum(inference.ran for inference in inferences))
+    return [
+        Classification(
+            photo, output.logits, classifier.answer(output.logits, top_k), output.activations
+        )
+        for photo, output in zip(photos, (item.output for item in inferences), strict=True)
+    ]

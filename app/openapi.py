@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
+from app.api import MOST_COMBINED
 from app.classification import DEFAULT_TOP_K
 from app.openapi_schemas import EXAMPLES, SCHEMAS, Json, problem_example, ref
 from app.service import Service, current_service
@@ -101,6 +102,12 @@ def _predict(service: Service) -> Json:
             _parameter(
                 "explain",
                 "1 for an activation map with each name.",
+                {"type": "integer", "enum": [0, 1], "default": 0},
+            ),
+            _parameter(
+                "combine",
+                f"1 for one answer to up to {MOST_COMBINED} photos of one plant, each a file "
+                f"'{FIELD}' of the form; `photos` has the answer to each alone.",
                 {"type": "integer", "enum": [0, 1], "default": 0},
             ),
         ],

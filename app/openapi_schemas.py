@@ -46,6 +46,26 @@ _CLASS_ID: Final = _described(_TEXT, "The class's id: the name of its folder in 
 _NAME: Final = _described(_TEXT, "The common name as the data set spells it.")
 _REQUEST_ID: Final = _described(_TEXT, "By which the service's log tells more.")
 
+_VERDICT: Final[Json] = {
+    "predictions": _described(
+        {**_list_of(ref("Prediction")), "minItems": 1}, "The likeliest name first."
+    ),
+    "verdict": {
+        "enum": ["known", "unsure", "unknown"],
+        "description": "`unknown` where the photo may show none of the flowers that the "
+        "model knows, `unsure` where no name is likelier than all others together, else "
+        "`known`.",
+    },
+    "known": _described(
+        _or_null({"type": "boolean"}),
+        "Whether the score reaches the threshold; null, as both, for a model without one.",
+    ),
+    "known_score": _described(
+        _or_null(_NUMBER), "How much the photo looks like one of the flowers."
+    ),
+    "known_threshold": _described(_or_null(_NUMBER), "The least score of a known photo."),
+}
+
 SCHEMAS: Final[Json] = {
     "Prediction": _object(
         {
@@ -66,27 +86,17 @@ SCHEMAS: Final[Json] = {
     ),
     "Answer": _object(
         {
-            "predictions": _described(
-                {**_list_of(ref("Prediction")), "minItems": 1}, "The likeliest name first."
+            **_VERDICT,
+            "photos": _described(
+                {**_list_of(ref("PhotoAnswer")), "minItems": 1, "maxItems": 5},
+                "With `combine=1`: the answer to each photo alone, in their order.",
             ),
-            "verdict": {
-                "enum": ["known", "unsure", "unknown"],
-                "description": "`unknown` where the photo may show none of the flowers that the "
-                "model knows, `unsure` where no name is likelier than all others together, else "
-                "`known`.",
-            },
-            "known": _described(
-                _or_null({"type": "boolean"}),
-                "Whether the score reaches the threshold; null, as both, for a model without one.",
-            ),
-            "known_score": _described(
-                _or_null(_NUMBER), "How much the photo looks like one of the flowers."
-            ),
-            "known_threshold": _described(_or_null(_NUMBER), "The least score of a known photo."),
             "model": _object({"architecture": _TEXT, "checkpoint": _TEXT, "version": _TEXT}),
             "request_id": _REQUEST_ID,
-        }
+        },
+        "photos",
     ),
+    "PhotoAnswer": _object(_VERDICT),
     "Label": _object({"class_id": _CLASS_ID, "name": _NAME}),
     "Labels": _object(
         {"labels": _described(_list_of(ref("Label")), "In the order of the model's logits.")}

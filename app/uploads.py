@@ -1,7 +1,7 @@
 """From a request's body to a checked RGB image, in memory all the way.
 
     multipart field `image` ┐
-                            ├-> read_photo -> bytes -> decode_photo -> an upright RGB image
+                            ├-> read_photos -> bytes -> decode_photo -> an upright RGB image
     the image as the body   ┘
 
 The statuses: 400 no photo, an empty one, or one that is damaged; 413 more bytes, form parts or
@@ -70,14 +70,15 @@ class UploadRequest(Request):
         return io.BytesIO()
 
 
-def read_photo(request: Request, max_body_bytes: int) -> bytes:
-    """Return the bytes of the one photo that a request carries.
+def read_photos(request: Request, max_body_bytes: int, most: int = 1) -> list[bytes]:
+    """Return the bytes of the photos that a request carries, one at least.
 
     Args:
         request: Its `max_content_length` must be `max_body_bytes` + 1: Werkzeug stops reading a
             body without a Content-Length there, and by the one byte more we can tell a body that
             is too large from one that is just within the limit.
         max_body_bytes: Largest body allowed.
+        most: Number of photos that a form may have.
 
     Raises:
         Problem: 400, 413 or 415.
@@ -88,9 +89,9 @@ def read_photo(request: Request, max_body_bytes: int) -> bytes:
     kind = request.mimetype
     try:
         if kind == "multipart/form-data":
-            return _photo_of_form(request, max_body_bytes)
+            return _photos_of_form(request, max_body_bytes, most)
         if kind.startswith("image/") or kind == "application/octet-stream":
-            return _photo_of_body(request, max_body_bytes)
+            return [_photo_of_body(request, max_body_bytes)]
     except ParseException as error:
         raise Problem(400, "The body is not encoded as its headers say.") from error
     if not kind and not announced and not request.headers.get("Transfer-Encoding"):
@@ -169,7 +170,7 @@ def _photo_of_body(request: Request, max_body_bytes: int) -> bytes:
     return data
 
 
-def _photo_of_form(request: Request, max_body_bytes: int) -> bytes:
+def _photos_of_form(request: Request, max_body_bytes: int, most: int) -> list[bytes]:
     try:
         files, texts = request.files.getlist(FIELD), request.form.getlist(FIELD)
     except RequestEntityTooLarge as error:
@@ -182,10 +183,11 @@ def _photo_of_form(request: Request, max_body_bytes: int) -> bytes:
         ) from error
     if not files and not texts:
         raise Problem(400, f"{_other_fields(request)} {_HOW_TO_SEND}")
-    if len(files) + len(texts) > 1:
+    if len(files) + len(texts) > most:
+        allowed = "one photo" if most == 1 else f"up to {most} photos"
         raise Problem(
             400,
-            f"The form has {len(files) + len(texts)} fields named '{FIELD}'; send one photo.",
+            f"The form has {len(files) + len(texts)} fields named '{FIELD}'; send {allowed}.",
         )
     if texts:
         raise Problem(
@@ -193,10 +195,10 @@ def _photo_of_form(request: Request, max_body_bytes: int) -> bytes:
             f"The field '{FIELD}' holds text and not a file. With curl, mind the @: "
             f"-F {FIELD}=@photo.jpg",
         )
-    data: bytes = files[0].read()
-    if not data:
+    photos: list[bytes] = [file.read() for file in files]
+    if not all(photos):
         raise Problem(400, f"The file in the field '{FIELD}' is empty: choose a photo.")
-    return data
+    return photos
 
 
 def _other_fields(request: Request) -> str:
