@@ -22,6 +22,7 @@ from tqdm import tqdm
 from model.classifier import Classifier
 from model.errors import PetalscopeError
 from model.measures import Measures, measure
+from model.pairs import PairMeasures, measure_pairs
 from model.photo_folder import PhotoFolder, decode_photo, default_workers
 from model.robustness import CHANGES, Change
 from model.unknown_measures import UnknownMeasures, called_unknown, measure_unknown
@@ -41,6 +42,8 @@ class Evaluation:
         sets: A map from the name of a set of photos of the classes to its measures.
         called_unknown: A map from the same names to the share that the checkpoint calls unknown;
             None without a rule.
+        pairs: A map from the same names to what two photos of a class give over one; None where no
+            class has two.
         unknown: A map from the name of a set of photos of none of the classes to its measures,
             against the first of `sets`.
         robustness: A map from a change to the top-1 on the first of `sets` under it.
@@ -48,6 +51,7 @@ class Evaluation:
 
     sets: Mapping[str, Measures]
     called_unknown: Mapping[str, float | None] = field(default_factory=dict)
+    pairs: Mapping[str, PairMeasures | None] = field(default_factory=dict)
     unknown: Mapping[str, UnknownMeasures] = field(default_factory=dict)
     robustness: Mapping[str, float] = field(default_factory=dict)
 
@@ -147,6 +151,7 @@ def evaluate_all(
             name: called_unknown(logits.numpy(), temperature, rule)
             for name, (logits, _) in outputs.items()
         },
+        pairs={name: measure_pairs(*found) for name, found in outputs.items()},
         unknown={
             name: measure_unknown(
                 known,

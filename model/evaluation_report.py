@@ -62,6 +62,7 @@ def table(
         "[..]: 95 % Wilson interval; per class: mean accuracy of the classes that occur; "
         f"ECE: expected calibration error, {CALIBRATION_BINS} bins; when wrong: mean confidence "
         "of wrong answers; unknown: called none of the classes",
+        *_pair_rows(evaluation),
         *_unknown_rows(evaluation.unknown, width),
         *_robustness_rows(evaluation, width),
     ]
@@ -110,6 +111,7 @@ def card(
                 "folder": str(folders[name]),
                 **_numbers(measures, metadata.classes),
                 "called_unknown": evaluation.called_unknown.get(name),
+                "pairs": asdict(pairs) if (pairs := evaluation.pairs.get(name)) else None,
             }
             for name, measures in evaluation.sets.items()
         },
@@ -137,6 +139,15 @@ def _unknown_rows(unknown: Mapping[str, UnknownMeasures], width: int) -> list[st
         "",
         "by score: AUROC, and FPR95 % (taken for known where 95 % of the first set are)",
     ]
+
+
+def _pair_rows(evaluation: Evaluation) -> list[str]:
+    rows = [
+        f"  {name}: {100 * pairs.paired:.2f} %, against {100 * pairs.alone:.2f} % of the same alone"
+        for name, pairs in evaluation.pairs.items()
+        if pairs is not None
+    ]
+    return ["", "top-1 of two photos of a class together", *rows] if rows else []
 
 
 def _robustness_rows(evaluation: Evaluation, width: int) -> list[str]:

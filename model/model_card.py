@@ -121,7 +121,19 @@ def _sets(evaluation: Evaluation) -> list[str]:
         "",
         "In brackets: 95 % Wilson intervals.",
         "",
+        *_pairs(evaluation),
     ]
+
+
+def _pairs(evaluation: Evaluation) -> list[str]:
+    found = [
+        f"{_percent(pairs.paired)} on {name}, against {_percent(pairs.alone)} for the same alone"
+        for name, pairs in evaluation.pairs.items()
+        if pairs is not None
+    ]
+    if not found:
+        return []
+    return [f"Two photos of a class together, paired at random: {'; '.join(found)}.", ""]
 
 
 def _calibration(evaluation: Evaluation) -> list[str]:

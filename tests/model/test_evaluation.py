@@ -23,6 +23,7 @@ from model.evaluation import (
 from model.images import decode_image
 from model.known import KnownRule, known_scores
 from model.measures import measure
+from model.pairs import measure_pairs
 from model.photo_folder import UnreadablePhotoError
 from model.robustness import CHANGES
 from model.torch_network import TorchNetwork
@@ -156,6 +157,7 @@ def test_all_is_measured_by_the_logits_of_its_own_photos(
         workers=0,
     )
     assert found.called_unknown == pytest.approx({"first": 1 / 3, "second": 1 / 3})
+    assert found.pairs["first"] == measure_pairs(*compute_logits(classifier, photos, workers=0))
     measures = found.unknown["other"]
     twice = np.concatenate([strange, strange])
     assert measures.n == 2
