@@ -82,16 +82,6 @@ def describe_classes(items: Iterable[FlowerClass]) -> list[Flower]:
     return sorted(map(describe_class, items), key=lambda flower: _plain(flower.display_name))
 
 
-def scientific_name(class_id: str, name: str) -> str | None:
-    """Return the scientific name of a class: None where none is certain, or the class is unknown.
-
-    Args:
-        class_id: As in the checkpoint, "21".
-        name: As in the checkpoint, "fire lily": another checkpoint may number other flowers.
-    """
-    return describe_class(FlowerClass(class_id, name)).scientific_name
-
-
 @cache
 def sources() -> dict[str, str]:
     """Return what the facts rest on, in sentences."""

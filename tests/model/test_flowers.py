@@ -12,7 +12,6 @@ from model.flowers import (
     Flower,
     describe_class,
     describe_classes,
-    scientific_name,
     sources,
 )
 from model.labels import FlowerClass, read_category_names
@@ -86,18 +85,22 @@ def test_the_sources_say_that_nothing_was_looked_up() -> None:
     assert "not looked up" in sources()["facts"]
 
 
+def named(class_id: str, name: str) -> str | None:
+    return describe_class(FlowerClass(class_id, name)).scientific_name
+
+
 def test_scientific_names_are_of_what_the_photos_show() -> None:
-    assert scientific_name("18", "peruvian lily") == "Alstroemeria"
-    assert scientific_name("89", "watercress") == "Tropaeolum majus"
-    assert scientific_name("58", "geranium") == "Pelargonium × hortorum"
-    assert scientific_name("99", "bromelia") is None
+    assert named("18", "peruvian lily") == "Alstroemeria"
+    assert named("89", "watercress") == "Tropaeolum majus"
+    assert named("58", "geranium") == "Pelargonium × hortorum"
+    assert named("99", "bromelia") is None
 
 
 @pytest.mark.parametrize(
     ("class_id", "name"), [("18", "rose"), ("103", "peruvian lily"), ("roses", "rose")]
 )
 def test_of_another_checkpoints_classes_nothing_is_claimed(class_id: str, name: str) -> None:
-    assert scientific_name(class_id, name) is None
+    assert named(class_id, name) is None
     flower = describe_class(FlowerClass(class_id, name))
     assert (flower.name, flower.family, flower.rank) == (name, None, "uncertain")
     assert flower.display_name == name.capitalize()
