@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -170,7 +170,7 @@ class _Run:
         checkpoint = self.folder / CHECKPOINT_FILE
         if main:
             remove_state(self.folder)
-            best = self.progress.best_accuracy
+            best = max(row["valid_accuracy"] for row in self.progress.history)
             self.accelerator.print(f"Best top-1 on valid {best:.2%}; wrote {checkpoint}")
         self.accelerator.end_training()
         return checkpoint
@@ -226,10 +226,9 @@ class _Run:
             "learning_rate": learning_rate(self.engine.optimizer),
             "seconds": progress.seconds,
         }
+        # Of two epochs with as many right answers, the one that was surer of them.
+        best = all(_rank(row) > _rank(earlier) for earlier in progress.history)
         progress.history.append(row)
-        best = measures.top1 > progress.best_accuracy
-        if best:
-            progress.best_accuracy = measures.top1
         progress.epoch, progress.step, progress.loss_sum, progress.correct = (
             progress.epoch + 1, 0, 0.0, 0,
         )  # fmt: skip
@@ -310,6 +309,10 @@ class _Run:
             return flag
         flags = torch.tensor([int(flag)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(flags, reduction="sum").item())
+
+
+def _rank(row: Mapping[str, float]) -> tuple[float, float]:
+    return row["valid_accuracy"], -row["valid_loss"]
 
 
 def _accelerator(options: TrainingOptions) -> Accelerator:

@@ -36,7 +36,6 @@ class Progress:
         loss_sum: Sum of the mean losses of those steps.
         correct: Photos it got right in those steps, over all processes.
         seconds: Time spent training and validating, over all sessions.
-        best_accuracy: Best top-1 on valid so far, in [0, 1].
         history: One row for each epoch behind it.
     """
 
@@ -45,7 +44,6 @@ class Progress:
     loss_sum: float = 0.0
     correct: int = 0
     seconds: float = 0.0
-    best_accuracy: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from model.training.recipes import read_recipe, recipe_names
 
 
 def test_the_recipes_are_there() -> None:
-    assert recipe_names() == ["article", "bundled", "densenet161", "finish", "oxford"]
+    assert recipe_names() == ["article", "bundled", "densenet161", "everyday", "finish", "oxford"]
     assert read_recipe("bundled").backbone == "tf_efficientnet_lite2"
     assert read_recipe("densenet161").backbone == "densenet161"
 
@@ -24,7 +24,7 @@ def test_the_article_is_as_it_was() -> None:
     assert (article.batch_size, article.epochs, article.average_decay) == (64, 30, 0.0)
 
 
-@pytest.mark.parametrize("name", ["article", "bundled", "densenet161", "finish", "oxford"])
+@pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_survives_the_run_folder(name: str) -> None:
     recipe = read_recipe(name)
     assert TrainingOptions.from_dict(recipe.to_dict()) == recipe
