@@ -52,7 +52,7 @@ def test_a_recipe_may_change_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "There is no recipe .*article, bundled, densenet161, finish, oxford"),
+        (None, "There is no recipe .*article, bundled, densenet161, everyday, finish, oxford"),
         ("colour = 1", "unknown options: colour"),
         ("lr = -1.0", "--lr is -1.0; it must be above 0"),
         ("lr = ", "cannot be used"),
