@@ -98,10 +98,12 @@ def _ask_for_key(app: Flask, keys: tuple[bytes, ...]) -> None:
         if request.endpoint in _OPEN or request.method == "OPTIONS":
             return
         given = _given_key()
-        # All are compared, so that the time tells nothing of which one is near.
-        if given is not None and sum(hmac.compare_digest(_hashed(given), key) for key in keys):
-            g.key = _hashed(given).hex()
-            return
+        if given is not None:
+            digest = _hashed(given)
+            # All are compared, so that the time tells nothing of which one is near.
+            if sum(hmac.compare_digest(digest, key) for key in keys):
+                g.key = digest.hex()
+                return
         what = "The key is not one of this service's" if given is not None else "A key is needed"
         raise Problem(
             401,

@@ -8,7 +8,6 @@ python -m benchmarks.backends
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.environments import ROOT, python_of
+from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
 _BACKENDS: Final = ("openvino", "onnxruntime", "torch")
@@ -88,11 +88,7 @@ def main() -> None:
                 cwd=ROOT, capture_output=True, text=True, check=True,
             )  # fmt: skip
             rows.append(json.loads(done.stdout.splitlines()[-1]))
-    options.output.mkdir(parents=True, exist_ok=True)
-    with (options.output / "backends.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(options.output / "backends.csv", rows)
     medians = {
         backend: {
             what: statistics.median(row[what] for row in rows if row["backend"] == backend)

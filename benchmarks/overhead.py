@@ -8,7 +8,6 @@ python -m benchmarks.overhead
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import statistics
 import time
@@ -22,6 +21,7 @@ from benchmarks.environments import ROOT
 from benchmarks.load import Running, send
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
+from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
 
@@ -74,11 +74,7 @@ def main() -> None:
     with petalscope() as server:
         send(PEERS["petalscope"].target, photo(500), server.port, 4, 2)
         rows = [measure(classifier, server, options.seconds) for _ in range(options.rounds)]
-    options.output.mkdir(parents=True, exist_ok=True)
-    with (options.output / "overhead.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(options.output / "overhead.csv", rows)
     print("| what | each round | median |\n| --- | --- | --- |")
     for name in rows[0]:
         values = [row[name] for row in rows]

@@ -8,7 +8,6 @@ python -m benchmarks.peers
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from benchmarks.environments import ROOT, python_of
 from benchmarks.load import Running, Target, free_port, send, started
 from benchmarks.photos import photo
 from benchmarks.pictures import bars
+from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
 _FORM: Final = Target("/predict", "image")
@@ -163,11 +163,7 @@ def main() -> None:
         for name in options.servers
         for row in measure(name, backend, number, options.seconds)
     ]
-    options.output.mkdir(parents=True, exist_ok=True)
-    with (options.output / "peers.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(Row.__annotations__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_csv(options.output / "peers.csv", [asdict(row) for row in rows])
     print(table(rows))
     heights: dict[str, list[float]] = {}
     for row in rows:

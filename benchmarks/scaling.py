@@ -8,7 +8,6 @@ python -m benchmarks.scaling
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from benchmarks.environments import ROOT
 from benchmarks.load import send
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
+from benchmarks.results_file import write_csv
 
 _CLIENTS: Final = (1, 2, 4, 8, 16, 32)
 _TARGET: Final = PEERS["petalscope"].target
@@ -46,21 +46,18 @@ def by_threads(seconds: float) -> list[dict[str, Any]]:
 def over_time(photos: int, pieces: int = 20) -> list[dict[str, Any]]:
     """Measure the service's memory while it answers photos from 16 clients."""
     data, rows, answered = photo(500), [], 0.0
+    seconds = max(2.0, photos / pieces / 60)
     with petalscope() as server:
         while answered < photos:
-            load = send(_TARGET, data, server.port, 16, max(2.0, photos / pieces / 60))
-            answered += load.rate * max(2.0, photos / pieces / 60)
+            load = send(_TARGET, data, server.port, 16, seconds)
+            answered += load.rate * seconds
             rows.append({"photos": round(answered), "mib": server.memory()})
     return rows
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows as CSV and print them as a table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows)
     print(f"| {' | '.join(rows[0])} |\n|{' --- |' * len(rows[0])}")
     for row in rows:
         print(f"| {' | '.join(_shown(row.values()))} |")

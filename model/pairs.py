@@ -43,10 +43,10 @@ def measure_pairs(logits: torch.Tensor, targets: torch.Tensor) -> PairMeasures |
     alone, paired = [], []
     for _ in range(_ROUNDS):
         order = torch.randperm(len(targets), generator=generator)
-        order = order[targets[order].argsort(stable=True)]
         for index in targets.bincount().nonzero()[:, 0]:
             own = order[targets[order] == index]
-            first, second = own[0 : len(own) // 2 * 2 : 2], own[1 : len(own) // 2 * 2 : 2]
+            second = own[1::2]
+            first = own[::2][: len(second)]
             both = (logits[first] + logits[second]) / 2
             paired.append(both.argmax(dim=1) == index)
             alone.append(logits[torch.cat([first, second])].argmax(dim=1) == index)

@@ -12,9 +12,7 @@ import functools
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.training.download import (
     COURSE_URL,
     download_data,
@@ -22,7 +20,7 @@ from model.training.download import (
     from_oxford,
     work_folder,
 )
-from scripts.command_line import INTERRUPTED, command
+from scripts.command_line import INTERRUPTED, add_data_option, command
 
 _SOURCES = """\
 sources:
@@ -69,13 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=default_data_folder(),
-        metavar="DIR",
-        help=f"where the data set goes (default: ${DATA_VARIABLE}, else data/oxford102)",
-    )
+    add_data_option(parser, "where the data set goes")
     parser.add_argument(
         "--source",
         choices=("course", "oxford"),

@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 
 from tests.app.conftest import multipart
-from tests.hostile.kinds import post
-from tests.hostile.photos import NOISE
+from tests.hostile.kinds import NOISE, post
 from tests.model.test_images_refused import SAMPLES
 
 _MOST_CHANGES: Final = 4

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+import numpy as np
 from PIL import Image
 
 from tests.conftest import flower_image
@@ -17,6 +18,10 @@ from tests.model.test_images import encode
 TAKEN: Final = frozenset({200})
 REFUSED: Final = frozenset({400, 413, 415, 422})
 EITHER: Final = TAKEN | REFUSED
+DAMAGED: Final = frozenset({400})
+LARGE: Final = frozenset({413})
+FOREIGN: Final = frozenset({415})
+SMALL: Final = frozenset({422})
 # For a request that breaks the rules of HTTP, the connection may be closed without an answer.
 CLOSED: Final = 0
 
@@ -29,6 +34,8 @@ FORMATS: Final[dict[str, dict[str, Any]]] = {
     "BMP": {},
 }
 SIDE: Final = 64
+KIB, MIB = 1024, 1024 * 1024
+NOISE: Final = np.random.default_rng(0).bytes(MIB)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
-
-import numpy as np
 
 from tests.hostile.kinds import (
+    DAMAGED,
     EITHER,
     FORMATS,
+    KIB,
+    LARGE,
+    MIB,
+    NOISE,
     SIDE,
     TAKEN,
     Kind,
@@ -27,13 +29,6 @@ from tests.hostile.kinds import (
     upload,
 )
 from tests.model.test_images import encode
-
-KIB, MIB = 1024, 1024 * 1024
-NOISE: Final = np.random.default_rng(0).bytes(MIB)
-DAMAGED: Final = frozenset({400})
-LARGE: Final = frozenset({413})
-FOREIGN: Final = frozenset({415})
-SMALL: Final = frozenset({422})
 
 
 def metadata() -> Iterator[Kind]:

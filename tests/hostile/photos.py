@@ -6,16 +6,20 @@ import struct
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
 
-import numpy as np
 from PIL import Image
 
 from tests.hostile.kinds import (
+    DAMAGED,
     EITHER,
+    FOREIGN,
     FORMATS,
+    LARGE,
+    MIB,
+    NOISE,
     REFUSED,
     SIDE,
+    SMALL,
     TAKEN,
     Kind,
     file,
@@ -28,13 +32,6 @@ from tests.hostile.kinds import (
 )
 from tests.model.test_images import encode
 from tests.model.test_images_refused import claiming
-
-KIB, MIB = 1024, 1024 * 1024
-NOISE: Final = np.random.default_rng(0).bytes(MIB)
-DAMAGED: Final = frozenset({400})
-LARGE: Final = frozenset({413})
-FOREIGN: Final = frozenset({415})
-SMALL: Final = frozenset({422})
 
 
 def photos() -> Iterator[Kind]:
