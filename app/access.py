@@ -20,7 +20,7 @@ from limits.errors import ConfigurationError
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.sansio.utils import host_is_trusted
 
-from app.problems import Problem, quoted
+from app.problems import Code, Problem, quoted
 from app.settings import Settings
 from model.errors import PetalscopeError
 
@@ -87,7 +87,7 @@ def _trust_hosts(app: Flask, hosts: tuple[str, ...]) -> None:
     def refuse_other_host() -> None:
         # A health check comes by the container's address.
         if request.endpoint not in _OPEN and not host_is_trusted(request.host, hosts):
-            raise Problem(400, f"The service is not called {quoted(request.host)}.")
+            raise Problem(Code.UNKNOWN_HOST, f"The service is not called {quoted(request.host)}.")
 
     app.before_request(refuse_other_host)
 
@@ -104,9 +104,12 @@ def _ask_for_key(app: Flask, keys: tuple[bytes, ...]) -> None:
             if sum(hmac.compare_digest(digest, key) for key in keys):
                 g.key = digest.hex()
                 return
-        what = "The key is not one of this service's" if given is not None else "A key is needed"
+        if given is None:
+            code, what = Code.KEY_NEEDED, "A key is needed"
+        else:
+            code, what = Code.WRONG_KEY, "The key is not one of this service's"
         raise Problem(
-            401,
+            code,
             f"{what}: send it as Authorization: Bearer KEY or as X-API-Key: KEY.",
             {"WWW-Authenticate": 'Basic realm="Petalscope", charset="UTF-8", Bearer'},
         )

@@ -16,7 +16,7 @@ from flask import Blueprint, request, url_for
 from app.classification import DEFAULT_TOP_K, Classification, classify_uploads
 from app.explanation import explain_predictions
 from app.pictures import data_url
-from app.problems import Problem, quoted
+from app.problems import Code, Problem, quoted
 from app.request_log import request_id
 from app.service import current_service
 from model.flowers import describe_class
@@ -99,7 +99,7 @@ def _flag(name: str) -> bool:
     values = request.args.getlist(name) or ["0"]
     if len(values) > 1 or values[0] not in ("0", "1"):
         got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
-        raise Problem(422, f"The parameter {name} is {got}; it must be 0 or 1.")
+        raise Problem(Code.BAD_PARAMETER, f"The parameter {name} is {got}; it must be 0 or 1.")
     return values[0] == "1"
 
 
@@ -111,6 +111,7 @@ def _top_k(classes: int) -> int:
     if len(values) > 1 or not _NUMBER.fullmatch(text) or not 1 <= int(text) <= classes:
         got = quoted(text) if len(values) == 1 else f"given {len(values)} times"
         raise Problem(
-            422, f"The parameter top_k is {got}; it must be one whole number from 1 to {classes}."
+            Code.BAD_PARAMETER,
+            f"The parameter top_k is {got}; it must be one whole number from 1 to {classes}.",
         )
     return int(text)

@@ -13,10 +13,16 @@ from typing import Final
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_limiter.errors import RateLimitExceeded
-from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestedRangeNotSatisfiable,
+)
 from werkzeug.http import HTTP_STATUS_CODES
 
-from app.problems import Problem, quoted
+from app.problems import Code, Problem, quoted
 from app.request_log import request_id
 from app.uploads import discard_rest
 
@@ -36,36 +42,40 @@ def _handle(error: Exception) -> Response:
     if isinstance(error, Problem):
         return _render(error)
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
-        return _render(_of_http_exception(error, error.code))
+        return _render(_of_http_exception(error))
     _log.error("unhandled exception", exc_info=error, extra={"fields": {"id": request_id()}})
     return _render(
         Problem(
-            500,
+            Code.INTERNAL_ERROR,
             "Something went wrong on our side. The log of the service tells what, under the "
             f"request id {request_id()}.",
         )
     )
 
 
-def _of_http_exception(error: HTTPException, status: int) -> Problem:
+def _of_http_exception(error: HTTPException) -> Problem:
     if isinstance(error, NotFound):
-        return Problem(status, f"There is nothing at {quoted(request.path)}.")
+        return Problem(Code.NOT_FOUND, f"There is nothing at {quoted(request.path)}.")
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return Problem(
-            status,
+            Code.METHOD_NOT_ALLOWED,
             f"{quoted(request.method)} is not taken at {quoted(request.path)}; it takes {allowed}.",
             {"Allow": allowed},
         )
     if isinstance(error, RateLimitExceeded):
         return Problem(
-            status,
+            Code.RATE_LIMITED,
             f"You have sent more photos than are taken from one sender, {error.limit.limit}; wait "
             "as long as Retry-After says.",
         )
     if isinstance(error, ClientDisconnected):
-        return Problem(status, "The request ended before its body was complete.")
-    return Problem(status, "The request could not be understood.")
+        return Problem(Code.INCOMPLETE_BODY, "The request ended before its body was complete.")
+    if isinstance(error, RequestedRangeNotSatisfiable):
+        return Problem(
+            Code.BAD_RANGE, "The file ends before the range begins that the request asks for."
+        )
+    return Problem(Code.BAD_REQUEST, "The request could not be understood.")
 
 
 def _render(problem: Problem) -> Response:
@@ -76,6 +86,7 @@ def _render(problem: Problem) -> Response:
             type="about:blank",
             title=HTTP_STATUS_CODES[problem.status],
             status=problem.status,
+            code=problem.code,
             detail=problem.detail,
             request_id=request_id(),
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from app.classification import Classification
-from app.problems import Problem
+from app.problems import Code, Problem
 from app.service import current_service
 from model.activation_map import overlay
 
@@ -26,7 +26,7 @@ def explain_predictions(classification: Classification) -> Iterator[Image.Image]
     metadata = current_service().classifier.metadata
     if classification.activations is None:
         raise Problem(
-            422,
+            Code.CANNOT_EXPLAIN,
             "The parameter explain is 1, but this model cannot tell where it looked: its head is "
             "not one linear layer on averaged features. Leave the parameter out.",
         )

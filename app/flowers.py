@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
 from flask import url_for as address_of
 
-from app.problems import Problem, quoted
+from app.problems import Code, Problem, quoted
 from app.service import current_service
 from model.flowers import Flower, describe_classes, sources
 
@@ -80,7 +80,10 @@ def _at(slug: str) -> Flower:
     for item in sorted(_known(), key=lambda item: len(item.class_id), reverse=True):
         if slug == item.class_id or slug.startswith(f"{item.class_id}-"):
             return item
-    raise Problem(404, f"There is no flower at {quoted(request.path)}; /flowers lists them all.")
+    raise Problem(
+        Code.NOT_FOUND,
+        f"There is no flower at {quoted(request.path)}; /flowers lists them all.",
+    )
 
 
 def _values(item: Flower) -> dict[str, Any]:

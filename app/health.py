@@ -6,7 +6,7 @@ from typing import Final
 
 from flask import Blueprint
 
-from app.problems import Problem
+from app.problems import Code, Problem
 from app.service import current_service
 
 health: Final = Blueprint("health", __name__)
@@ -22,5 +22,5 @@ def healthz() -> dict[str, str]:
 def readyz() -> dict[str, str]:
     """Answer whether photos are taken; the model was loaded and warmed before the app was made."""
     if not current_service().batcher.accepting:
-        raise Problem(503, "The service is stopping, or its model failed.")
+        raise Problem(Code.NOT_READY, "The service is stopping, or its model failed.")
     return {"status": "ready"}

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from app.api import MOST_COMBINED
 from app.classification import DEFAULT_TOP_K
 from app.openapi_schemas import EXAMPLES, SCHEMAS, Json, problem_example, ref
+from app.problems import Code
 from app.service import Service, current_service
 from app.uploads import FIELD
 from app.versions import FIRST_VERSION
@@ -122,21 +123,23 @@ def _predict(service: Service) -> Json:
             "200": _answer("The likeliest names", "Answer"),
             **_problems(
                 {
-                    400: f"The file in the field '{FIELD}' is empty: choose a photo.",
-                    401: "A key is needed: send it as Authorization: Bearer KEY or as X-API-Key: "
-                    "KEY.",
-                    403: "A page of another site ('https://other.example') may not send photos "
-                    "here; the setting PETALSCOPE_CORS_ORIGINS lets its origin use the API.",
-                    413: f"The body has 99,999,999,999 bytes; the limit is "
+                    Code.EMPTY_PHOTO: f"The file in the field '{FIELD}' is empty: choose a photo.",
+                    Code.KEY_NEEDED: "A key is needed: send it as Authorization: Bearer KEY or as "
+                    "X-API-Key: KEY.",
+                    Code.CROSS_SITE: "A page of another site ('https://other.example') may not "
+                    "send photos here; the setting PETALSCOPE_CORS_ORIGINS lets its origin use "
+                    "the API.",
+                    Code.TOO_LARGE: f"The body has 99,999,999,999 bytes; the limit is "
                     f"{settings.max_body_bytes:,} bytes ({settings.max_body_mib} MiB).",
-                    415: f"The file is a PDF; send a {FORMAT_NAMES} photo.",
-                    422: f"The parameter top_k is '0'; it must be one whole number from 1 to "
-                    f"{classes}.",
-                    429: f"All {settings.queue_size} places are taken by other photos; "
-                    "try again in a moment.",
-                    500: "The model failed, and is being started anew; try again.",
-                    503: "The service is stopping and takes no more photos; try again.",
-                    504: f"The photo was not done in the {settings.timeout:g} seconds it has.",
+                    Code.UNSUPPORTED_FORMAT: f"The file is a PDF; send a {FORMAT_NAMES} photo.",
+                    Code.BAD_PARAMETER: "The parameter top_k is '0'; it must be one whole number "
+                    f"from 1 to {classes}.",
+                    Code.QUEUE_FULL: f"All {settings.queue_size} places are taken by other "
+                    "photos; try again in a moment.",
+                    Code.MODEL_FAILED: "The model failed, and is being started anew; try again.",
+                    Code.STOPPING: "The service is stopping and takes no more photos; try again.",
+                    Code.TIMED_OUT: f"The photo was not done in the {settings.timeout:g} "
+                    "seconds it has.",
                 },
                 retried=(429, 503),
             ),
@@ -166,14 +169,18 @@ def _flower() -> Json:
             "description": "The flower's own address",
             "headers": {"Location": {"schema": {"type": "string"}}},
         },
-        **_problems({404: "There is no flower at '/flowers/0'; /flowers lists them all."}),
+        **_problems(
+            {Code.NOT_FOUND: "There is no flower at '/flowers/0'; /flowers lists them all."}
+        ),
     }
     return described
 
 
 def _readyz() -> Json:
     described = _get("readyz", "Tell whether photos are taken", "Status", _status("ready"))
-    described["responses"] |= _problems({503: "The service is stopping, or its model failed."})
+    described["responses"] |= _problems(
+        {Code.NOT_READY: "The service is stopping, or its model failed."}
+    )
     return described
 
 
@@ -198,19 +205,19 @@ def _answer(description: str, schema: str, example: Any = None) -> Json:
     return {"description": description, "content": {_JSON: content}}
 
 
-def _problems(details: dict[int, str], retried: tuple[int, ...] = ()) -> Json:
-    """Describe refusals: a status, and an example of its detail."""
+def _problems(details: dict[Code, str], retried: tuple[int, ...] = ()) -> Json:
+    """Describe refusals, one a status: the code and the detail of an example."""
     responses: Json = {}
-    for status, detail in details.items():
-        example = problem_example(status, detail)
+    for code, detail in details.items():
+        example = problem_example(code, detail)
         response: Json = {
             "description": example["title"],
             "content": {_PROBLEM_JSON: {"schema": ref("Problem"), "example": example}},
         }
-        if status in retried:
+        if code.status in retried:
             wait = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
             response["headers"] = {"Retry-After": wait}
-        responses[str(status)] = response
+        responses[str(code.status)] = response
     return responses
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from werkzeug.http import HTTP_STATUS_CODES
 
+from app.problems import Code
+
 Json = dict[str, Any]
 
 _TEXT: Final[Json] = {"type": "string"}
@@ -169,6 +171,12 @@ SCHEMAS: Final[Json] = {
             "type": {"const": "about:blank"},
             "title": _described(_TEXT, "The status in words."),
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "code": {
+                **_TEXT,
+                "description": "What was wrong, in one word for programs; later versions may know "
+                "more of them.",
+                "examples": list(Code),
+            },
             "detail": _described(_TEXT, "What was wrong and what would be right, for people."),
             "request_id": _REQUEST_ID,
         }
@@ -251,12 +259,13 @@ EXAMPLES: Final[Json] = {
 }
 
 
-def problem_example(status: int, detail: str) -> Json:
+def problem_example(code: Code, detail: str) -> Json:
     """Return an example of a refusal."""
     return {
         "type": "about:blank",
-        "title": HTTP_STATUS_CODES[status],
-        "status": status,
+        "title": HTTP_STATUS_CODES[code.status],
+        "status": code.status,
+        "code": code,
         "detail": detail,
         "request_id": _ID,
     }

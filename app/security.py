@@ -13,7 +13,7 @@ from typing import Final
 
 from flask import Flask, Response, make_response, request
 
-from app.problems import Problem, quoted
+from app.problems import Code, Problem, quoted
 from app.service import current_service
 
 _HEADERS: Final = {
@@ -60,7 +60,7 @@ def _refuse_cross_site_post() -> None:
         refused = origin is not None and origin.partition("://")[2] != request.host
     if refused:
         raise Problem(
-            403,
+            Code.CROSS_SITE,
             f"A page of another site ({quoted(origin or 'unnamed')}) may not send photos here; "
             "the setting PETALSCOPE_CORS_ORIGINS lets its origin use the API.",
         )

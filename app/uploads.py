@@ -24,7 +24,7 @@ from PIL import Image
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.decoding_room import DecodingRoom, RoomFullError
-from app.problems import Problem, quoted
+from app.problems import Code, Problem, quoted
 from model.images import (
     CorruptImageError,
     ImageError,
@@ -49,11 +49,11 @@ _HOW_TO_SEND: Final = (
 _NAMES_SHOWN: Final = 5
 # Half of the time that a photo has by default; decoding the largest takes some seconds more.
 _ROOM: Final = DecodingRoom(patience=5)
-_IMAGE_STATUSES: Final[tuple[tuple[type[ImageError], int], ...]] = (
-    (CorruptImageError, 400),
-    (ImageTooLargeError, 413),
-    (UnsupportedImageError, 415),
-    (ImageTooSmallError, 422),
+_IMAGE_CODES: Final[tuple[tuple[type[ImageError], Code], ...]] = (
+    (CorruptImageError, Code.DAMAGED_PHOTO),
+    (ImageTooLargeError, Code.TOO_MANY_PIXELS),
+    (UnsupportedImageError, Code.UNSUPPORTED_FORMAT),
+    (ImageTooSmallError, Code.TOO_SMALL),
 )
 
 
@@ -93,11 +93,11 @@ def read_photos(request: Request, max_body_bytes: int, most: int = 1) -> list[by
         if kind.startswith("image/") or kind == "application/octet-stream":
             return [_photo_of_body(request, max_body_bytes)]
     except ParseException as error:
-        raise Problem(400, "The body is not encoded as its headers say.") from error
+        raise Problem(Code.BAD_REQUEST, "The body is not encoded as its headers say.") from error
     if not kind and not announced and not request.headers.get("Transfer-Encoding"):
-        raise Problem(400, f"The request carries no photo. {_HOW_TO_SEND}")
+        raise Problem(Code.NO_PHOTO, f"The request carries no photo. {_HOW_TO_SEND}")
     got = f"of type {quoted(kind)}" if kind else "of no type"
-    raise Problem(415, f"The body is {got}, which is not taken. {_HOW_TO_SEND}")
+    raise Problem(Code.UNSUPPORTED_TYPE, f"The body is {got}, which is not taken. {_HOW_TO_SEND}")
 
 
 def decode_photo(data: bytes, limits: ImageLimits, target_side: int) -> Image.Image:
@@ -115,13 +115,13 @@ def decode_photo(data: bytes, limits: ImageLimits, target_side: int) -> Image.Im
         )
     except RoomFullError as error:
         raise Problem(
-            429,
+            Code.DECODING_FULL,
             "Other large photos are being decoded; try again in a moment, or send a smaller one.",
             {"Retry-After": "1"},
         ) from error
     except ImageError as error:
-        status = next(status for kind, status in _IMAGE_STATUSES if isinstance(error, kind))
-        raise Problem(status, str(error)) from error
+        code = next(code for kind, code in _IMAGE_CODES if isinstance(error, kind))
+        raise Problem(code, str(error)) from error
 
 
 def bytes_read(request: Request) -> int:
@@ -159,11 +159,11 @@ def _photo_of_body(request: Request, max_body_bytes: int) -> bytes:
     if len(data) > max_body_bytes:
         raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes)
     if not data:
-        raise Problem(400, f"The body is empty. {_HOW_TO_SEND}")
+        raise Problem(Code.EMPTY_PHOTO, f"The body is empty. {_HOW_TO_SEND}")
     if len(data) < (request.content_length or 0):
         # gunicorn does not tell; many a photo that lacks its end would still be decoded.
         raise Problem(
-            400,
+            Code.INCOMPLETE_BODY,
             f"The body ended after {len(data):,} of the {request.content_length:,} bytes that its "
             "Content-Length says; send it again.",
         )
@@ -177,27 +177,29 @@ def _photos_of_form(request: Request, max_body_bytes: int, most: int) -> list[by
         if request.stream.tell() > max_body_bytes:
             raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes) from error
         raise Problem(
-            413,
+            Code.TOO_MANY_PARTS,
             f"A form may have {request.max_form_parts} parts, and a field of text "
             f"{MAX_TEXT_FIELD_BYTES:,} bytes; this one has more. {_HOW_TO_SEND}",
         ) from error
     if not files and not texts:
-        raise Problem(400, f"{_other_fields(request)} {_HOW_TO_SEND}")
+        raise Problem(Code.NO_PHOTO, f"{_other_fields(request)} {_HOW_TO_SEND}")
     if len(files) + len(texts) > most:
         allowed = "one photo" if most == 1 else f"up to {most} photos"
         raise Problem(
-            400,
+            Code.TOO_MANY_PHOTOS,
             f"The form has {len(files) + len(texts)} fields named '{FIELD}'; send {allowed}.",
         )
     if texts:
         raise Problem(
-            400,
+            Code.NO_PHOTO,
             f"The field '{FIELD}' holds text and not a file. With curl, mind the @: "
             f"-F {FIELD}=@photo.jpg",
         )
     photos: list[bytes] = [file.read() for file in files]
     if not all(photos):
-        raise Problem(400, f"The file in the field '{FIELD}' is empty: choose a photo.")
+        raise Problem(
+            Code.EMPTY_PHOTO, f"The file in the field '{FIELD}' is empty: choose a photo."
+        )
     return photos
 
 
@@ -213,5 +215,6 @@ def _other_fields(request: Request) -> str:
 
 def _too_large(got: str, limit: int) -> Problem:
     return Problem(
-        413, f"The body has {got} bytes; the limit is {limit:,} bytes ({limit // _MIB} MiB)."
+        Code.TOO_LARGE,
+        f"The body has {got} bytes; the limit is {limit:,} bytes ({limit // _MIB} MiB).",
     )

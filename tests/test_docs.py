@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.metrics import Metrics
+from app.problems import Code
 from app.settings import Settings
 from model.training.options import TrainingOptions
 from tests.conftest import ROOT, flower_image
@@ -69,6 +70,18 @@ def test_every_option_of_training_that_is_shown_exists() -> None:
 def test_every_variable_that_is_named_is_a_setting() -> None:
     known = {row.variable for row in Settings.describe()} | {"PETALSCOPE_DATA"}
     assert set(re.findall(r"PETALSCOPE_[A-Z_]*[A-Z]", ALL)) == known
+
+
+def test_every_code_is_documented_with_its_status() -> None:
+    rows = re.findall(r"^\| ([\d, ]+) \| (`\w+`.*?) \|", TEXTS["docs/api.md"], re.MULTILINE)
+    documented = {
+        (int(status), code)
+        for statuses, cell in rows
+        # Where a row has several statuses, a semicolon parts the codes of each.
+        for status, codes in zip(statuses.split(","), cell.split(";"), strict=True)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert documented == {(code.status, code.value) for code in Code}
 
 
 def metric_names() -> set[str]:

@@ -20,6 +20,7 @@ def test_a_script_gets_problem_json(client: FlaskClient, accept: str | None) -> 
         "type": "about:blank",
         "title": "Not Found",
         "status": 404,
+        "code": "not_found",
         "detail": "There is nothing at '/nowhere'.",
         "request_id": response.headers["X-Request-ID"],
     }

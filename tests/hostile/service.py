@@ -15,7 +15,7 @@ from tests.hostile.sending import PATIENCE, Reply, exchange
 from tests.serving import Server
 
 GOOD_PHOTO: Final = encoded()
-_PROBLEM: Final = {"type", "title", "status", "detail", "request_id"}
+_PROBLEM: Final = {"type", "title", "status", "code", "detail", "request_id"}
 
 
 class HostileService:
