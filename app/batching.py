@@ -6,8 +6,9 @@
 
 An idle model runs at once on whatever is there; while it runs, the next batch gathers. A place is
 taken before a photo is read and given back after its answer, so that one bound holds memory and
-threads alike. Nothing here knows of Flask or torch. The shape is mosec's: decode in many threads,
-infer in one, refuse what does not fit.
+threads alike. A photo that nobody waits for any more is not run, and gives its place to others
+where they need it. Nothing here knows of Flask or torch. The shape is mosec's: decode in many
+threads, infer in one, refuse what does not fit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -44,6 +46,10 @@ class BatcherClosedError(BatchingError):
 
 class DeadlineExceededError(BatchingError):
     """The deadline passed before the model was done."""
+
+
+class AbandonedError(BatchingError):
+    """Nobody waits for the output any more."""
 
 
 class BatchOutOfMemoryError(BatchingError):
@@ -75,8 +81,15 @@ class Inference(Generic[Output]):
 Infer = Callable[[Array, float], Inference[Output]]
 
 
+@dataclass(eq=False)
+class _Place:
+    wanted: Callable[[], bool]
+    taken: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class _Entry(Generic[Output]):
+    place: _Place
     inputs: Array
     deadline: float
     submitted: float
@@ -133,28 +146,38 @@ class Batcher(Generic[Output]):
         return self._places_taken
 
     @contextmanager
-    def admit(self) -> Iterator[Infer[Output]]:
+    def admit(self, wanted: Callable[[], bool] = lambda: True) -> Iterator[Infer[Output]]:
         """Take a place, and give the function that runs the model on this place's photo.
 
         The function takes float32 (3, H, W) and a deadline, a moment of the clock, and raises
-        `DeadlineExceededError`, `BatchOutOfMemoryError`, `ModelFailedError` or
+        `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`, `ModelFailedError` or
         `BatcherClosedError`.
+
+        Args:
+            wanted: Whether somebody still waits for the output. Asked here, and on the batcher's
+                thread before the photo is run; it must be quick, and raise nothing.
 
         Raises:
             QueueFullError: Every place is taken.
+            AbandonedError: The output is not wanted.
             BatcherClosedError: No more photos are taken.
         """
+        if not wanted():
+            raise AbandonedError
+        place = _Place(wanted)
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
             if self._places_taken >= self._queue_size:
+                self._drop_abandoned()
+            if self._places_taken >= self._queue_size:
                 raise QueueFullError
             self._places_taken += 1
         try:
-            yield self._infer
+            yield partial(self._infer, place)
         finally:
             with self._changed:
-                self._places_taken -= 1
+                self._give_back(place)
 
     def close(self) -> None:
         """Take no more photos, answer those that wait, and end the thread."""
@@ -163,8 +186,21 @@ class Batcher(Generic[Output]):
             self._changed.notify()
         self._thread.join()
 
-    def _infer(self, inputs: Array, deadline: float) -> Inference[Output]:
-        entry = _Entry[Output](inputs, deadline, self._clock())
+    def _give_back(self, place: _Place) -> None:
+        if place.taken:
+            place.taken = False
+            self._places_taken -= 1
+
+    def _drop_abandoned(self) -> None:
+        """Free the places of all who wait for the model in vain, not only of those next in turn."""
+        for entry in [entry for entry in self._waiting if not entry.place.wanted()]:
+            self._waiting.remove(entry)
+            if entry.future.set_running_or_notify_cancel():
+                entry.future.set_exception(AbandonedError())
+            self._give_back(entry.place)
+
+    def _infer(self, place: _Place, inputs: Array, deadline: float) -> Inference[Output]:
+        entry = _Entry[Output](place, inputs, deadline, self._clock())
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
@@ -206,6 +242,8 @@ class Batcher(Generic[Output]):
                 continue
             if self._clock() >= entry.deadline:
                 entry.future.set_exception(DeadlineExceededError())
+            elif not entry.place.wanted():
+                entry.future.set_exception(AbandonedError())
             else:
                 batch.append(entry)
         return batch

@@ -14,13 +14,15 @@ from flask import request
 from PIL import Image
 
 from app.batching import (
+    AbandonedError,
     BatcherClosedError,
     BatchingError,
     BatchOutOfMemoryError,
     DeadlineExceededError,
     QueueFullError,
 )
-from app.problems import Code, Problem
+from app.presence import client_waits
+from app.problems import Problem
 from app.request_log import note_duration
 from app.service import Service, current_service
 from app.uploads import decode_photo, read_photos
@@ -35,6 +37,7 @@ _RETRY_AFTER: Final = {"Retry-After": "1"}
 _REASONS: Final[dict[type[BatchingError], str]] = {
     QueueFullError: "full",
     DeadlineExceededError: "expired",
+    AbandonedError: "abandoned",
     BatcherClosedError: "closing",
     BatchOutOfMemoryError: "out_of_memory",
 }
@@ -87,35 +90,33 @@ def classify_uploads(top_k: int, most: int) -> list[Classification]:
 def _problem(service: Service, error: BatchingError) -> Problem:
     if isinstance(error, QueueFullError):
         return Problem(
-            Code.QUEUE_FULL,
+            429,
             f"All {service.settings.queue_size} places are taken by other photos; "
             "try again in a moment.",
             _RETRY_AFTER,
         )
     if isinstance(error, DeadlineExceededError):
         return Problem(
-            Code.TIMED_OUT,
-            f"The photo was not done in the {service.settings.timeout:g} seconds it has.",
+            504, f"The photo was not done in the {service.settings.timeout:g} seconds it has."
+        )
+    if isinstance(error, AbandonedError):
+        return Problem(
+            400,
+            "The connection was closed, at least for sending, before the answer was there.",
         )
     if isinstance(error, BatcherClosedError):
         return Problem(
-            Code.STOPPING,
-            "The service is stopping and takes no more photos; try again.",
-            _RETRY_AFTER,
+            503, "The service is stopping and takes no more photos; try again.", _RETRY_AFTER
         )
     if isinstance(error, BatchOutOfMemoryError):
-        return Problem(
-            Code.OUT_OF_MEMORY,
-            "The device has no memory for this photo now; try again.",
-            _RETRY_AFTER,
-        )
-    return Problem(Code.MODEL_FAILED, "The model failed, and is being started anew; try again.")
+        return Problem(503, "The device has no memory for this photo now; try again.", _RETRY_AFTER)
+    return Problem(500, "The model failed, and is being started anew; try again.")
 
 
 def _classify(service: Service, top_k: int, most: int) -> list[Classification]:
     settings, classifier = service.settings, service.classifier
     limits = ImageLimits(settings.max_megapixels * _MEGAPIXEL, settings.min_side)
-    with service.batcher.admit() as infer:
+    with service.batcher.admit(client_waits(request.environ)) as infer:
         found = read_photos(request, settings.max_body_bytes, most)
         arrived = time.monotonic()
         deadline = arrived + settings.timeout
@@ -125,7 +126,7 @@ def _classify(service: Service, top_k: int, most: int) -> list[Classification]:
             photos.append(decode_photo(data, limits, classifier.metadata.transform.resize))
             if sum(photo.width * photo.height for photo in photos) > limits.max_pixels:
                 raise Problem(
-                    Code.TOO_MANY_PIXELS,
+                    413,
                     f"The photos together have more than {settings.max_megapixels} megapixels; "
                     "send smaller ones, or fewer.",
                 )

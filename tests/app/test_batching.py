@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.batching import (
+    AbandonedError,
     Array,
     Batcher,
     BatcherClosedError,
@@ -87,14 +88,21 @@ class Bench:
             clock=self.clock,
         )
 
-    def infer(self, value: float, deadline: float = NEVER) -> Inference[Array]:
-        with self.batcher.admit() as infer:
+    def infer(
+        self, value: float, deadline: float = NEVER, wanted: Callable[[], bool] = lambda: True
+    ) -> Inference[Array]:
+        with self.batcher.admit(wanted) as infer:
             return infer(photo(value), deadline)
 
-    def send(self, *values: float, deadline: float = NEVER) -> list[Future[Inference[Array]]]:
+    def send(
+        self,
+        *values: float,
+        deadline: float = NEVER,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[Future[Inference[Array]]]:
         """Send photos from a thread each, and return when all of them wait."""
         waiting = len(self.batcher._waiting)
-        futures = [self._threads.submit(self.infer, value, deadline) for value in values]
+        futures = [self._threads.submit(self.infer, value, deadline, wanted) for value in values]
         until(lambda: len(self.batcher._waiting) == waiting + len(values))
         return futures
 
@@ -205,6 +213,55 @@ def test_an_answer_that_comes_too_late_harms_nobody(bench: Bench) -> None:
     bench.model.release.set()
     assert answer(bench.infer(2.0)) == 2.0
     assert bench.model.batches == [[1.0], [2.0]]
+
+
+def test_a_photo_that_nobody_waits_for_is_not_run(bench: Bench) -> None:
+    there = threading.Event()
+    there.set()
+    first = bench.occupy()
+    (left,) = bench.send(1.0, wanted=there.is_set)
+    (stayed,) = bench.send(2.0)
+    there.clear()
+    bench.model.release.set()
+    assert answer(first.result(PATIENCE)) == 0.0
+    assert answer(stayed.result(PATIENCE)) == 2.0
+    with pytest.raises(AbandonedError):
+        left.result(PATIENCE)
+    assert bench.model.batches == [[0.0], [2.0]]
+
+
+def test_a_photo_that_nobody_waits_for_takes_no_place(bench: Bench) -> None:
+    with pytest.raises(AbandonedError):
+        bench.infer(1.0, wanted=lambda: False)
+    assert bench.batcher.places_taken == 0
+    assert bench.model.batches == []
+
+
+def test_those_who_left_make_room_in_a_full_queue_while_the_model_runs(bench: Bench) -> None:
+    bench.batcher.close()
+    bench.make(queue_size=4)
+    there = threading.Event()
+    there.set()
+    first = bench.occupy()
+    (stayed,) = bench.send(1.0)
+    left = bench.send(2.0, 3.0, wanted=there.is_set)
+    with pytest.raises(QueueFullError):
+        bench.infer(4.0)
+    there.clear()
+    with ExitStack() as places:
+        for _ in range(2):
+            places.enter_context(bench.batcher.admit())
+        with pytest.raises(QueueFullError):
+            bench.infer(4.0)
+        for future in left:
+            with pytest.raises(AbandonedError):
+                future.result(PATIENCE)
+        # Their threads gave back nothing twice.
+        assert bench.batcher.places_taken == 4
+    bench.model.release.set()
+    assert [answer(future.result(PATIENCE)) for future in (first, stayed)] == [0.0, 1.0]
+    assert bench.batcher.places_taken == 0
+    assert bench.model.batches == [[0.0], [1.0]]
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import select
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import Any, Final
 
 PATIENCE: Final = 60
+_SILENCE: Final = 1  # seconds
 # What of the inside no client is to see: traces, modules, files, addresses in memory.
 _INSIDE: Final = re.compile(
     rb"Traceback|File \"|\.py\b|site-packages|/work/|/home/|/usr/|/tmp/|object at 0x|BytesIO|PIL\."
@@ -46,14 +48,21 @@ class _Received:
         return io.BytesIO(self._data)
 
 
-def exchange(port: int, request: bytes, patience: float = PATIENCE) -> Reply:
-    """Send bytes on a connection of their own, end them, and read until the server closes."""
+def exchange(
+    port: int, request: bytes, patience: float = PATIENCE, *, cut_short: bool = False
+) -> Reply:
+    """Send bytes on a connection of their own, and read until the server closes.
+
+    Of a request that may be `cut_short` the end is told after a moment of silence, in which the
+    server may be waiting for more. Told at once, it would be taken for a client that left.
+    """
     received = b""
     with socket.create_connection(("127.0.0.1", port), patience) as connection:
         # A server that has heard enough may answer and close before all is sent.
         with suppress(OSError):
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
+            if cut_short and not select.select([connection], [], [], _SILENCE)[0]:
+                connection.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):
             while piece := connection.recv(1 << 16):
                 received += piece

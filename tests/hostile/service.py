@@ -31,8 +31,8 @@ class HostileService:
             self.assert_unharmed()
         self.memory_before = memory_of(self.worker)
 
-    def send(self, request: bytes, patience: float = PATIENCE) -> Reply:
-        return exchange(self.server.port, request, patience)
+    def send(self, request: bytes, patience: float = PATIENCE, *, cut_short: bool = False) -> Reply:
+        return exchange(self.server.port, request, patience, cut_short=cut_short)
 
     def assert_unharmed(self) -> None:
         """Check that a photo has the same answer, to the last digit, from the same worker."""

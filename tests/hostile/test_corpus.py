@@ -32,7 +32,9 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 def test_each_kind_is_answered_as_it_may_be(
     service: HostileService, turns: Iterator[int], kind: Kind
 ) -> None:
-    assert_answered_as_allowed(kind, service.send(kind.request()))
+    # Where gunicorn may answer itself, the request may lack what it waits for.
+    reply = service.send(kind.request(), cut_short=kind.as_page)
+    assert_answered_as_allowed(kind, reply)
     if next(turns) % _EVERY == 0:
         service.assert_unharmed()
 
