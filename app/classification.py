@@ -22,7 +22,7 @@ from app.batching import (
     QueueFullError,
 )
 from app.presence import client_waits
-from app.problems import Problem
+from app.problems import Code, Problem
 from app.request_log import note_duration
 from app.service import Service, current_service
 from app.uploads import decode_photo, read_photos
@@ -90,27 +90,34 @@ def classify_uploads(top_k: int, most: int) -> list[Classification]:
 def _problem(service: Service, error: BatchingError) -> Problem:
     if isinstance(error, QueueFullError):
         return Problem(
-            429,
+            Code.QUEUE_FULL,
             f"All {service.settings.queue_size} places are taken by other photos; "
             "try again in a moment.",
             _RETRY_AFTER,
         )
     if isinstance(error, DeadlineExceededError):
         return Problem(
-            504, f"The photo was not done in the {service.settings.timeout:g} seconds it has."
+            Code.TIMED_OUT,
+            f"The photo was not done in the {service.settings.timeout:g} seconds it has.",
         )
     if isinstance(error, AbandonedError):
         return Problem(
-            400,
+            Code.BAD_REQUEST,
             "The connection was closed, at least for sending, before the answer was there.",
         )
     if isinstance(error, BatcherClosedError):
         return Problem(
-            503, "The service is stopping and takes no more photos; try again.", _RETRY_AFTER
+            Code.STOPPING,
+            "The service is stopping and takes no more photos; try again.",
+            _RETRY_AFTER,
         )
     if isinstance(error, BatchOutOfMemoryError):
-        return Problem(503, "The device has no memory for this photo now; try again.", _RETRY_AFTER)
-    return Problem(500, "The model failed, and is being started anew; try again.")
+        return Problem(
+            Code.OUT_OF_MEMORY,
+            "The device has no memory for this photo now; try again.",
+            _RETRY_AFTER,
+        )
+    return Problem(Code.MODEL_FAILED, "The model failed, and is being started anew; try again.")
 
 
 def _classify(service: Service, top_k: int, most: int) -> list[Classification]:
@@ -126,7 +133,7 @@ def _classify(service: Service, top_k: int, most: int) -> list[Classification]:
             photos.append(decode_photo(data, limits, classifier.metadata.transform.resize))
             if sum(photo.width * photo.height for photo in photos) > limits.max_pixels:
                 raise Problem(
-                    413,
+                    Code.TOO_MANY_PIXELS,
                     f"The photos together have more than {settings.max_megapixels} megapixels; "
                     "send smaller ones, or fewer.",
                 )
