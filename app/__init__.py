@@ -23,9 +23,11 @@ from app.batching import Batcher
 from app.errors import init_errors
 from app.flowers import flowers
 from app.health import health
+from app.install import install
 from app.metrics import Metrics
 from app.openapi import openapi
 from app.pages import pages
+from app.rendering import init_rendering
 from app.request_log import init_request_log
 from app.security import init_security
 from app.service import Service, install_service
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from model.classifier import Classifier
     from model.network import Outputs
 
-_BLUEPRINTS: Final = (pages, api, flowers, openapi, health)
+_BLUEPRINTS: Final = (pages, install, api, flowers, openapi, health)
 
 
 class WarmUpError(PetalscopeError):
@@ -104,6 +106,7 @@ def create_app(
     install_service(app, service)
     metrics.describe(service.model, settings.queue_size, lambda: batcher.places_taken)
     init_request_log(app, settings.log_level)
+    init_rendering(app)
     init_errors(app)
     init_security(app)
     for blueprint in _BLUEPRINTS:

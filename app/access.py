@@ -25,7 +25,14 @@ from app.settings import Settings
 from model.errors import PetalscopeError
 
 _SHORTEST_KEY: Final = 16
-_OPEN: Final = frozenset({"health.healthz", "health.readyz", "static"})
+_OPEN: Final = frozenset(
+    {
+        "health.healthz",
+        "health.readyz",
+        "install.manifest",  # for which browsers send no key
+        "static",
+    }
+)
 _PHOTO_VIEWS: Final = ("api.predict", "pages.classify")
 
 

@@ -70,6 +70,7 @@ def described(answer: Answer) -> list[dict[str, Any]]:
         predictions.append(
             {
                 **asdict(item),
+                "display_name": flower.display_name,
                 "scientific_name": flower.scientific_name,
                 "flower": url_for("flowers.flower", slug=flower.slug),
             }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, jsonify, request
 from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import (
     ClientDisconnected,
@@ -23,6 +23,7 @@ from werkzeug.exceptions import (
 from werkzeug.http import HTTP_STATUS_CODES
 
 from app.problems import Code, Problem, quoted
+from app.rendering import render_page
 from app.request_log import request_id
 from app.uploads import discard_rest
 
@@ -80,17 +81,16 @@ def _of_http_exception(error: HTTPException) -> Problem:
 
 def _render(problem: Problem) -> Response:
     if _wants_page():
-        response = make_response(render_template("error.html", problem=problem))
-    else:
-        response = jsonify(
-            type="about:blank",
-            title=HTTP_STATUS_CODES[problem.status],
-            status=problem.status,
-            code=problem.code,
-            detail=problem.detail,
-            request_id=request_id(),
-        )
-        response.mimetype = _PROBLEM_JSON
+        return render_page("error.html", problem=problem)
+    response = jsonify(
+        type="about:blank",
+        title=HTTP_STATUS_CODES[problem.status],
+        status=problem.status,
+        code=problem.code,
+        detail=problem.detail,
+        request_id=request_id(),
+    )
+    response.mimetype = _PROBLEM_JSON
     response.status_code = problem.status
     response.headers.update(problem.headers)
     return response

@@ -11,25 +11,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from flask import Blueprint, Response, jsonify, redirect, request
 from flask import url_for as address_of
 
 from app.problems import Code, Problem, quoted
+from app.reading import gbif, wikipedia
+from app.rendering import render_page
 from app.service import current_service
 from model.flowers import Flower, describe_classes, sources
 
 flowers: Final = Blueprint("flowers", __name__)
-
-_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php?"
-_GBIF: Final = "https://www.gbif.org/species/search?"
-_RANK_WORDS: Final = {
-    "species": "a species",
-    "genus": "a genus, of which the name fits several species",
-    "hybrid": "a hybrid",
-    "cultivar": "a cultivar",
-}
 
 
 @flowers.get("/flowers")
@@ -40,10 +32,9 @@ def index() -> Response:
     found = [flower for flower in known if flower.matches(query)]
     if not _wants_page():
         return _finished(jsonify(flowers=[_values(item) for item in found], sources=sources()))
-    page = render_template(
-        "flowers.html", flowers=known, found=set(found), query=query, sources=sources()
+    return _finished(
+        render_page("flowers.html", flowers=known, found=set(found), query=query, sources=sources())
     )
-    return _finished(make_response(page))
 
 
 @flowers.get("/flowers/<slug>")
@@ -56,14 +47,7 @@ def flower(slug: str) -> Any:
         return moved
     if not _wants_page():
         return _finished(jsonify(_values(item)))
-    page = render_template(
-        "flower.html",
-        flower=item,
-        rank=_RANK_WORDS.get(item.rank),
-        links=_links(item),
-        sources=sources(),
-    )
-    return _finished(make_response(page))
+    return _finished(render_page("flower.html", flower=item, links=_links(item), sources=sources()))
 
 
 def _known() -> list[Flower]:
@@ -91,11 +75,9 @@ def _values(item: Flower) -> dict[str, Any]:
 
 
 def _links(item: Flower) -> dict[str, str]:
-    """Where to read on; GBIF knows scientific names alone, and none of cultivars."""
-    links = {"Wikipedia": _WIKIPEDIA + urlencode({"search": item.scientific_name or item.name})}
-    taxon = (item.scientific_name or item.family or "").partition(" '")[0]
-    if taxon:
-        links["GBIF"] = _GBIF + urlencode({"q": taxon})
+    links = {"Wikipedia": wikipedia(item.scientific_name, item.name)}
+    if taxon := item.scientific_name or item.family:
+        links["GBIF"] = gbif(taxon)
     return links
 
 

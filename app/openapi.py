@@ -10,12 +10,14 @@ import json
 from functools import partial
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, jsonify, request
 
 from app.api import MOST_COMBINED
 from app.classification import DEFAULT_TOP_K
+from app.language import ENGLISH
 from app.openapi_schemas import EXAMPLES, SCHEMAS, Json, problem_example, ref
 from app.problems import Code
+from app.rendering import render_page
 from app.service import Service, current_service
 from app.uploads import FIELD
 from app.versions import FIRST_VERSION
@@ -38,14 +40,15 @@ def document() -> Response:
 @openapi.get("/docs")
 def docs() -> Response:
     """Describe the API for people, with a form that sends a photo."""
-    page = render_template(
+    page = render_page(
         "docs.html",
+        only_in=ENGLISH,
         api=describe_api(current_service(), request.script_root),
         field=FIELD,
         # Jinja's own filter sorts the keys.
         as_json=partial(json.dumps, indent=2, ensure_ascii=False),
     )
-    return _finished(make_response(page))
+    return _finished(page)
 
 
 def describe_api(service: Service, root: str = "") -> Json:

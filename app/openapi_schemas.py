@@ -46,6 +46,7 @@ def ref(name: str) -> Json:
 
 _CLASS_ID: Final = _described(_TEXT, "The class's id: the name of its folder in the data set.")
 _NAME: Final = _described(_TEXT, "The common name as the data set spells it.")
+_DISPLAY_NAME: Final = _described(_TEXT, "The common name as people write it.")
 _REQUEST_ID: Final = _described(_TEXT, "By which the service's log tells more.")
 
 _VERDICT: Final[Json] = {
@@ -73,6 +74,7 @@ SCHEMAS: Final[Json] = {
         {
             "class_id": _CLASS_ID,
             "name": _NAME,
+            "display_name": _DISPLAY_NAME,
             "probability": {"type": "number", "minimum": 0, "maximum": 1},
             "scientific_name": _described(
                 _or_null(_TEXT), "A species or a genus; null where neither is certain."
@@ -107,7 +109,7 @@ SCHEMAS: Final[Json] = {
         {
             "class_id": _CLASS_ID,
             "name": _NAME,
-            "display_name": _described(_TEXT, "The common name as people write it."),
+            "display_name": _DISPLAY_NAME,
             "scientific_name": _described(
                 _or_null(_TEXT),
                 "As narrow as is certain: a genus where the name or the photos fit several "
@@ -207,6 +209,7 @@ EXAMPLES: Final[Json] = {
         "predictions": [
             {
                 **_LILY,
+                "display_name": "Peruvian lily",
                 "probability": 0.97,
                 "scientific_name": "Alstroemeria",
                 "flower": "/flowers/18-peruvian-lily",
@@ -214,6 +217,7 @@ EXAMPLES: Final[Json] = {
             {
                 "class_id": "6",
                 "name": "tiger lily",
+                "display_name": "Tiger lily",
                 "probability": 0.02,
                 "scientific_name": "Lilium lancifolium",
                 "flower": "/flowers/6-tiger-lily",

@@ -9,31 +9,21 @@ The photo is shown back from memory, as a data URL, and forgotten with the answe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Blueprint, Response, make_response, render_template
+from flask import Blueprint, Response
 
 from app.api import described
 from app.classification import DEFAULT_TOP_K, classify_upload
 from app.explanation import explain_predictions
 from app.pictures import data_url
 from app.problems import Problem
+from app.rendering import limits, render_page, script_texts
 from app.service import current_service
-from model.images import FORMAT_NAMES
 
 pages: Final = Blueprint("pages", __name__)
 
 _LONGEST_SIDE: Final = 800
-
-
-@dataclass(frozen=True)
-class PageLimits:
-    """What the page tells about the photos it takes."""
-
-    max_body_mib: int
-    max_megapixels: int
-    formats: str
 
 
 @pages.get("/")
@@ -70,21 +60,15 @@ def _page(
     problem: Problem | None = None,
 ) -> Response:
     service = current_service()
-    settings = service.settings
-    response = make_response(
-        render_template(
-            "index.html",
-            photo=photo,
-            predictions=predictions,
-            verdict=verdict,
-            explains=service.explains,
-            problem=problem,
-            class_count=len(service.classifier.metadata.classes),
-            limits=PageLimits(settings.max_body_mib, settings.max_megapixels, FORMAT_NAMES),
-            model=service.model,
-        )
+    return render_page(
+        "index.html",
+        problem=problem,
+        photo=photo,
+        predictions=predictions,
+        verdict=verdict,
+        explains=service.explains,
+        class_count=len(service.classifier.metadata.classes),
+        limits=limits(),
+        script_texts=script_texts(),
+        model=service.model,
     )
-    if problem is not None:
-        response.status_code = problem.status
-        response.headers.update(problem.headers)
-    return response

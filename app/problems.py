@@ -4,22 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
-
-# For people; programs get HTTP's own words, as RFC 9457 asks.
-_TITLES: Final = {
-    400: "This cannot be read",
-    401: "A key is needed",
-    403: "Not from another site",
-    404: "No such page",
-    405: "Not this way",
-    413: "This is too large",
-    415: "Not a photo we can read",
-    422: "This does not fit",
-    429: "Too busy right now",
-    503: "Not ready",
-    504: "This took too long",
-}
 
 
 class Code(StrEnum):
@@ -75,7 +59,6 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
     Attributes:
         code: What was wrong, for programs.
         status: HTTP status, 400 to 599; the code's.
-        title: A few words for people.
         detail: One sentence or two for the client: the limit, what was got, what would be right.
             Never the text of an exception that is not ours, a path or a trace.
         headers: Headers of the answer, such as Retry-After.
@@ -85,7 +68,6 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         super().__init__(detail)
         self.code = code
         self.status = code.status
-        self.title = _TITLES.get(code.status, "Something went wrong")
         self.detail = detail
         self.headers = dict(headers or {})
 

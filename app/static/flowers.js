@@ -2,7 +2,7 @@
 
 const field = document.getElementById("q");
 const count = document.querySelector(".count");
-const total = Number(count.dataset.all);
+const { all, some } = count.dataset;
 
 /* As `_plain` in model/flowers.py. */
 const plain = (text) =>
@@ -24,7 +24,7 @@ function filter() {
     row.hidden = !words.every((word) => text.includes(` ${word}`));
     if (!row.hidden) found += 1;
   }
-  count.textContent = field.value ? `${found} of ${total} flowers` : `All ${total} flowers`;
+  count.textContent = field.value ? some.replace("{found}", found) : all;
   const address = new URL(location.href);
   if (field.value) address.searchParams.set("q", field.value);
   else address.searchParams.delete("q");

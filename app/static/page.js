@@ -1,14 +1,15 @@
 /* The page in place: photos chosen, dropped or pasted -> POST /predict, one after another -> names.
  *
- * Each photo is an entry of this visit, which only this page's memory holds:
+ * Each photo is an entry of this visit, which only this page's memory holds, and so are the photos
+ * of one plant that were joined:
  *
  *     waiting -> under way -> answer | problem
  *
  * The sheet and the words show one entry, the list below them leads to all. All markup comes from
  * the page's template elements, which the server renders from the same macros as its own answers
- * (templates/parts.html). Without this script the forms do the work. */
+ * (templates/parts.html), and all words from `languages/`. Without this script the forms do the work. */
 
-import { prepare, whatToSend } from "./photo.js";
+import { prepare } from "./photo.js";
 
 const main = document.querySelector("main");
 const sheet = main.querySelector(".sheet");
@@ -19,10 +20,10 @@ const tiles = list.querySelector("ol");
 const status = document.getElementById("status");
 const { formats } = main.dataset;
 const maxBodyMib = Number(main.dataset.maxBodyMib);
+const texts = JSON.parse(main.dataset.texts);
 
-const SENDING = "Sending the photo";
-const LOOKING = "Looking at the photo";
 const COPIED_MS = 2000;
+const MOST_JOINED = 5; // as MOST_COMBINED in app/api.py
 
 /* What the server rendered: to it Cancel leads back where there was nothing before. */
 const start = {
@@ -36,27 +37,36 @@ let waiting = []; // those whose turn has not come
 let shown = null; // the entry that is shown; null for the start
 let before = null; // what was shown before a photo was chosen
 let underWay = null; // an AbortController while there are photos to name
+let joining = null; // the entries chosen to be joined, while they are
 
 /* -- Markup --------------------------------------------------------------- */
 
-function copy(id, texts = {}) {
+function copy(id, contents = {}) {
   const element = document.getElementById(id).content.firstElementChild.cloneNode(true);
-  for (const [selector, text] of Object.entries(texts)) {
+  for (const [selector, text] of Object.entries(contents)) {
     element.querySelector(selector).textContent = text;
   }
   return element;
 }
 
-/* As the macro `percent` writes it. */
+/* A message with its placeholders filled in. */
+const say = (key, values) => texts[key].replace(/{(\w+)}/g, (_, name) => values[name]);
+
+const decimal = (number) => number.toFixed(1).replace(".", texts.decimal);
+
+/* As `percent` in app/language.py writes it. */
 function percent(probability) {
-  if (probability < 0.001) return "<\u00a00.1\u00a0%";
-  if (probability >= 0.9995) return ">\u00a099.9\u00a0%";
-  return `${(probability * 100).toFixed(1)}\u00a0%`;
+  if (probability < 0.001) return `<\u00a0${decimal(0.1)}\u00a0%`;
+  if (probability >= 0.9995) return `>\u00a0${decimal(99.9)}\u00a0%`;
+  return `${decimal(probability * 100)}\u00a0%`;
 }
 
-const capitalised = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
-
 const verdictWords = (verdict) => document.getElementById(verdict).content.textContent;
+
+/* Put a name into words that the server wrote around its place. */
+function fill(element, property, name) {
+  element[property] = element[property].replace("{name}", () => name);
+}
 
 function lookUp(link, parameter, term) {
   const address = new URL(link.href);
@@ -67,13 +77,15 @@ function lookUp(link, parameter, term) {
 /* As the macro `about` writes it. */
 function about({ name, scientific_name: scientificName }) {
   const element = copy("about");
-  lookUp(element.querySelector(".wikipedia"), "search", scientificName ?? name);
+  const wikipedia = element.querySelector(".wikipedia");
+  lookUp(wikipedia, "search", scientificName ?? name);
   if (scientificName) {
     const [taxon, cultivar] = scientificName.split(" '");
     element.querySelector("i").textContent = taxon;
     if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
     lookUp(element.querySelector(".gbif"), "q", taxon);
   } else {
+    wikipedia.hostname = "en.wikipedia.org"; // the common names are English
     for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
   }
   return element;
@@ -83,9 +95,9 @@ function resultOf({ predictions, verdict }) {
   const result = copy("result", { ".kicker": verdictWords(verdict) });
   result.classList.add(verdict);
   for (const [index, prediction] of predictions.entries()) {
-    const { name, probability } = prediction;
+    const { display_name: name, probability } = prediction;
     const row = copy("prediction", { ".name": name, ".percent": percent(probability) });
-    row.querySelector(".unseen").append(name);
+    fill(row.querySelector(".unseen"), "textContent", name);
     row.querySelector(".name").setAttribute("href", prediction.flower);
     row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);
     if (index === 0) {
@@ -133,19 +145,33 @@ function mountOf(entry) {
   return mount;
 }
 
+function joinedMountOf({ joins }) {
+  const mount = copy("photo");
+  const photos = joins.filter((entry) => entry.mount).map(({ url }) => {
+    const photo = mount.querySelector(".photo").cloneNode();
+    photo.src = url;
+    return photo;
+  });
+  const note = copy("joined");
+  note.textContent = say("from_joined", { count: joins.length });
+  mount.classList.add("joined");
+  mount.replaceChildren(...photos, note);
+  return mount;
+}
+
 function addMaps(mount, { predictions }) {
-  for (const { name, activation_map: source } of predictions) {
+  for (const { display_name: name, activation_map: source } of predictions) {
     if (!source) continue;
     const map = copy("map");
     map.src = source;
-    map.alt += name;
+    fill(map, "alt", name);
     mount.append(map);
   }
 }
 
 /* -- What is shown -------------------------------------------------------- */
 
-function say(...nodes) {
+function tell(...nodes) {
   // Or the keyboard would start from the top again when the button it was on goes.
   const focused = words.contains(document.activeElement);
   const old = words;
@@ -167,21 +193,21 @@ function show(entry) {
   let { title } = start;
   if (entry === null) {
     mount(start.mount);
-    say(...start.words);
+    tell(...start.words);
   } else {
     // The photo before stays until this one is ready.
-    if (entry.url || !isNaming(entry)) mount(entry.mount);
+    if (entry.photos || !isNaming(entry)) mount(entry.mount);
     if (entry.answer) {
-      say(resultOf(entry.answer));
-      title = entry.answer.predictions[0].name;
+      tell(resultOf(entry.answer));
+      title = `${entry.answer.predictions[0].display_name} · Petalscope`;
     } else if (entry.problem) {
-      say(problemOf(entry.problem, () => again(entry)));
-      title = entry.problem.title;
+      tell(problemOf(entry.problem, () => again(entry)));
+      title = `${entry.problem.title} · Petalscope`;
     } else {
-      say(progressOf(entry));
+      tell(progressOf(entry));
     }
   }
-  document.title = title === start.title ? title : `${capitalised(title)} · Petalscope`;
+  document.title = title;
   main.classList.toggle("naming", isNaming(entry));
   tools.hidden = !entry?.answer;
   drawVisit();
@@ -196,15 +222,18 @@ function drawVisit() {
     const picture = tile.querySelector("img");
     picture.hidden = !thumbnail;
     if (thumbnail && picture.src !== thumbnail) picture.src = thumbnail;
-    const unnamed = problem ? "Not named" : entry.file.name.replace(/\.\w+$/, "");
-    tile.querySelector(".label").textContent = answer?.predictions[0].name ?? unnamed;
+    const label = tile.querySelector(".label");
+    label.lang = answer ? "en" : document.documentElement.lang; // the common names are English
+    label.textContent = answer?.predictions[0].display_name ?? (problem ? texts.not_named : entry.label);
     const button = tile.querySelector("button");
-    button.disabled = waiting.includes(entry);
-    button.ariaCurrent = entry === shown ? "true" : null;
+    button.disabled = waiting.includes(entry) || (joining !== null && !canJoin(entry));
+    button.ariaCurrent = entry === shown && !joining ? "true" : null;
+    button.ariaPressed = joining && canJoin(entry) ? String(joining.includes(entry)) : null;
   }
   list.hidden = visit.length < 2;
   // While the shown photo is under way its own button cancels all.
   list.querySelector(".cancel").hidden = !underWay || isNaming(shown);
+  drawJoining();
 }
 
 /* Show what has become of an entry, if it is the one to be seen. */
@@ -215,15 +244,18 @@ function refresh(entry) {
 
 /* -- Naming --------------------------------------------------------------- */
 
-function newEntry(file) {
+function newEntry(values) {
   const tile = copy("tile");
-  const entry = { file, tile, mount: null, phase: SENDING, share: null };
+  const entry = { tile, mount: null, phase: texts.sending, share: null, ...values };
   tile.querySelector("button").addEventListener("click", () => {
+    if (joining) return choosePart(entry);
     show(entry);
     window.scrollTo({ top: 0 });
   });
   return entry;
 }
+
+const entryOf = (file) => newEntry({ file, label: file.name.replace(/\.\w+$/, "") });
 
 function forget(entries) {
   for (const { tile, url } of entries) {
@@ -244,19 +276,22 @@ function stop() {
 function cancel() {
   const unseen = isNaming(shown);
   stop();
-  status.textContent = "Cancelled";
+  status.textContent = texts.cancelled;
   if (unseen) show(visit.includes(before) ? before : null);
   else drawVisit();
 }
 
 /* Take the place of a photo that is under way and shown; come after those in the background. */
 function nameAll(files) {
-  if (files.length === 0) return;
+  if (files.length > 0) nameEntries([...files].map(entryOf));
+}
+
+function nameEntries(entries) {
+  joining = null;
   if (isNaming(shown)) stop();
   else before = shown;
   // Of several refused photos the list tells which, until others are chosen.
   forget(visit.filter(({ problem }) => problem));
-  const entries = [...files].map(newEntry);
   entries[0].leads = true;
   tiles.append(...entries.map(({ tile }) => tile));
   visit.push(...entries);
@@ -281,7 +316,7 @@ async function work() {
     const entry = waiting.shift();
     if (entry.leads) {
       show(entry);
-      status.textContent = SENDING;
+      status.textContent = entry.phase;
       window.scrollTo({ top: 0 });
     }
     await name(entry, signal);
@@ -289,50 +324,49 @@ async function work() {
     if (waiting.length === 0) underWay = null;
     refresh(entry);
     if (entry === shown) status.textContent = entry.answer ? inWords(entry.answer) : "";
-    else if (!underWay) status.textContent = "All photos are done";
+    else if (!underWay) status.textContent = texts.done;
   }
 }
 
 const inWords = ({ predictions: [best], verdict }) =>
-  `${verdictWords(verdict)} ${best.name}, ${percent(best.probability)}`;
+  `${verdictWords(verdict)} ${best.display_name}, ${percent(best.probability)}`;
 
 /* Give an entry its answer or its problem. */
 async function name(entry, signal) {
-  if (!entry.photo) {
+  if (!entry.photos) {
     let prepared;
     try {
       prepared = await prepare(entry.file);
     } catch {
-      entry.problem = {
-        title: "This file cannot be read",
-        detail: "It may be a folder, or have been moved. Choose the photo itself, once more.",
-      };
+      entry.problem = { title: texts.unreadable, detail: texts.unreadable_detail };
       return;
     }
     if (signal.aborted) return;
-    if (prepared.other) {
-      entry.problem = {
-        title: "Not a photo we can read",
-        detail: whatToSend(prepared.other, formats, maxBodyMib),
-      };
+    const { photo, thumbnail, other } = prepared;
+    if (other) {
+      const key = other === "heic" ? "heic_detail" : "no_photo_detail";
+      const detail = say(key, { kind: texts[other], formats, mib: maxBodyMib });
+      entry.problem = { title: texts.no_photo, detail };
       return;
     }
-    Object.assign(entry, prepared);
-    entry.url = URL.createObjectURL(entry.photo);
+    Object.assign(entry, { photos: [photo], thumbnail, url: URL.createObjectURL(photo) });
     entry.mount = mountOf(entry);
   }
   // The server refuses it too, but may hang up before it is sent, which tells a person nothing.
-  const mib = entry.photo.size / 2 ** 20;
+  const mib = entry.photos.reduce((sum, { size }) => sum + size, 0) / 2 ** 20;
   if (mib > maxBodyMib) {
-    entry.problem = {
-      title: "This photo is too large",
-      detail: `It has ${mib.toFixed(1)} MiB; up to ${maxBodyMib} MiB can be sent. Choose a smaller one.`,
-    };
+    const large = entry.joins ? "large_joined" : "large";
+    const detail = say(`${large}_detail`, { size: decimal(mib), mib: maxBodyMib });
+    entry.problem = { title: texts[large], detail };
     return;
   }
-  Object.assign(entry, { phase: SENDING, share: null });
+  const [sending, looking] = entry.joins
+    ? [texts.sending_joined, texts.looking_joined]
+    : [texts.sending, texts.looking];
+  Object.assign(entry, { phase: sending, share: null });
   refresh(entry);
-  const [code, answer] = await post(entry.photo, signal, (phase, share) => {
+  const [code, answer] = await post(entry, signal, (share) => {
+    const phase = share === null ? looking : sending;
     if (phase !== entry.phase && entry === shown) status.textContent = phase;
     Object.assign(entry, { phase, share });
     if (entry === shown) drawProgress(words, entry);
@@ -340,43 +374,93 @@ async function name(entry, signal) {
   if (code === 200 && answer?.predictions) {
     entry.answer = answer;
     if (entry.mount) addMaps(entry.mount, answer);
-  } else entry.problem = refusal(code, answer?.detail);
+  } else entry.problem = refusal(code, answer);
 }
 
-function refusal(code, detail) {
-  if (code === 0) {
-    return {
-      title: "The photo could not be sent",
-      detail: "Petalscope cannot be reached. See whether you are connected, then try again.",
-      retry: true,
-    };
-  }
+function refusal(code, problem) {
+  if (code === 0) return { title: texts.unsent, detail: texts.unsent_detail, retry: true };
   const refused = code < 500 && code !== 429;
   return {
-    title: refused ? "This photo cannot be named" : "Petalscope could not answer",
-    detail: detail ?? "Something between here and Petalscope went wrong. Try again in a moment.",
+    title: refused ? texts.refused : texts.failed,
+    detail: texts.details[problem?.code] ?? problem?.detail ?? texts.failed_detail,
     retry: !refused,
   };
 }
 
-/* Send a photo: [status, answer]; the status is 0 where no answer came. */
-function post(photo, signal, tell) {
+/* Send the photos of an entry: [status, answer]; the status is 0 where no answer came.
+ *
+ * `tell` is called with the share that was sent, and with null when all is. */
+function post({ photos, joins }, signal, tell) {
   return new Promise((resolve) => {
     const body = new FormData();
-    body.append("image", photo);
+    for (const photo of photos) body.append("image", photo);
     // Not fetch: it cannot tell how much of an upload has left.
     const request = new XMLHttpRequest();
-    request.open("POST", main.dataset.predict);
+    request.open("POST", joins ? main.dataset.combine : main.dataset.predict);
     request.responseType = "json";
     request.setRequestHeader("Accept", "application/json");
     const { upload } = request;
-    upload.addEventListener("progress", ({ loaded, total }) => tell(SENDING, loaded / total));
-    upload.addEventListener("load", () => tell(LOOKING, null));
+    upload.addEventListener("progress", ({ loaded, total }) => tell(loaded / total));
+    upload.addEventListener("load", () => tell(null));
     request.addEventListener("loadend", () => resolve([request.status, request.response]));
     signal.addEventListener("abort", () => request.abort());
     request.send(body);
   });
 }
+
+/* -- Several photos of one plant ------------------------------------------ */
+
+const joinButton = list.querySelector(".join");
+const joinNow = list.querySelector(".join-now");
+const joinKeep = list.querySelector(".join-keep");
+const heading = list.querySelector("h2");
+const headings = { visit: heading.textContent, joining: heading.dataset.joining };
+
+const canJoin = (entry) => Boolean(entry.answer && !entry.joins);
+
+function drawJoining() {
+  const count = joining?.length;
+  const enough = count >= 2 && count <= MOST_JOINED;
+  joinButton.hidden = joining !== null || underWay !== null || visit.filter(canJoin).length < 2;
+  joinKeep.hidden = joinNow.hidden = !joining;
+  joinNow.disabled = !enough;
+  joinNow.textContent = enough ? say("join_now", { count }) : texts.join_rule;
+  heading.textContent = joining ? headings.joining : headings.visit;
+}
+
+function choosePart(entry) {
+  joining = joining.includes(entry) ? joining.filter((other) => other !== entry) : [...joining, entry];
+  drawVisit();
+  status.textContent = joinNow.textContent;
+}
+
+/* The last photos are the likeliest to be of one plant; the others are a press away. */
+joinButton.addEventListener("click", () => {
+  joining = visit.filter(canJoin).slice(-MOST_JOINED);
+  drawVisit();
+  const [first] = joining;
+  first.tile.querySelector("button").focus({ preventScroll: true });
+  tiles.scrollLeft = first.tile.offsetLeft;
+});
+
+joinKeep.addEventListener("click", () => {
+  joining = null;
+  drawVisit();
+  joinButton.focus();
+});
+
+joinNow.addEventListener("click", () => {
+  const joins = visit.filter((entry) => joining.includes(entry)); // in their order
+  const label = say("joined", { count: joins.length });
+  const photos = joins.flatMap((entry) => entry.photos);
+  const [{ thumbnail }] = joins;
+  const entry = newEntry({ joins, label, photos, thumbnail, phase: texts.sending_joined });
+  entry.tile.querySelector(".of").textContent = label;
+  entry.tile.querySelector("button").classList.add("joined");
+  entry.mount = joinedMountOf(entry);
+  nameEntries([entry]);
+  words.focus({ preventScroll: true });
+});
 
 /* -- Copying -------------------------------------------------------------- */
 
@@ -384,9 +468,9 @@ const COPIES = {
   text: ({ predictions, verdict }) =>
     [
       verdictWords(verdict),
-      ...predictions.map(({ name, scientific_name: scientificName, probability }) => {
+      ...predictions.map(({ display_name: name, scientific_name: scientificName, probability }) => {
         const latin = scientificName ? ` (${scientificName})` : "";
-        return `${capitalised(name)}${latin}: ${percent(probability)}`;
+        return `${name}${latin}: ${percent(probability)}`;
       }),
     ].join("\n"),
   json: (answer) => {
@@ -418,7 +502,7 @@ for (const button of tools.querySelectorAll("button")) {
   button.addEventListener("click", async () => {
     const done = await toClipboard(COPIES[button.dataset.copies](shown.answer));
     button.focus();
-    button.textContent = status.textContent = done ? "Copied" : "Not copied";
+    button.textContent = status.textContent = done ? texts.copied : texts.not_copied;
     setTimeout(() => {
       button.textContent = label;
     }, COPIED_MS);
@@ -461,3 +545,6 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => nameAll(event.clipboardData?.files ?? []));
 
 document.documentElement.classList.add("js");
+
+// Below the path where the service is; browsers have none without HTTPS.
+navigator.serviceWorker?.register(new URL("../service-worker.js", import.meta.url)).catch(() => {});

@@ -11,16 +11,15 @@ const THUMBNAIL_SIDE = 128;
 /* What the service takes. Anything else is sent as the JPEG that the browser may make of it. */
 const TAKEN = /^(\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP|BM|.{4}ftyp.{0,40}avi[fs])/s;
 
-const HEIC = "a HEIC photo";
-/* What people send by mistake; all else is sent, and refused by the service in its own words. */
+/* What people send by mistake; all else is sent, and refused by the service. */
 const OTHERS = [
-  [/^%PDF/, "a PDF"],
-  [/^.{4}ftyp(hei|hev|mif1|msf1)/s, HEIC],
-  [/^.{4}ftyp|^\x1a\x45\xdf\xa3|^RIFF.{4}AVI /s, "a video"],
-  [/^(II\*\0|MM\0\*)/, "a TIFF or a camera’s raw file"],
-  [/^PK\x03\x04/, "a ZIP archive or a document"],
-  [/^(\xef\xbb\xbf)?\s*(<[?!].*)?<svg/is, "a drawing (SVG)"],
-  [/^(\xef\xbb\xbf)?\s*<(!doctype )?html/i, "a web page"],
+  [/^%PDF/, "pdf"],
+  [/^.{4}ftyp(hei|hev|mif1|msf1)/s, "heic"],
+  [/^.{4}ftyp|^\x1a\x45\xdf\xa3|^RIFF.{4}AVI /s, "video"],
+  [/^(II\*\0|MM\0\*)/, "raw"],
+  [/^PK\x03\x04/, "zip"],
+  [/^(\xef\xbb\xbf)?\s*(<[?!].*)?<svg/is, "svg"],
+  [/^(\xef\xbb\xbf)?\s*<(!doctype )?html/i, "web"],
 ];
 
 /* Tell what the file is where it is no photo for the service; "" where it is or may be one. */
@@ -79,15 +78,4 @@ export async function prepare(file) {
   const thumbnail = thumbnailOf(bitmap);
   bitmap.close();
   return { photo, thumbnail, other: photo === file ? other : "" };
-}
-
-/* Say what to do about a file that is no photo. */
-export function whatToSend(other, formats, maxBodyMib) {
-  const known = `a ${formats} photo of up to ${maxBodyMib} MiB`;
-  if (other !== HEIC) return `This file is ${other}; send ${known}.`;
-  return (
-    `This file is ${HEIC}, which this browser cannot read; send ${known}. An iPhone takes JPEG ` +
-    "photos with Settings › Camera › Formats › Most Compatible; a HEIC photo that you have becomes " +
-    "one when you copy it in Photos and paste it here, or share it by mail."
-  );
 }

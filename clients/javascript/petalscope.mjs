@@ -16,7 +16,8 @@ const RETRIED = new Set([429, 503]);
 /**
  * @typedef {object} Prediction
  * @property {string} class_id  Of the class, "18".
- * @property {string} name  Its common name, "peruvian lily".
+ * @property {string} name  Its common name as the data set spells it, "peruvian lily".
+ * @property {string} display_name  As people write it, "Peruvian lily".
  * @property {number} probability  From 0 to 1.
  * @property {string | null} [scientific_name]  Where one is certain.
  * @property {string} [activation_map]  Data URL of a transparent PNG to lay over the upright photo.

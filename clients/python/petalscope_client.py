@@ -72,7 +72,8 @@ class Prediction:
 
     Attributes:
         class_id: Of the class, "18".
-        name: Its common name, "peruvian lily".
+        name: Its common name as the data set spells it, "peruvian lily".
+        display_name: Its common name as people write it, "Peruvian lily".
         probability: In [0, 1].
         scientific_name: Where one is certain.
         activation_map: A transparent PNG to lay over the upright photo, where `explain` asked.
@@ -80,6 +81,7 @@ class Prediction:
 
     class_id: str
     name: str
+    display_name: str
     probability: float
     scientific_name: str | None = None
     activation_map: bytes | None = field(default=None, repr=False)

@@ -44,7 +44,9 @@ def test_a_photo_in_a_form_gets_five_ranked_names(
     ]
     for item in answer["predictions"]:
         assert item["flower"].startswith(f"/flowers/{item['class_id']}-")
-        assert client.get(item["flower"]).get_json()["scientific_name"] == item["scientific_name"]
+        flower = client.get(item["flower"]).get_json()
+        assert flower["scientific_name"] == item["scientific_name"]
+        assert flower["display_name"] == item["display_name"]
     probabilities = [item["probability"] for item in answer["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities == pytest.approx([item.probability for item in expected], abs=1e-6)

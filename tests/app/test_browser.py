@@ -36,6 +36,7 @@ _CHROMIUM_ARGUMENTS = (
     "--no-first-run",
     "--disable-quic",
 )
+_BLOCKED_WORKER = "Service Worker registration blocked by Playwright"
 _PATIENCE_MS = 20_000  # a busy machine is slow, not wrong
 MAX_BODY_MIB = 1
 
@@ -71,6 +72,8 @@ def visit(browser: Browser) -> Iterator[Visit]:
         javascript: bool = True,
         phone: bool = False,
         width: int | None = None,
+        language: str = "en-GB",
+        installs: bool = False,
     ) -> Page:
         size = (390, 844) if phone else (1280, 800)
         context = browser.new_context(
@@ -79,6 +82,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
             has_touch=phone,
             java_script_enabled=javascript,
             reduced_motion="reduce",
+            locale=language,
+            # What goes through a service worker, no test could hold or answer itself.
+            service_workers="allow" if installs else "block",
         )
         contexts.append(context)
         page = context.new_page()
@@ -90,7 +96,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
                 complaints.append(message.text)
                 # The browser's own note of an answer of 400 and above, or of a broken connection.
                 if message.type in ("error", "warning")
-                and not message.text.startswith("Failed to load resource")
+                and not message.text.startswith(("Failed to load resource", _BLOCKED_WORKER))
                 else None
             ),
         )
@@ -155,6 +161,7 @@ def answer_of(*predictions: tuple[str, float]) -> dict[str, object]:
         {
             "class_id": "1",
             "name": name,
+            "display_name": name,
             "probability": probability,
             "scientific_name": None,
             "flower": "/flowers/1-pink-primrose",
@@ -173,7 +180,7 @@ def predicted_by_api(address: str, path: Path) -> list[str]:
         f"{address}predict", path.read_bytes(), {"Content-Type": "image/jpeg"}
     )
     with urllib.request.urlopen(request, timeout=30) as response:
-        return [item["name"] for item in json.load(response)["predictions"]]
+        return [item["display_name"] for item in json.load(response)["predictions"]]
 
 
 def drop(page: Page, *paths: Path) -> None:

@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
-import html
 import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
+from flask import Flask
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from app.language import percent
 from tests.app.test_browser import (
     PHOTO,
     Visit,
@@ -29,7 +29,7 @@ from tests.app.test_browser import (
     tiles,
     visit,  # noqa: F401
 )
-from tests.conftest import ROOT, flower_image
+from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
 
@@ -55,7 +55,7 @@ def test_a_real_photo_is_named(
     phone: bool,
     javascript: bool,
 ) -> None:
-    expected = json.loads((data_dir / "cat_to_name.json").read_text())[class_id]
+    expected = json.loads((data_dir / "cat_to_name.json").read_text())[class_id].capitalize()
     page = visit(bundled_service, javascript=javascript, phone=phone)
     choose(page, flower(class_id), field="camera" if phone else "file")
     found = names(page)
@@ -64,7 +64,7 @@ def test_a_real_photo_is_named(
     percents = page.locator(".prediction .percent").all_text_contents()
     assert all(re.fullmatch(r"([<>]\xa0)?\d+\.\d\xa0%", percent) for percent in percents)
     assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
-    assert expected in page.title().lower()
+    assert page.title() == f"{expected} · Petalscope"
 
 
 @pytest.mark.data
@@ -148,7 +148,7 @@ def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: An
     as_json.click()
     expect(as_json).to_have_text("Copied")
     answer = json.loads(page.evaluate("navigator.clipboard.readText()"))
-    assert [item["name"] for item in answer["predictions"]] == found
+    assert [item["display_name"] for item in answer["predictions"]] == found
     assert "activation_map" not in answer["predictions"][0]
     # Over plain HTTP from another machine browsers give a page no clipboard of this kind.
     expect(as_text).to_have_text("Copy as text")
@@ -167,15 +167,15 @@ def test_what_was_named_before_can_be_seen_again(
     names(page)
     expect(page.locator(".visit")).to_be_hidden()
     choose(page, flower("21"), flower("77"))
-    expect(page.locator(".prediction .name").first).to_have_text("fire lily")
-    expect(page.locator(".tile .label")).to_have_text(["sunflower", "fire lily", "passion flower"])
+    expect(page.locator(".prediction .name").first).to_have_text("Fire lily")
+    expect(page.locator(".tile .label")).to_have_text(["Sunflower", "Fire lily", "Passion flower"])
     shown = page.locator(PHOTO).get_attribute("src")
     pictures = page.locator(".tile img")
     assert pictures.evaluate_all("all => all.map((picture) => picture.naturalWidth)") == [128] * 3
-    tile = page.get_by_role("button", name="sunflower")
+    tile = page.get_by_role("button", name="Sunflower")
     tile.tap()
     expect(tile).to_have_attribute("aria-current", "true")
-    expect(page.locator(".prediction .name").first).to_have_text("sunflower")
+    expect(page.locator(".prediction .name").first).to_have_text("Sunflower")
     assert page.locator(PHOTO).get_attribute("src") != shown
     assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
     page.reload()
@@ -212,7 +212,7 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
         image.rotate(90, expand=True).resize((4000, 3000)).save(large, quality=95, exif=exif)
     assert large.stat().st_size > 2**20  # more than the service takes
     data = sent(page, large)
-    assert names(page)[0] == "sunflower"
+    assert names(page)[0] == "Sunflower"
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "JPEG"
         assert image.size == (960, 1280)
@@ -236,14 +236,15 @@ def test_a_long_strip_keeps_a_side_that_the_model_can_see(
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
 def test_the_script_draws_what_the_server_draws(
-    visit: Visit, bundled_service: str, flower: Any
+    visit: Visit, bundled_service: str, flower: Any, language: str
 ) -> None:
     # One with a cultivar's name, one without a scientific name.
     for class_id in ("56", "99"):
         drawn = []
         for javascript in (True, False):
-            page = visit(bundled_service, javascript=javascript)
+            page = visit(bundled_service, javascript=javascript, language=language)
             choose(page, flower(class_id))
             names(page)
             page.mouse.move(0, 0)
@@ -252,18 +253,29 @@ def test_the_script_draws_what_the_server_draws(
         assert drawn[0] == drawn[1]
 
 
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en-GB", (">\xa099.9\xa0%", "94.1\xa0%", "<\xa00.1\xa0%")),
+        ("de-AT", (">\xa099,9\xa0%", "94,1\xa0%", "<\xa00,1\xa0%")),
+    ],
+)
 def test_percentages_read_the_same_from_script_and_server(
-    visit: Visit, bundled_service: str, photo_file: Path
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    app: Flask,
+    language: str,
+    expected: tuple[str, ...],
 ) -> None:
-    page = visit(bundled_service)
+    page = visit(bundled_service, language=language)
     answer_with(page, *(("rose", probability) for probability in PROBABILITIES))
     choose(page, photo_file)
     names(page)
-    loader = jinja2.FileSystemLoader(ROOT / "app" / "templates")
-    parts = jinja2.Environment(loader=loader, autoescape=True).get_template("parts.html").module
-    served = [html.unescape(str(parts.percent(p))) for p in PROBABILITIES]  # type: ignore[attr-defined]
+    with app.test_request_context(headers={"Accept-Language": language}):
+        served = [percent(probability) for probability in PROBABILITIES]
     assert page.locator(".percent").all_text_contents() == served
-    assert (served[0], served[3], served[-1]) == (">\xa099.9\xa0%", "94.1\xa0%", "<\xa00.1\xa0%")
+    assert (served[0], served[3], served[-1]) == expected
 
 
 def test_a_model_that_does_not_tell_where_it_looked_has_no_switch(

@@ -14,7 +14,15 @@ from openapi_spec_validator import validate
 from tests.app.conftest import MakeApp, form
 
 # Pages, and what describes itself.
-NOT_API = {"/", "/static/<path:filename>", "/docs", "/openapi.json"}
+NOT_API = {
+    "/",
+    "/static/<path:filename>",
+    "/docs",
+    "/openapi.json",
+    "/manifest.webmanifest",
+    "/offline",
+    "/service-worker.js",
+}
 PAGE = {"Accept": "text/html"}
 
 

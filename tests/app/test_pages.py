@@ -43,7 +43,8 @@ def test_a_photo_comes_back_with_five_names(client: FlaskClient, photo: bytes) -
     response = client.post("/", **form(photo))
     assert response.status_code == 200
     names = [
-        item["name"] for item in client.post("/predict", **form(photo)).get_json()["predictions"]
+        item["display_name"]
+        for item in client.post("/predict", **form(photo)).get_json()["predictions"]
     ]
     text = html.unescape(response.text)
     assert len(names) == 5
@@ -54,7 +55,7 @@ def test_each_name_leads_to_its_flower(client: FlaskClient, photo: bytes) -> Non
     page = html.unescape(client.post("/", **form(photo)).text)
     predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
     for item in predictions:
-        assert f'href="{item["flower"]}">{item["name"]}</a>' in page
+        assert f'href="{item["flower"]}" lang="en">{item["display_name"]}</a>' in page
         assert client.get(item["flower"]).status_code == 200
     # Only the likeliest with its scientific name, which all of the tiny model's classes have.
     shown = page.split("<template")[0]
