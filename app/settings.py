@@ -112,7 +112,9 @@ class Settings:
         maximum=1,
     )
     max_batch: int = _setting(
-        16, "Most photos that the model runs on at once; an .onnx file's runs one by one", minimum=1
+        16,
+        "Most photos that the model runs on at once; an .onnx file's runs on one a core, 8 at most",
+        minimum=1,
     )
     queue_size: int = _setting(
         24,

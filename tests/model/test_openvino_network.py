@@ -68,6 +68,29 @@ def test_an_answer_outlives_the_next_one(exported: Path) -> None:
     np.testing.assert_array_equal(logits, before)
 
 
+def test_photos_side_by_side_get_the_answers_that_each_gets_alone(exported: Path) -> None:
+    network = Classifier.load(exported, threads=2).network
+    assert network.max_batch == 2
+    assert list(network.batch_sizes(16)) == [1, 2]
+    assert list(network.batch_sizes(1)) == [1]
+    batch = batch_of(Classifier.load(exported))
+    together = network.run(batch)
+    for index, image in enumerate(batch):
+        alone = network.run(image[None])
+        np.testing.assert_array_equal(together.logits[index], alone.logits[0])
+        assert together.activations is not None
+        assert alone.activations is not None
+        np.testing.assert_array_equal(together.activations[index], alone.activations[0])
+
+
+def test_on_one_thread_photos_are_run_in_turn(exported: Path) -> None:
+    classifier = Classifier.load(exported, threads=1)
+    assert classifier.network.max_batch == 1
+    batch = batch_of(classifier)
+    alone = [classifier.logits(image[None])[0] for image in batch]
+    np.testing.assert_array_equal(classifier.logits(batch), alone)
+
+
 def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
     classifier = Classifier.load(exported)
     batch = batch_of(classifier)
@@ -75,7 +98,10 @@ def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
     turns = [index % len(batch) for index in range(64)]
     with ThreadPoolExecutor(8) as pool:
         rows = list(pool.map(lambda index: classifier.logits(batch[index][None])[0], turns))
+        batches = list(pool.map(lambda index: classifier.logits(batch[turns[index:]]), turns))
     np.testing.assert_allclose(rows, expected[turns], atol=1e-5)
+    for index, answers in zip(turns, batches, strict=True):
+        np.testing.assert_allclose(answers, expected[turns[index:]], atol=1e-5)
 
 
 def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
