@@ -20,6 +20,7 @@ from flask import Flask
 from app.access import init_access
 from app.api import api
 from app.batching import Batcher
+from app.compression import init_compression
 from app.errors import init_errors
 from app.flowers import flowers
 from app.health import health
@@ -109,6 +110,7 @@ def create_app(
     init_rendering(app)
     init_errors(app)
     init_security(app)
+    init_compression(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
     init_versions(app)

@@ -6,19 +6,23 @@ POST /predict?top_k=5&explain=1 with a photo, or ?combine=1 with up to five of o
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from flask import Blueprint, request, url_for
+from flask import Blueprint, Response, jsonify, request, url_for
 
+from app.accepting import wants_page
+from app.caching import revalidated
 from app.classification import DEFAULT_TOP_K, Classification, classify_uploads
 from app.explanation import explain_predictions
 from app.pictures import data_url
 from app.problems import Code, Problem, quoted
 from app.request_log import request_id
 from app.service import current_service
+from model import __version__
 from model.flowers import describe_class
 from model.labels import FlowerClass
 
@@ -32,8 +36,16 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
 @api.post("/predict")
-def predict() -> dict[str, Any]:
+def predict() -> Response:
     """Name the flower in the photo that the request carries, or in all its photos together."""
+    response = jsonify(_predict())
+    if wants_page():
+        # A browser shows what a form has sent it as it came: in lines, for people.
+        response.set_data(json.dumps(response.json, indent=2, ensure_ascii=False))
+    return response
+
+
+def _predict() -> dict[str, Any]:
     service = current_service()
     top_k = _top_k(len(service.classifier.metadata.classes))
     explain, combine = _flag("explain"), _flag("combine")
@@ -78,22 +90,40 @@ def described(answer: Answer) -> list[dict[str, Any]]:
     return predictions
 
 
+def about() -> Response:
+    """Tell which service this is, and where its routes are."""
+    links = {
+        "predict": url_for("api.predict"),
+        "labels": url_for("api.labels"),
+        "model": url_for("api.model"),
+        "flowers": url_for("flowers.index"),
+        "openapi": url_for("openapi.document"),
+        "docs": url_for("openapi.docs"),
+        "health": url_for("health.healthz"),
+        "ready": url_for("health.readyz"),
+    }
+    service = {"name": "Petalscope", "version": __version__, "links": links}
+    return revalidated(jsonify(service), vary="Accept")
+
+
 @api.get("/model")
-def model() -> dict[str, Any]:
+def model() -> Response:
     """Tell all that the checkpoint says about itself, and where it runs."""
     service = current_service()
-    return {
+    about = {
         **service.classifier.metadata.to_dict(),
         "checkpoint": service.model["checkpoint"],
         "version": service.classifier.version,
         "device": service.classifier.network.device,
     }
+    return revalidated(jsonify(about))
 
 
 @api.get("/labels")
-def labels() -> dict[str, Any]:
+def labels() -> Response:
     """List the classes in index order: the order of the model's logits."""
-    return {"labels": [asdict(item) for item in current_service().classifier.metadata.classes]}
+    classes = current_service().classifier.metadata.classes
+    return revalidated(jsonify(labels=[asdict(item) for item in classes]))
 
 
 def _flag(name: str) -> bool:

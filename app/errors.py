@@ -22,6 +22,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import HTTP_STATUS_CODES
 
+from app.accepting import PROBLEM_JSON, wants_page
 from app.problems import Code, Problem, quoted
 from app.rendering import render_page
 from app.request_log import request_id
@@ -29,7 +30,6 @@ from app.uploads import discard_rest
 
 _log: Final = logging.getLogger(__name__)
 
-_PROBLEM_JSON: Final = "application/problem+json"
 _DISCARD_SECONDS: Final = 1.0
 
 
@@ -80,8 +80,10 @@ def _of_http_exception(error: HTTPException) -> Problem:
 
 
 def _render(problem: Problem) -> Response:
-    if _wants_page():
-        return render_page("error.html", problem=problem)
+    if wants_page():
+        response = render_page("error.html", problem=problem)
+        response.vary.add("Accept")
+        return response
     response = jsonify(
         type="about:blank",
         title=HTTP_STATUS_CODES[problem.status],
@@ -90,16 +92,11 @@ def _render(problem: Problem) -> Response:
         detail=problem.detail,
         request_id=request_id(),
     )
-    response.mimetype = _PROBLEM_JSON
+    response.mimetype = PROBLEM_JSON
     response.status_code = problem.status
+    response.vary.add("Accept")
     response.headers.update(problem.headers)
     return response
-
-
-def _wants_page() -> bool:
-    # Browsers name text/html when they go to an address or send a form; scripts say */* at most.
-    best = request.accept_mimetypes.best_match([_PROBLEM_JSON, "application/json", "text/html"])
-    return best == "text/html"
 
 
 def _discard_after_refusal(response: Response) -> Response:

@@ -15,6 +15,8 @@ from typing import Any, Final
 from flask import Blueprint, Response, jsonify, redirect, request
 from flask import url_for as address_of
 
+from app.accepting import wants_page
+from app.caching import revalidated
 from app.problems import Code, Problem, quoted
 from app.reading import gbif, wikipedia
 from app.rendering import render_page
@@ -30,7 +32,7 @@ def index() -> Response:
     query = request.args.get("q", "")
     known = _known()
     found = [flower for flower in known if flower.matches(query)]
-    if not _wants_page():
+    if not wants_page():
         return _finished(jsonify(flowers=[_values(item) for item in found], sources=sources()))
     return _finished(
         render_page("flowers.html", flowers=known, found=set(found), query=query, sources=sources())
@@ -45,7 +47,7 @@ def flower(slug: str) -> Any:
         moved = redirect(address_of("flowers.flower", slug=item.slug), 308)
         moved.cache_control.no_cache = True  # another model may call the class by another name
         return moved
-    if not _wants_page():
+    if not wants_page():
         return _finished(jsonify(_values(item)))
     return _finished(render_page("flower.html", flower=item, links=_links(item), sources=sources()))
 
@@ -81,16 +83,5 @@ def _links(item: Flower) -> dict[str, str]:
     return links
 
 
-def _wants_page() -> bool:
-    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    return best == "text/html"
-
-
 def _finished(response: Response) -> Response:
-    """Let caches keep it, and ask each time whether it is still so: a new model has new flowers."""
-    response.vary.add("Accept")
-    response.cache_control.public = True
-    response.cache_control.no_cache = True
-    response.add_etag()
-    response.make_conditional(request)
-    return response
+    return revalidated(response, vary="Accept")

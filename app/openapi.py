@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, request
 
+from app.accepting import PROBLEM_JSON
 from app.api import MOST_COMBINED
+from app.caching import revalidated
 from app.classification import DEFAULT_TOP_K
 from app.language import ENGLISH
 from app.openapi_schemas import EXAMPLES, SCHEMAS, Json, problem_example, ref
@@ -27,14 +29,13 @@ from model.images import FORMAT_NAMES
 openapi: Final = Blueprint("openapi", __name__)
 
 _JSON: Final = "application/json"
-_PROBLEM_JSON: Final = "application/problem+json"
 _PHOTO_TYPES: Final = ("image/*", "application/octet-stream")
 
 
 @openapi.get("/openapi.json")
 def document() -> Response:
     """Describe the API for programs."""
-    return _finished(jsonify(describe_api(current_service(), request.script_root)))
+    return revalidated(jsonify(describe_api(current_service(), request.script_root)))
 
 
 @openapi.get("/docs")
@@ -48,7 +49,7 @@ def docs() -> Response:
         # Jinja's own filter sorts the keys.
         as_json=partial(json.dumps, indent=2, ensure_ascii=False),
     )
-    return _finished(page)
+    return revalidated(page)
 
 
 def describe_api(service: Service, root: str = "") -> Json:
@@ -58,6 +59,7 @@ def describe_api(service: Service, root: str = "") -> Json:
         service: Whose limits it names.
         root: The path below which the service is mounted, without a slash at its end.
     """
+    mount = {"url": root or "/"}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,8 +68,15 @@ def describe_api(service: Service, root: str = "") -> Json:
             "summary": "Names the flower in a photo.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": root + FIRST_VERSION}, {"url": root or "/"}],
+        "servers": [{"url": root + FIRST_VERSION}, mount],
         "paths": {
+            # Below the first version there is no page, and so no such address.
+            "/": {
+                "get": {
+                    **_get("about", "Tell where the routes are", "About"),
+                    "servers": [mount],
+                }
+            },
             "/predict": {"post": _predict(service)},
             "/labels": {"get": _get("labels", "List the classes of the model", "Labels")},
             "/model": {"get": _get("model", "Tell all that the model says about itself", "Model")},
@@ -215,19 +224,10 @@ def _problems(details: dict[Code, str], retried: tuple[int, ...] = ()) -> Json:
         example = problem_example(code, detail)
         response: Json = {
             "description": example["title"],
-            "content": {_PROBLEM_JSON: {"schema": ref("Problem"), "example": example}},
+            "content": {PROBLEM_JSON: {"schema": ref("Problem"), "example": example}},
         }
         if code.status in retried:
             wait = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
             response["headers"] = {"Retry-After": wait}
         responses[str(code.status)] = response
     return responses
-
-
-def _finished(response: Response) -> Response:
-    """Let caches keep it, and ask each time whether it is still so."""
-    response.cache_control.public = True
-    response.cache_control.no_cache = True
-    response.add_etag()
-    response.make_conditional(request)
-    return response

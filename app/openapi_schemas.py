@@ -70,6 +70,13 @@ _VERDICT: Final[Json] = {
 }
 
 SCHEMAS: Final[Json] = {
+    "About": _object(
+        {
+            "name": _TEXT,
+            "version": _described(_TEXT, "Of the service."),
+            "links": _described(_map_of(_TEXT), "The path of each route, by its name."),
+        }
+    ),
     "Prediction": _object(
         {
             "class_id": _CLASS_ID,
@@ -229,6 +236,11 @@ EXAMPLES: Final[Json] = {
         "known_threshold": 7.5,
         "model": _MODEL,
         "request_id": _ID,
+    },
+    "About": {
+        "name": "Petalscope",
+        "version": "0.1.0",
+        "links": {"predict": "/predict", "openapi": "/openapi.json"},
     },
     "Labels": {"labels": [_LILY, {"class_id": "6", "name": "tiger lily"}]},
     "Flower": _FLOWER,

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from flask import Blueprint, Response
 
-from app.api import described
+from app.accepting import wants_json
+from app.api import about, described
 from app.classification import DEFAULT_TOP_K, classify_upload
 from app.explanation import explain_predictions
 from app.pictures import data_url
@@ -28,8 +29,12 @@ _LONGEST_SIDE: Final = 800
 
 @pages.get("/")
 def index() -> Response:
-    """Show the upload form."""
-    return _page()
+    """Show the upload form, or tell a program where the routes are."""
+    if wants_json():
+        return about()
+    response = _page()
+    response.vary.add("Accept")
+    return response
 
 
 @pages.post("/")

@@ -31,7 +31,7 @@ _HEADERS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-# The routes that a page of another origin may use where the settings let it in.
+# The routes that a page of another origin may use where the settings let it in, and each flower's.
 _API_PATHS: Final = frozenset({"/predict", "/model", "/labels", "/flowers", "/openapi.json"})
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
@@ -78,10 +78,14 @@ def _answer_preflight() -> Response | None:
     return response
 
 
+def _is_api() -> bool:
+    return request.path in _API_PATHS or request.path.startswith("/flowers/")
+
+
 def _allowed_origin() -> str | None:
     """Return the value of Access-Control-Allow-Origin, or None where another origin has none."""
     origins = current_service().settings.cors_origins
-    if request.path not in _API_PATHS:
+    if not _is_api():
         return None
     if "*" in origins:
         return "*"
@@ -94,8 +98,8 @@ def _add_headers(response: Response) -> Response:
     if request.method not in _SAFE_METHODS:
         # What is said about a photo is for its sender alone.
         response.headers["Cache-Control"] = "no-store"
-    if current_service().settings.cors_origins and request.path in _API_PATHS:
-        response.headers.add("Vary", "Origin")
+    if current_service().settings.cors_origins and _is_api():
+        response.vary.add("Origin")
     allowed = _allowed_origin()
     if allowed is not None:
         response.headers["Access-Control-Allow-Origin"] = allowed

@@ -71,6 +71,16 @@ def test_every_format_is_taken_whatever_its_name_says(
     assert client.post("/predict", **data).status_code == 200
 
 
+def test_a_browsers_form_gets_lines_for_people(client: FlaskClient, photo: bytes) -> None:
+    page = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    of_form = client.post("/predict", **form(photo), headers=page)
+    of_script = client.post("/predict", **form(photo))
+    assert of_form.content_type == of_script.content_type == "application/json"
+    assert of_form.get_json()["predictions"] == of_script.get_json()["predictions"]
+    assert '\n  "verdict": ' in of_form.text
+    assert of_script.text.count("\n") == 1
+
+
 def test_top_k_chooses_how_many_names(client: FlaskClient, photo: bytes) -> None:
     for top_k in (1, 3, len(TINY_CLASSES)):
         response = client.post(f"/predict?top_k={top_k}", **form(photo))

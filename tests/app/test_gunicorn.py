@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import socket
@@ -87,6 +88,29 @@ def test_several_requests_share_a_connection(server: Server) -> None:
         assert answer(connection.getresponse())[0] == status
         assert local in (None, connection.sock.getsockname())
         local = connection.sock.getsockname()
+    connection.close()
+
+
+def test_answers_made_smaller_share_a_connection_too(server: Server) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    for path in ("/static/style.css", "/flowers", "/v1/openapi.json"):
+        sizes, etag = {}, ""
+        for encoding in ("identity", "gzip", "br", "zstd"):
+            for method, known, status in (("GET", "", 200), ("HEAD", "", 200), ("GET", "=", 304)):
+                headers = {"Accept-Encoding": encoding, "If-None-Match": known and etag}
+                connection.request(method, path, headers=headers)
+                response = connection.getresponse()
+                body = response.read()
+                assert response.status == status
+                etag = response.headers["ETag"]
+                if status == 304:
+                    continue
+                assert response.headers.get("Content-Encoding", "identity") == encoding
+                sizes[encoding] = int(response.headers["Content-Length"])
+                if encoding == "gzip" and body:
+                    body = gzip.decompress(body)
+                    assert len(body) == sizes["identity"]
+        assert max(sizes["gzip"], sizes["br"], sizes["zstd"]) < 0.5 * sizes["identity"]
     connection.close()
 
 
