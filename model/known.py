@@ -20,6 +20,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 Verdict = Literal["known", "unsure", "unknown"]
 
+DEFAULT_ACCEPTED: Final = 0.95  # of the photos that a rule is fitted on
 _SURE: Final = 0.5  # a name that is likelier than all others together
 
 
@@ -102,7 +103,7 @@ def known_scores(score: str, logits: Array, temperature: float) -> Array:
 
 
 def fit_known_rule(
-    score: str, logits: Array, temperature: float, accepted: float = 0.95
+    score: str, logits: Array, temperature: float, accepted: float = DEFAULT_ACCEPTED
 ) -> KnownRule:
     """Fit the threshold that accepts a share of photos which are of the classes.
 
@@ -110,7 +111,7 @@ def fit_known_rule(
         score: A key of `SCORES`.
         logits: Of these photos, float32 (N, classes); best of photos that training did not see.
         temperature: What the logits are divided by.
-        accepted: Share of them to accept, in [0, 1].
+        accepted: Share of them to accept, in (0, 1).
     """
     threshold = np.quantile(known_scores(score, logits, temperature), 1 - accepted)
     return KnownRule(score, float(threshold))

@@ -3,8 +3,8 @@
     CHECKPOINT, photos that it was not trained on -> logits, as served -> temperature, known rule
         -> OUTPUT, the same weights
 
-Training does so too, for its best epoch. This is for other photos, another score, or weights that
-were trained in another precision than they are served in.
+Training does so too, for its best epoch. This is for other photos, another score, another view of
+the photos, or weights that were trained in another precision than they are served in.
 
 python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
 """
@@ -20,14 +20,16 @@ from pathlib import Path
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.classifier import Classifier
 from model.evaluation import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
-from model.known import SCORES
+from model.known import DEFAULT_ACCEPTED, SCORES
 from model.training.calibration import DEFAULT_SCORE, calibrate
 from scripts.command_line import (
     OutputError,
     add_data_option,
     add_model_options,
+    add_view_options,
     command,
     make_folder_of,
+    seen_by,
 )
 
 
@@ -36,14 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code: 0, 1 for an error told in one line, 2 for usage."""
     options = _parser().parse_args(argv)
     make_folder_of(options.output)
-    classifier = Classifier.load(options.checkpoint, options.device)
+    classifier = seen_by(Classifier.load(options.checkpoint, options.device), options)
     photos = labelled_photos(classifier, options.data / options.split)
     logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
     network, metadata = load_checkpoint(options.checkpoint)
-    calibrated = calibrate(logits, targets, metadata.classes, options.score)
+    calibrated = calibrate(logits, targets, metadata.classes, options.score, options.accepted)
     metrics = {**metadata.metrics, options.split: calibrated.measures.summary()}
     changed = replace(
         metadata,
+        transform=classifier.metadata.transform,
         temperature=calibrated.temperature,
         known_rule=calibrated.known_rule,
         metrics=metrics,
@@ -76,8 +79,26 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_SCORE,
         help="what tells known from unknown (default: %(default)s)",
     )
+    add(
+        "--accepted",
+        type=_share,
+        default=DEFAULT_ACCEPTED,
+        metavar="SHARE",
+        help="share of the photos that are to count as known (default: %(default)s)",
+    )
+    add_view_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
+    return value
 
 
 if __name__ == "__main__":

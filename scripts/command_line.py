@@ -8,9 +8,13 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, ParamSpec
 
+import numpy as np
+
+from model.classifier import Classifier
 from model.data_folder import DATA_VARIABLE, default_data_folder
 from model.errors import PetalscopeError
 
@@ -19,6 +23,10 @@ INTERRUPTED: Final = 128 + 2  # as a shell reports a program ended by SIGINT (Ct
 _PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 _Arguments = ParamSpec("_Arguments")
+
+
+class ViewError(PetalscopeError):
+    """Photos cannot be shown to the network as was asked."""
 
 
 class OutputError(PetalscopeError):
@@ -78,6 +86,46 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
         metavar="N",
         help="photos that go through the network at once (default: %(default)s)",
     )
+
+
+def add_view_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much of a photo the network sees, and how large."""
+    for option, meaning in (
+        ("--resize", "length of a photo's shorter side before its middle is taken"),
+        ("--crop", "side of the middle, which the network sees"),
+    ):
+        parser.add_argument(
+            option,
+            type=whole_number(1),
+            metavar="PIXELS",
+            help=f"{meaning} (default: as the checkpoint says)",
+        )
+
+
+def seen_by(classifier: Classifier, options: argparse.Namespace) -> Classifier:
+    """Return the classifier with the view that `add_view_options` read.
+
+    Raises:
+        ViewError: There is no such view, or the network takes no other.
+    """
+    transform = classifier.metadata.transform
+    resize, crop = options.resize or transform.resize, options.crop or transform.crop
+    if crop > resize:
+        raise ViewError(
+            f"--crop is {crop}; the photo it is taken from has but {resize} (--resize)."
+        )
+    if crop != transform.crop:
+        try:
+            classifier.logits(np.zeros((1, 3, crop, crop), dtype=np.float32))
+        except Exception as error:  # each library has its own
+            raise ViewError(
+                f"The network takes no photos of {crop} pixels (--crop), only of "
+                f"{transform.crop}. An .onnx file is for one size: give the .safetensors file "
+                "that it was made of."
+            ) from error
+    view = replace(transform, resize=resize, crop=crop)
+    metadata = replace(classifier.metadata, transform=view)
+    return Classifier(classifier.network, metadata, classifier.version)
 
 
 def add_data_option(parser: argparse.ArgumentParser, meaning: str) -> None:

@@ -31,9 +31,11 @@ from scripts.command_line import (
     OutputError,
     add_data_option,
     add_model_options,
+    add_view_options,
     command,
     make_folder_of,
     picture_file,
+    seen_by,
     whole_number,
 )
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders: dict[str, Path] = dict(options.sets or [])
     if not folders:
         folders = {options.split: options.data / options.split}
-    classifier = Classifier.load(options.checkpoint, options.device)
+    classifier = seen_by(Classifier.load(options.checkpoint, options.device), options)
     unknown = dict(options.unknown or [])
     evaluation = evaluate_all(
         classifier,
@@ -114,6 +116,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="measure the first set blurred, compressed, darkened, turned … too",
     )
+    add_view_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     add(
         "--workers",

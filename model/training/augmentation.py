@@ -7,14 +7,16 @@ batch     -> soft targets -> mixup or cutmix -> batch and soft targets
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 from torch.nn import functional
 from torchvision.transforms import v2
 
+from model.photo_folder import decode_photo
 from model.training.options import TrainingOptions
 from model.transforms import EvaluationTransform
 
@@ -22,10 +24,14 @@ _JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}
 _ARTICLE_ROTATION = 30  # degrees, to either side
 OUTLIER: Final = -1  # the target of a photo that is of none of the classes
 _SIZE_STEP: Final = 16  # pixels
+_ROUNDNESS: Final = 3.0  # exponent of a superellipse: 2 is an ellipse, more is nearer a rectangle
 
 
 def training_transform(
-    options: TrainingOptions, evaluation: EvaluationTransform, size: int
+    options: TrainingOptions,
+    evaluation: EvaluationTransform,
+    size: int,
+    grounds: Sequence[Path] = (),
 ) -> Callable[[Image.Image], Any]:
     """Build the transform of a training photo, to the mean and scale that `evaluation` has.
 
@@ -35,6 +41,7 @@ def training_transform(
         options: Which augmentations.
         evaluation: The transform of evaluation, which "none" trains with, at its own size.
         size: Side of the result in pixels.
+        grounds: Photos before which degradation shows some of the others small.
     """
     if options.augmentation == "none":
         return evaluation
@@ -53,7 +60,7 @@ def training_transform(
     steps: Callable[[Image.Image], Any] = v2.Compose(
         [
             *(
-                [v2.RandomApply([_Degradation()], options.degradation)]
+                [v2.RandomApply([_Degradation(grounds)], options.degradation)]
                 if options.degradation
                 else []
             ),
@@ -113,19 +120,35 @@ def batch_mixing(
 class _Degradation(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
     """Spoil a photo as a hurried user's camera, crop and messenger do."""
 
-    def __init__(self) -> None:
+    def __init__(self, grounds: Sequence[Path]) -> None:
         super().__init__()
+        self._grounds = grounds
         self._kinds: list[Callable[[Image.Image], Image.Image]] = [
             v2.GaussianBlur(kernel_size=9, sigma=(0.5, 2.5)),
             _compressed,
             _coarse,
-            _distant,
+            self._elsewhere if grounds else _distant,
             _repeated,
         ]
 
     def forward(self, image: Image.Image) -> Image.Image:
         """Spoil an RGB image in one way, drawn at random."""
         return self._kinds[int(torch.randint(len(self._kinds), ()))](image)
+
+    def _elsewhere(self, image: Image.Image) -> Image.Image:
+        """Show the middle of the photo small, with soft edges, in another photo."""
+        chosen = self._grounds[int(torch.randint(len(self._grounds), ()))]
+        ground = ImageOps.fit(decode_photo(chosen), image.size)
+        small, left, top = _shrunk(image)
+        # A superellipse: flowers are round, and straight edges would give the trick away.
+        across, down = (
+            torch.linspace(-1, 1, side).abs() ** _ROUNDNESS for side in (small.width, small.height)
+        )
+        inside = (down[:, None] + across < 1).to(torch.uint8).mul(255)
+        mask = Image.fromarray(inside.numpy())
+        softened = mask.filter(ImageFilter.GaussianBlur(_uniform(0, min(small.size) / 20)))
+        ground.paste(small, (left, top), ImageChops.darker(mask, softened))
+        return ground
 
 
 def _uniform(low: float, high: float) -> float:
@@ -146,14 +169,20 @@ def _coarse(image: Image.Image) -> Image.Image:
 
 def _distant(image: Image.Image) -> Image.Image:
     """Show the photo small on a ground of its own mean colour."""
+    ground = image.resize((1, 1), Image.Resampling.BOX).resize(image.size)
+    small, left, top = _shrunk(image)
+    ground.paste(small, (left, top))
+    return ground
+
+
+def _shrunk(image: Image.Image) -> tuple[Image.Image, int, int]:
+    """Return the photo smaller, and where in one of its own size it shall lie (left, top)."""
     factor = _uniform(0.35, 0.8)
     small = image.resize([max(1, round(side * factor)) for side in image.size])
-    ground = image.resize((1, 1), Image.Resampling.BOX).resize(image.size)
     left, top = (
         round(_uniform(0, whole - part)) for whole, part in zip(image.size, small.size, strict=True)
     )
-    ground.paste(small, (left, top))
-    return ground
+    return small, left, top
 
 
 def _repeated(image: Image.Image) -> Image.Image:

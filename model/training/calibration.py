@@ -1,7 +1,7 @@
 """What makes probabilities mean what they say, and a verdict of a score.
 
     logits and targets of photos not trained on -> the temperature of the least cross-entropy
-                                                -> the score that 95 % of them reach
+                                                -> the score that most of them reach
 
 One temperature for all classes, as in Guo et al., "On Calibration of Modern Neural Networks",
 2017. It moves no answer to another rank.
@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-from model.known import KnownRule, fit_known_rule
+from model.known import DEFAULT_ACCEPTED, KnownRule, fit_known_rule
 from model.labels import FlowerClass
 from model.measures import Measures, measure
 
@@ -47,6 +47,7 @@ def calibrate(
     targets: torch.Tensor,
     classes: Sequence[FlowerClass],
     score: str = DEFAULT_SCORE,
+    accepted: float = DEFAULT_ACCEPTED,
 ) -> Calibration:
     """Fit temperature and rule.
 
@@ -55,11 +56,12 @@ def calibrate(
         targets: int64 (N,).
         classes: In index order.
         score: A key of `known.SCORES`.
+        accepted: Share of the photos that the rule is to accept, in (0, 1).
     """
     temperature = fit_temperature(logits, targets)
     return Calibration(
         temperature,
-        fit_known_rule(score, logits.numpy(), temperature),
+        fit_known_rule(score, logits.numpy(), temperature, accepted),
         measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
     )
 

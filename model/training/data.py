@@ -163,14 +163,15 @@ def training_photos(
             f"--leave-out names {missing[0]}, which is in none of the folders to train on."
         )
     samples = [sample for sample in samples if _in_class_folder(sample[0]) not in unwanted]
-    samples += [
-        (path, OUTLIER)
-        for folder in options.outliers
-        for path in unknown_photos(options.data / folder, "training")
-    ]
+    outliers, grounds = (
+        [path for folder in folders for path in unknown_photos(options.data / folder, "training")]
+        for folders in (options.outliers, options.grounds)
+    )
+    samples += [(path, OUTLIER) for path in outliers]
 
     def transform_of(epoch: int) -> Callable[[Image.Image], Any]:
-        return training_transform(options, transform, epoch_size(options, transform, epoch))
+        size = epoch_size(options, transform, epoch)
+        return training_transform(options, transform, size, grounds)
 
     return SeededPhotos(samples, transform_of, options.seed)
 

@@ -32,6 +32,9 @@ class TrainingOptions:
     half of each; evaluate.py can measure on the other half."""
     outlier_share: float = 0.1
     """Share of the photos of an epoch that are outliers, where there are any."""
+    grounds: tuple[Path, ...] = ()
+    """Folders of photos without flowers, found from DATA, in which degradation shows other photos
+    small instead of on a plain ground. Training takes half of each, as of outliers."""
     leave_out: tuple[str, ...] = ()
     """Photos not to train on, as CLASS/NAME without a suffix: duplicates, wrong labels."""
     balance: float = 0.0
@@ -71,7 +74,7 @@ class TrainingOptions:
     """Policy: none; article (rotation, crop, flip); light (crop, flip, colour); light with
     TrivialAugmentWide or RandAugment instead of colour."""
     degradation: float = 0.0
-    """Probability that a photo is spoilt: blurred, compressed, of low resolution, small on a plain
+    """Probability that a photo is spoilt: blurred, compressed, of low resolution, small on another
     ground, or many times side by side."""
     crop_scale: float = 0.25
     """Smallest part of a photo's area that a random crop takes."""
@@ -193,7 +196,7 @@ class TrainingOptions:
         return cls(**{name: _typed(name, value) for name, value in values.items()})
 
 
-_PATHS: Final = ("data", "names", "output", "weights", "start", "train_data", "outliers")
+_PATHS: Final = ("data", "names", "output", "weights", "start", "train_data", "outliers", "grounds")
 
 
 def _plain(value: Any, name: Callable[[Path], str]) -> Any:

@@ -40,3 +40,29 @@ def test_a_folder_that_is_not_there_is_told(
     assert main(arguments) == 1
     assert "no folder nowhere/valid" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_another_view_and_another_share_are_stored(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "calibrated.safetensors"
+    arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
+    view = ["--resize", "48", "--crop", "48"]
+    thresholds = []
+    for accepted in ("0.9", "0.6"):
+        assert main([*arguments, *view, "--accepted", accepted]) == 0
+        metadata = read_metadata(output)
+        assert (metadata.transform.resize, metadata.transform.crop) == (48, 48)
+        assert metadata.known_rule is not None
+        thresholds.append(metadata.known_rule.threshold)
+    assert thresholds[0] < thresholds[1]
+
+
+@pytest.mark.parametrize("share", ["0", "1", "95", "nan", "most"])
+def test_a_share_that_is_none_is_wrong_usage(
+    tiny_checkpoint: Path, tmp_path: Path, share: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tiny_checkpoint), "--output", str(tmp_path / "out"), "--accepted", share]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"'{share}' is not a number above 0 and below 1" in capsys.readouterr().err

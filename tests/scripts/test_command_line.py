@@ -6,15 +6,23 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 
+from model.checkpoint import read_metadata
+from model.classifier import Classifier
 from model.errors import PetalscopeError
+from model.network import Array, Network, Outputs
 from scripts.command_line import (
     OutputError,
+    ViewError,
     command,
     make_folder_of,
     picture_file,
+    seen_by,
     whole_number,
 )
 from tests.conftest import ROOT
@@ -92,3 +100,21 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be made a folder"):
         make_folder_of(tmp_path / "file" / "report.json")
+
+
+def test_a_network_of_one_size_is_not_shown_another(tiny_checkpoint: Path) -> None:
+    metadata = read_metadata(tiny_checkpoint)
+    side = metadata.transform.crop
+
+    def run(batch: Array) -> Outputs:
+        if batch.shape[2:] != (side, side):
+            raise RuntimeError("as some library says it")
+        return Outputs(np.zeros((len(batch), len(metadata.classes)), dtype=np.float32), None)
+
+    classifier = Classifier(cast(Network, SimpleNamespace(run=run)), metadata)
+    view = argparse.Namespace(resize=side, crop=side)
+    transform = seen_by(classifier, view).metadata.transform
+    assert (transform.resize, transform.crop) == (side, side)
+    view.crop = side - 1
+    with pytest.raises(ViewError, match=f"no photos of {side - 1} pixels"):
+        seen_by(classifier, view)

@@ -272,3 +272,21 @@ def test_a_card_without_a_place_is_told_before_the_work(
     (tmp_path / "card.md").write_text("# Card\n", encoding="utf-8")
     assert main([str(checkpoint), "--data", "nowhere", "--card", str(tmp_path / "card.md")]) == 1
     assert "no place for the numbers" in capsys.readouterr().err
+
+
+def test_photos_can_be_shown_larger_than_the_checkpoint_says(
+    tiny_checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = []
+    for view in ([], ["--resize", "90", "--crop", "80"]):
+        assert main([str(tiny_checkpoint), "--data", str(data), "--workers", "0", *view]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        rows += [line for line in lines if line.startswith("valid ")]
+    assert rows[0] != rows[1]
+
+
+def test_a_middle_larger_than_the_photo_is_told(
+    tiny_checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tiny_checkpoint), "--data", str(data), "--crop", "2000"]) == 1
+    assert "--crop is 2000; the photo it is taken from has but" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -74,3 +76,22 @@ def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
     first = plain(photo)
     torch.manual_seed(0)
     assert not torch.equal(spoil(photo), first)
+
+
+def test_a_photo_is_shown_small_with_round_corners_in_a_ground(tmp_path: Path) -> None:
+    photo, ground = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
+    ground.resize((30, 90)).save(tmp_path / "ground.png")
+    options = TrainingOptions(
+        degradation=1.0, augmentation="light", crop_scale=1.0, crop_aspect=1.0
+    )
+    spoil = training_transform(options, TRANSFORM, 32, [tmp_path / "ground.png"])
+    shares = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        bright = (spoil(photo)[1] > 0).float()
+        if bright.min() == 0:  # of the five kinds the only one that darkens what is white
+            shares.append(float(bright.mean()))
+            corners = bright[:, bright.any(0)][bright.any(1)][[0, 0, -1, -1], [0, -1, 0, -1]]
+            assert corners.min() == 0
+    assert len(shares) in range(4, 25)
+    assert max(shares) < 0.75
