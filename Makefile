@@ -67,8 +67,8 @@ test: $(VENV)/.dev ## check style and types, and run the tests
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## send 20,000 mutated uploads to the service (HOSTILE_SEED=1 sends others)
-	HOSTILE_MUTATIONS=20000 $(IN_VENV) -m pytest -s tests/hostile/test_fuzz.py
+soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its API allows (HOSTILE_SEED=1 sends others)
+	HOSTILE_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/hostile/test_fuzz.py tests/contract
 
 .PHONY: train
 train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists them)

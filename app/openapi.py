@@ -29,6 +29,7 @@ from model.images import FORMAT_NAMES
 openapi: Final = Blueprint("openapi", __name__)
 
 _JSON: Final = "application/json"
+_PAGE: Final = "text/html"
 _PHOTO_TYPES: Final = ("image/*", "application/octet-stream")
 
 
@@ -73,7 +74,7 @@ def describe_api(service: Service, root: str = "") -> Json:
             # Below the first version there is no page, and so no such address.
             "/": {
                 "get": {
-                    **_get("about", "Tell where the routes are", "About"),
+                    **_get("about", "Tell where the routes are", "About", page=True),
                     "servers": [mount],
                 }
             },
@@ -94,7 +95,11 @@ def describe_api(service: Service, root: str = "") -> Json:
 def _predict(service: Service) -> Json:
     settings, classes = service.settings, len(service.classifier.metadata.classes)
     photo = {"type": "string", "contentMediaType": "application/octet-stream"}
-    form = {"type": "object", "properties": {FIELD: photo}, "required": [FIELD]}
+    photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": MOST_COMBINED}
+    form = {
+        "schema": {"type": "object", "properties": {FIELD: photos}, "required": [FIELD]},
+        "encoding": {FIELD: {"contentType": "image/*"}},
+    }
     limit = f"{FORMAT_NAMES}, of up to {settings.max_body_mib} MiB"
     return {
         "operationId": "predict",
@@ -127,7 +132,7 @@ def _predict(service: Service) -> Json:
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": form},
+                "multipart/form-data": form,
                 **{kind: {"schema": photo} for kind in _PHOTO_TYPES},
             },
         },
@@ -161,11 +166,14 @@ def _predict(service: Service) -> Json:
 
 def _flowers() -> Json:
     query = _parameter("q", "Words that begin words of a name or family.", {"type": "string"})
-    return {**_get("flowers", "List or search the flowers", "Flowers"), "parameters": [query]}
+    return {
+        **_get("flowers", "List or search the flowers", "Flowers", page=True),
+        "parameters": [query],
+    }
 
 
 def _flower() -> Json:
-    described = _get("flower", "Tell what is known of one flower", "Flower")
+    described = _get("flower", "Tell what is known of one flower", "Flower", page=True)
     described["parameters"] = [
         {
             "name": "flower",
@@ -196,12 +204,15 @@ def _readyz() -> Json:
     return described
 
 
-def _get(operation: str, summary: str, schema: str, example: Json | None = None) -> Json:
-    return {
-        "operationId": operation,
-        "summary": summary,
-        "responses": {"200": _answer(f"{schema}, as JSON", schema, example)},
-    }
+def _get(
+    operation: str, summary: str, schema: str, example: Json | None = None, *, page: bool = False
+) -> Json:
+    """Describe a GET that cannot be refused; where it is a `page` too, that is for browsers."""
+    answer = _answer(f"{schema}, as JSON", schema, example)
+    if page:
+        answer["description"] += "; a page for who asks for text/html"
+        answer["content"][_PAGE] = {"schema": {"type": "string"}, "example": "<!doctype html> …"}
+    return {"operationId": operation, "summary": summary, "responses": {"200": answer}}
 
 
 def _status(text: str) -> Json:
