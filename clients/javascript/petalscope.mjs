@@ -20,14 +20,20 @@ const RETRIED = new Set([429, 503]);
  * @property {string} display_name  As people write it, "Peruvian lily".
  * @property {number} probability  From 0 to 1.
  * @property {string | null} [scientific_name]  Where one is certain.
+ * @property {string} flower  The path of the flower's page, below the service's own address.
  * @property {string} [activation_map]  Data URL of a transparent PNG to lay over the upright photo.
  *
- * @typedef {object} Answer
+ * @typedef {object} PhotoAnswer
  * @property {Prediction[]} predictions  The likeliest first.
  * @property {"known" | "unsure" | "unknown"} verdict
  * @property {boolean | null} known  Whether the score reaches the threshold.
  * @property {number | null} known_score
  * @property {number | null} known_threshold
+ *
+ * @typedef {PhotoAnswer & AnswerMore} Answer
+ *
+ * @typedef {object} AnswerMore
+ * @property {PhotoAnswer[]} [photos]  Of several photos, the answer to each alone, in their order.
  * @property {{ architecture: string, checkpoint: string, version: string }} model
  * @property {string} request_id  By which the service's log tells more.
  *
@@ -50,15 +56,17 @@ export class PetalscopeError extends Error {
    * @param {number} status  The HTTP status, 400 to 599.
    * @param {string} title  The status in words.
    * @param {string} detail  What was wrong and what would be right, for people.
+   * @param {string | null} code  What was wrong, in one word that stays: "unsupported_format", …
    * @param {string | null} requestId  By which the service's log tells more.
    * @param {number | null} retryAfter  Seconds after which it may be tried again.
    */
-  constructor(status, title, detail, requestId = null, retryAfter = null) {
+  constructor(status, title, detail, code = null, requestId = null, retryAfter = null) {
     super(`${status} ${title}: ${detail}`);
     this.name = "PetalscopeError";
     this.status = status;
     this.title = title;
     this.detail = detail;
+    this.code = code;
     this.requestId = requestId;
     this.retryAfter = retryAfter;
   }
@@ -96,15 +104,29 @@ export class Petalscope {
    * @returns {Promise<Answer>}
    */
   predict(photo, { topK, explain, signal } = {}) {
-    const params = {};
-    if (topK !== undefined) params.top_k = topK;
-    if (explain) params.explain = 1;
-    return this.#send("/predict", params, {
+    return this.#send("/predict", paramsOf(topK, explain), {
       method: "POST",
       body: photo,
       headers: { "Content-Type": "application/octet-stream" }, // the service looks for itself
       signal,
     });
+  }
+
+  /**
+   * Name the one plant that several photos show, one to five; `photos` has the answer to each alone.
+   *
+   * @param {Iterable<Blob | ArrayBuffer | ArrayBufferView>} photos
+   * @param {object} [options]  As of `predict`; maps come with the names of each photo.
+   * @param {number} [options.topK]
+   * @param {boolean} [options.explain]
+   * @param {AbortSignal} [options.signal]
+   * @returns {Promise<Answer>}
+   */
+  combine(photos, { topK, explain, signal } = {}) {
+    const body = new FormData();
+    for (const photo of photos) body.append("image", new Blob([photo]), "photo");
+    const params = { ...paramsOf(topK, explain), combine: 1 };
+    return this.#send("/predict", params, { method: "POST", body, signal });
   }
 
   /**
@@ -116,6 +138,17 @@ export class Petalscope {
    */
   async flowers(query = "", { signal } = {}) {
     return (await this.#send("/flowers", query ? { q: query } : {}, { signal })).flowers;
+  }
+
+  /**
+   * Tell what is known of one class.
+   *
+   * @param {string} classId
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<Flower>}
+   */
+  flower(classId, { signal } = {}) {
+    return this.#send(`/flowers/${encodeURIComponent(classId)}`, {}, { signal });
   }
 
   /**
@@ -155,6 +188,10 @@ export class Petalscope {
   }
 }
 
+function paramsOf(topK, explain) {
+  return { ...(topK !== undefined && { top_k: topK }), ...(explain && { explain: 1 }) };
+}
+
 async function checked(response, asked) {
   let body = null;
   try {
@@ -168,6 +205,7 @@ async function checked(response, asked) {
     response.status,
     body?.title ?? response.statusText,
     body?.detail ?? "The answer is none of Petalscope's.",
+    body?.code ?? null,
     body?.request_id ?? null,
     asked,
   );

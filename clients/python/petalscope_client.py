@@ -7,26 +7,30 @@
         print(answer.verdict, answer.best.name, answer.best.probability)
 
     async with AsyncClient("http://localhost:8000") as petalscope:
-        answer = await petalscope.predict(photo_bytes, top_k=3)
+        answer = await petalscope.combine(["leaf.jpg", "flower.jpg"], top_k=3)
 
 Where the service has no room (429) or is stopping (503), a request is sent again after as many
 seconds as the service asks for. A refusal is raised as `PetalscopeError`, a failure of the network
 as `httpx2.TransportError`.
+
+Each call is described once, below: what is sent, and what its answer is read by. The two clients
+only send it, one blocking and one not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -35,7 +39,10 @@ Photo = bytes | str | PathLike[str]
 """A photo's bytes, or the path of its file: JPEG, PNG, WebP, GIF, AVIF or BMP."""
 
 _RETRIED: Final = (429, 503)
+_BYTES: Final = "application/octet-stream"  # the service looks for itself what a photo is
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Http = TypeVar("_Http", httpx2.Client, httpx2.AsyncClient)
 
 
 class PetalscopeError(Exception):
@@ -43,6 +50,8 @@ class PetalscopeError(Exception):
 
     Attributes:
         status: The HTTP status, 400 to 599.
+        code: What was wrong, in one word that stays: "unsupported_format", "queue_full", …; None
+            where something before the service answered.
         title: The status in words.
         detail: What was wrong and what would be right, for people.
         request_id: By which the service's log tells more; None where something before the service
@@ -55,11 +64,13 @@ class PetalscopeError(Exception):
         status: int,
         title: str,
         detail: str,
+        code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(f"{status} {title}: {detail}")
         self.status = status
+        self.code = code
         self.title = title
         self.detail = detail
         self.request_id = request_id
@@ -75,6 +86,7 @@ class Prediction:
         name: Its common name as the data set spells it, "peruvian lily".
         display_name: Its common name as people write it, "Peruvian lily".
         probability: In [0, 1].
+        flower: The path of the flower's page, below the service's own address.
         scientific_name: Where one is certain.
         activation_map: A transparent PNG to lay over the upright photo, where `explain` asked.
     """
@@ -83,6 +95,7 @@ class Prediction:
     name: str
     display_name: str
     probability: float
+    flower: str
     scientific_name: str | None = None
     activation_map: bytes | None = field(default=None, repr=False)
 
@@ -97,7 +110,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PhotoAnswer:
     """What a photo was taken for.
 
     Attributes:
@@ -107,8 +120,6 @@ class Answer:
         known: Whether the score reaches the threshold; None, as both, for a model without one.
         known_score: How much the photo looks like one of the classes.
         known_threshold: The least score of a known photo.
-        model: Which model answered.
-        request_id: By which the service's log tells more.
     """
 
     predictions: tuple[Prediction, ...]
@@ -116,13 +127,26 @@ class Answer:
     known: bool | None
     known_score: float | None
     known_threshold: float | None
-    model: Model
-    request_id: str
 
     @property
     def best(self) -> Prediction:
         """The likeliest name."""
         return self.predictions[0]
+
+
+@dataclass(frozen=True)
+class Answer(PhotoAnswer):
+    """What a photo, or several of one plant, was taken for.
+
+    Attributes:
+        model: Which model answered.
+        request_id: By which the service's log tells more.
+        photos: Of several photos, what each alone was taken for, in their order.
+    """
+
+    model: Model
+    request_id: str
+    photos: tuple[PhotoAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,32 +188,165 @@ class Flower:
 
 @dataclass(frozen=True)
 class _Call(Generic[_T]):
-    """A request, and what its answer is read by."""
+    """A request, and what its answer is read by.
 
-    method: str
+    Attributes:
+        path: Below the service's address.
+        read: Makes the answer of its JSON.
+        params: What stands behind the question mark.
+        body: Gives the arguments of httpx2 for what is posted; None for a GET. It may read files,
+            so that a loop of asyncio must not wait for it.
+    """
+
     path: str
-    parse: Callable[[Any], _T]
+    read: Callable[[Any], _T]
     params: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    body: Callable[[], Mapping[str, Any]] | None = None
 
 
-@dataclass(frozen=True)
-class _Retries:
-    """How often a request is sent again, and how long at most it waits for that each time."""
+def _predict(photo: Photo, *, top_k: int | None = None, explain: bool = False) -> _Call[Answer]:
+    """Name the flower in a photo.
 
-    count: int
-    longest_wait: float
+    Args:
+        photo: Its bytes, or the path of its file.
+        top_k: How many names, 5 by default.
+        explain: Whether each name gets its activation map.
 
-    def wait(self, response: httpx2.Response, sent: int) -> float | None:
+    Raises:
+        OSError: The file cannot be read.
+        PetalscopeError: The service refused.
+        httpx2.TransportError: The service cannot be reached.
+    """
+
+    def body() -> Mapping[str, Any]:
+        return {"content": _bytes_of(photo), "headers": {"Content-Type": _BYTES}}
+
+    return _Call("/predict", _answer, _params(top_k, explain), body)
+
+
+def _combine(
+    photos: Iterable[Photo], *, top_k: int | None = None, explain: bool = False
+) -> _Call[Answer]:
+    """Name the one plant that several photos show; `photos` of the answer tells of each alone.
+
+    Args:
+        photos: One to five, each its bytes or the path of its file.
+        top_k: How many names, 5 by default.
+        explain: Whether the names of each photo get their activation maps.
+
+    Raises:
+        OSError: A file cannot be read.
+        PetalscopeError: The service refused.
+        httpx2.TransportError: The service cannot be reached.
+    """
+    kept = list(photos)
+
+    def body() -> Mapping[str, Any]:
+        return {"files": [("image", ("photo", _bytes_of(photo), _BYTES)) for photo in kept]}
+
+    return _Call("/predict", _answer, {**_params(top_k, explain), "combine": "1"}, body)
+
+
+def _flowers(query: str = "") -> _Call[list[Flower]]:
+    """List the flowers that the model knows, or those whose names `query` finds."""
+    return _Call(
+        "/flowers",
+        lambda body: [_parsed(Flower, item) for item in body["flowers"]],
+        {"q": query} if query else {},
+    )
+
+
+def _flower(class_id: str) -> _Call[Flower]:
+    """Tell what is known of one class."""
+    return _Call(f"/flowers/{quote(class_id, safe='')}", lambda body: _parsed(Flower, body))
+
+
+def _labels() -> _Call[list[Label]]:
+    """List the classes in the order of the model's logits."""
+    return _Call("/labels", lambda body: [_parsed(Label, item) for item in body["labels"]])
+
+
+def _model() -> _Call[dict[str, Any]]:
+    """Tell all that the checkpoint says about itself."""
+    return _Call("/model", lambda body: dict(body))
+
+
+def _blocking(describe: Callable[_P, _Call[_T]]) -> Callable[Concatenate[Client, _P], _T]:
+    """Make a method that sends a call and waits for its answer."""
+
+    def method(self: Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self._send(describe(*args, **kwargs))
+
+    _document(method, describe)
+    return method
+
+
+def _awaited(
+    describe: Callable[_P, _Call[_T]],
+) -> Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _T]]:
+    """Make a method that sends a call, and whose answer is awaited."""
+
+    async def method(self: AsyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await self._send(describe(*args, **kwargs))
+
+    _document(method, describe)
+    return method
+
+
+def _document(method: Any, describe: Callable[..., object]) -> None:
+    """Let `help` show a method as the call that it sends."""
+    self_, *_ = inspect.signature(method).parameters.values()
+    own = inspect.signature(describe)
+    method.__signature__ = own.replace(
+        parameters=[self_, *own.parameters.values()], return_annotation=inspect.Signature.empty
+    )
+    method.__name__ = describe.__name__.lstrip("_")
+    method.__doc__ = describe.__doc__
+
+
+class _Connection(ABC, Generic[_Http]):
+    """What both clients know: where the service is, and how patient they are."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 30.0,
+        retries: int = 3,
+        longest_wait: float = 30.0,
+        http: _Http | None = None,
+    ) -> None:
+        self._address = address.rstrip("/")
+        self._timeout = timeout
+        self._retries = retries
+        self._longest_wait = longest_wait
+        self._http: _Http = http or self._new_http()
+        self._owns_http = http is None
+
+    @abstractmethod
+    def _new_http(self) -> _Http: ...
+
+    def _arguments(self, call: _Call[Any], body: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **body,
+            "method": "GET" if call.body is None else "POST",
+            "url": self._address + call.path,
+            "params": dict(call.params),
+            "headers": {"Accept": "application/json", **body.get("headers", {})},
+            "timeout": self._timeout,
+            "follow_redirects": call.body is None,
+        }
+
+    def _wait(self, response: httpx2.Response, sent: int) -> float | None:
         """Return the seconds to wait before it is sent again, None where it is not."""
-        if response.status_code not in _RETRIED or sent > self.count:
+        if response.status_code not in _RETRIED or sent > self._retries:
             return None
         asked = _retry_after(response)
         wait = 2.0 ** (sent - 1) if asked is None else asked
-        return wait if wait <= self.longest_wait else None
+        return wait if wait <= self._longest_wait else None
 
 
-class Client:
+class Client(_Connection[httpx2.Client]):
     """Petalscope, asked by blocking calls; may be shared by threads.
 
     Args:
@@ -200,51 +357,12 @@ class Client:
         http: A client of your own, for proxies or certificates; you close it.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        timeout: float = 30.0,
-        retries: int = 3,
-        longest_wait: float = 30.0,
-        http: httpx2.Client | None = None,
-    ) -> None:
-        self._address = address.rstrip("/")
-        self._timeout = timeout
-        self._retries = _Retries(retries, longest_wait)
-        self._http = http or httpx2.Client()
-        self._owns_http = http is None
-
-    def predict(self, photo: Photo, *, top_k: int | None = None, explain: bool = False) -> Answer:
-        """Name the flower in a photo.
-
-        Args:
-            photo: Its bytes, or the path of its file.
-            top_k: How many names, 5 by default.
-            explain: Whether each name gets its activation map.
-
-        Raises:
-            OSError: The file cannot be read.
-            PetalscopeError: The service refused.
-            httpx2.TransportError: The service cannot be reached.
-        """
-        return self._send(_predict(_bytes_of(photo), top_k, explain))
-
-    def flowers(self, query: str = "") -> list[Flower]:
-        """List the flowers that the model knows, or those whose names `query` finds."""
-        return self._send(_flowers(query))
-
-    def flower(self, class_id: str) -> Flower:
-        """Tell what is known of one class."""
-        return self._send(_flower(class_id))
-
-    def labels(self) -> list[Label]:
-        """List the classes in the order of the model's logits."""
-        return self._send(_labels())
-
-    def model(self) -> dict[str, Any]:
-        """Tell all that the checkpoint says about itself."""
-        return self._send(_model())
+    predict = _blocking(_predict)
+    combine = _blocking(_combine)
+    flowers = _blocking(_flowers)
+    flower = _blocking(_flower)
+    labels = _blocking(_labels)
+    model = _blocking(_model)
 
     def close(self) -> None:
         """Close the connections."""
@@ -254,65 +372,33 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _new_http(self) -> httpx2.Client:
+        return httpx2.Client()
+
     def _send(self, call: _Call[_T]) -> _T:
+        request = self._arguments(call, call.body() if call.body else {})
         sent = 0
         while True:
-            response = self._http.request(**_arguments(self._address, call, self._timeout))
+            response = self._http.request(**request)
             sent += 1
-            wait = self._retries.wait(response, sent)
+            wait = self._wait(response, sent)
             if wait is None:
-                return call.parse(_checked(response))
+                return call.read(_checked(response))
             time.sleep(wait)
 
 
-class AsyncClient:
+class AsyncClient(_Connection[httpx2.AsyncClient]):
     """Petalscope, asked by `await`; see `Client`."""
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        timeout: float = 30.0,
-        retries: int = 3,
-        longest_wait: float = 30.0,
-        http: httpx2.AsyncClient | None = None,
-    ) -> None:
-        self._address = address.rstrip("/")
-        self._timeout = timeout
-        self._retries = _Retries(retries, longest_wait)
-        self._http = http or httpx2.AsyncClient()
-        self._owns_http = http is None
-
-    async def predict(
-        self, photo: Photo, *, top_k: int | None = None, explain: bool = False
-    ) -> Answer:
-        """Name the flower in a photo; see `Client.predict`."""
-        data = await asyncio.to_thread(_bytes_of, photo)
-        return await self._send(_predict(data, top_k, explain))
-
-    async def flowers(self, query: str = "") -> list[Flower]:
-        """List the flowers that the model knows, or those whose names `query` finds."""
-        return await self._send(_flowers(query))
-
-    async def flower(self, class_id: str) -> Flower:
-        """Tell what is known of one class."""
-        return await self._send(_flower(class_id))
-
-    async def labels(self) -> list[Label]:
-        """List the classes in the order of the model's logits."""
-        return await self._send(_labels())
-
-    async def model(self) -> dict[str, Any]:
-        """Tell all that the checkpoint says about itself."""
-        return await self._send(_model())
+    predict = _awaited(_predict)
+    combine = _awaited(_combine)
+    flowers = _awaited(_flowers)
+    flower = _awaited(_flower)
+    labels = _awaited(_labels)
+    model = _awaited(_model)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -322,72 +408,31 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def _new_http(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient()
+
     async def _send(self, call: _Call[_T]) -> _T:
+        request = self._arguments(call, await asyncio.to_thread(call.body) if call.body else {})
         sent = 0
         while True:
-            response = await self._http.request(**_arguments(self._address, call, self._timeout))
+            response = await self._http.request(**request)
             sent += 1
-            wait = self._retries.wait(response, sent)
+            wait = self._wait(response, sent)
             if wait is None:
-                return call.parse(_checked(response))
+                return call.read(_checked(response))
             await asyncio.sleep(wait)
 
 
-def _predict(data: bytes, top_k: int | None, explain: bool) -> _Call[Answer]:
-    params = {}
-    if top_k is not None:
-        params["top_k"] = str(top_k)
-    if explain:
-        params["explain"] = "1"
-    return _Call("POST", "/predict", _answer, params, data)
-
-
-def _flowers(query: str) -> _Call[list[Flower]]:
-    return _Call(
-        "GET",
-        "/flowers",
-        lambda body: [_parsed(Flower, item) for item in body["flowers"]],
-        {"q": query} if query else {},
-    )
-
-
-def _flower(class_id: str) -> _Call[Flower]:
-    return _Call("GET", f"/flowers/{quote(class_id, safe='')}", lambda body: _parsed(Flower, body))
-
-
-def _labels() -> _Call[list[Label]]:
-    return _Call("GET", "/labels", lambda body: [_parsed(Label, item) for item in body["labels"]])
-
-
-def _model() -> _Call[dict[str, Any]]:
-    return _Call("GET", "/model", lambda body: dict(body))
+def _params(top_k: int | None, explain: bool) -> dict[str, str]:
+    params = {} if top_k is None else {"top_k": str(top_k)}
+    return {**params, "explain": "1"} if explain else params
 
 
 def _bytes_of(photo: Photo) -> bytes:
     return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
-
-
-def _arguments(address: str, call: _Call[Any], timeout: float) -> dict[str, Any]:
-    headers = {"Accept": "application/json"}
-    if call.content is not None:
-        headers["Content-Type"] = "application/octet-stream"  # the service looks for itself
-    return {
-        "method": call.method,
-        "url": address + call.path,
-        "params": dict(call.params),
-        "content": call.content,
-        "headers": headers,
-        "timeout": timeout,
-        "follow_redirects": call.method == "GET",
-    }
 
 
 def _checked(response: httpx2.Response) -> Any:
@@ -407,6 +452,7 @@ def _checked(response: httpx2.Response) -> Any:
         response.status_code,
         str(told.get("title") or response.reason_phrase),
         str(told.get("detail") or "The answer is none of Petalscope's."),
+        told.get("code"),
         told.get("request_id"),
         _retry_after(response),
     )
@@ -427,15 +473,20 @@ def _retry_after(response: httpx2.Response) -> float | None:
 
 
 def _answer(body: Mapping[str, Any]) -> Answer:
-    return Answer(
-        predictions=tuple(_prediction(item) for item in body["predictions"]),
-        verdict=body["verdict"],
-        known=body["known"],
-        known_score=body["known_score"],
-        known_threshold=body["known_threshold"],
-        model=_parsed(Model, body["model"]),
-        request_id=body["request_id"],
+    return _parsed(
+        Answer,
+        {
+            **body,
+            "predictions": [_prediction(item) for item in body["predictions"]],
+            "model": _parsed(Model, body["model"]),
+            "photos": [_photo_answer(item) for item in body.get("photos", [])],
+        },
     )
+
+
+def _photo_answer(body: Mapping[str, Any]) -> PhotoAnswer:
+    predictions = [_prediction(item) for item in body["predictions"]]
+    return _parsed(PhotoAnswer, {**body, "predictions": predictions})
 
 
 def _prediction(item: Mapping[str, Any]) -> Prediction:

@@ -165,12 +165,28 @@ def test_bytes_will_do_and_maps_come_where_asked(run: Run) -> None:
     assert all(item.startswith("data:image/png;base64,") for item in maps)
 
 
+def test_photos_of_one_plant_are_joined(run: Run) -> None:
+    answer, error = run(
+        "const petalscope = new Petalscope(address);"
+        "const photos = [photo, new Uint8Array(await photo.arrayBuffer())];"
+        "return [await petalscope.combine(photos, { topK: 2, explain: true }),"
+        " await caught(() => petalscope.combine(Array(6).fill(photo)))];"
+    )
+    assert answer["predictions"][0]["flower"] == "/flowers/21-fire-lily"
+    assert len(answer["predictions"]) == len(answer["photos"]) == 2
+    for alone in answer["photos"]:
+        assert alone["predictions"][0]["name"] == "fire lily"
+        assert alone["predictions"][0]["activation_map"].startswith("data:image/png;base64,")
+    assert (error["status"], error["code"]) == (400, "too_many_photos")
+
+
 def test_labels_model_and_flowers_are_told(run: Run) -> None:
-    labels, model, flowers, lily = run(
+    labels, model, flowers, lily, same = run(
         "const petalscope = new Petalscope(address);"
         "return Promise.all([petalscope.labels(), petalscope.model(), petalscope.flowers(),"
-        ' petalscope.flowers("gloriosa")]);'
+        ' petalscope.flowers("gloriosa"), petalscope.flower("21")]);'
     )
+    assert [same] == lily
     assert labels == [{"class_id": item.class_id, "name": item.name} for item in TINY_CLASSES]
     assert model["checkpoint"] == "rigged.safetensors"
     assert len(flowers) == 6
@@ -185,6 +201,7 @@ def test_a_refusal_is_thrown_with_what_was_wrong(run: Run) -> None:
     )
     assert (words["kind"], words["status"]) == ("PetalscopeError", 415)
     assert words["title"] == "Unsupported Media Type"
+    assert words["code"] == "unsupported_format"
     assert "JPEG" in words["detail"]
     assert words["detail"] in words["message"]
     assert words["requestId"]

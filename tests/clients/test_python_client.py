@@ -86,6 +86,9 @@ def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     assert (answer.verdict, answer.known, answer.known_threshold) == ("known", True, 5.0)
     assert answer.model.checkpoint == "rigged.safetensors"
     assert answer.request_id
+    assert answer.photos == ()
+    assert answer.best.flower == "/flowers/21-fire-lily"
+    assert ask(address, "flower", answer.best.class_id).address == answer.best.flower
 
 
 def test_bytes_and_the_text_of_a_path_will_do(ask: Ask, address: str, photo: Path) -> None:
@@ -99,6 +102,20 @@ def test_names_come_with_maps_where_asked(ask: Ask, address: str, photo: Path) -
     for prediction in answer.predictions:
         with Image.open(io.BytesIO(prediction.activation_map)) as picture:
             assert picture.format == "PNG"
+
+
+def test_photos_of_one_plant_are_joined(ask: Ask, address: str, photo: Path) -> None:
+    photos = (item for item in (photo, photo.read_bytes(), str(photo)))
+    answer = ask(address, "combine", photos, top_k=2, explain=True)
+    assert answer.best.name == "fire lily"
+    assert len(answer.predictions) == 2
+    assert [alone.best.name for alone in answer.photos] == ["fire lily"] * 3
+    for alone in answer.photos:
+        assert alone.verdict == "known"
+        assert alone.best.activation_map.startswith(b"\x89PNG")
+    with pytest.raises(PetalscopeError) as caught:
+        ask(address, "combine", [photo] * 6)
+    assert caught.value.code == "too_many_photos"
 
 
 def test_labels_model_and_flowers_are_told(ask: Ask, address: str) -> None:
@@ -115,6 +132,7 @@ def test_a_refusal_is_raised_with_what_was_wrong(ask: Ask, address: str, photo: 
         ask(address, "predict", b"words")
     error = caught.value
     assert (error.status, error.title) == (415, "Unsupported Media Type")
+    assert error.code == "unsupported_format"
     assert "JPEG" in error.detail
     assert error.request_id
     assert error.retry_after is None
@@ -198,7 +216,7 @@ def test_an_answer_that_is_not_petalscopes_is_raised(ask: Ask, status: int, body
     with pytest.raises(PetalscopeError) as caught:
         ask("http://stub", "labels", handler=lambda _: httpx2.Response(status, content=body))
     assert caught.value.status == status
-    assert caught.value.request_id is None
+    assert caught.value.code is caught.value.request_id is None
 
 
 def test_what_a_newer_service_says_beyond_is_left_out(ask: Ask) -> None:
@@ -207,8 +225,15 @@ def test_what_a_newer_service_says_beyond_is_left_out(ask: Ask) -> None:
     assert ask("http://stub", "labels", handler=handler) == [Label("1", "rose")]
 
 
-def test_both_clients_have_the_same_methods() -> None:
-    for name, method in inspect.getmembers(Client, inspect.isfunction):
-        if not name.startswith("_"):
-            other = getattr(AsyncClient, name)
-            assert inspect.signature(other) == inspect.signature(method)
+def test_both_clients_have_the_same_methods_and_say_what_they_take() -> None:
+    methods = [
+        {
+            name: [str(item) for item in inspect.signature(method).parameters.values()][1:]
+            for name, method in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+        for kind in (Client, AsyncClient)
+    ]
+    assert methods[0] == methods[1]
+    assert methods[0]["flowers"] == ["query: 'str' = ''"]
+    assert "five" in (inspect.getdoc(AsyncClient.combine) or "")
