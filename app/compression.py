@@ -3,7 +3,7 @@
     500 bytes or more of text, JSON, CSS, JavaScript or SVG -> compressed, with an ETag of its own
 
 Photos and pictures go as they are; the activation maps within JSON lose the third that writing them
-as text has cost. All is compressed anew each time, in less than a millisecond or two, rather than
+as text has cost. All is compressed anew each time, in a few milliseconds at most, rather than
 kept: what is said about a photo must not stay.
 
 An attack as BREACH needs a secret in the same answer as a stranger's words; no answer has one, for
