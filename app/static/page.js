@@ -218,13 +218,14 @@ const isNaming = (entry) => entry !== null && !entry.answer && !entry.problem;
 
 function drawVisit() {
   for (const entry of visit) {
-    const { tile, thumbnail, answer, problem } = entry;
+    const { tile, thumbnail, answer, problem, joins } = entry;
     const picture = tile.querySelector("img");
     picture.hidden = !thumbnail;
     if (thumbnail && picture.src !== thumbnail) picture.src = thumbnail;
     const label = tile.querySelector(".label");
     label.lang = answer ? "en" : document.documentElement.lang; // the common names are English
     label.textContent = answer?.predictions[0].display_name ?? (problem ? texts.not_named : entry.label);
+    tile.querySelector(".of").textContent = joins && answer ? entry.label : "";
     const button = tile.querySelector("button");
     button.disabled = waiting.includes(entry) || (joining !== null && !canJoin(entry));
     button.ariaCurrent = entry === shown && !joining ? "true" : null;
@@ -455,7 +456,6 @@ joinNow.addEventListener("click", () => {
   const photos = joins.flatMap((entry) => entry.photos);
   const [{ thumbnail }] = joins;
   const entry = newEntry({ joins, label, photos, thumbnail, phase: texts.sending_joined });
-  entry.tile.querySelector(".of").textContent = label;
   entry.tile.querySelector("button").classList.add("joined");
   entry.mount = joinedMountOf(entry);
   nameEntries([entry]);

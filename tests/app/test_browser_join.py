@@ -109,6 +109,8 @@ def test_photos_of_one_plant_get_one_answer(
     expect(page.locator(PHOTO)).to_have_count(3)
     assert tiles(page) == ["Rose", "Tulip", "Peony", "Camellia"]
     expect(page.locator(".tile[aria-current]")).to_contain_text(told)
+    widths = "tiles => tiles.map((tile) => tile.offsetWidth)"
+    assert len(set(page.locator(".tile").evaluate_all(widths))) == 1
     assert page.evaluate(SCROLL_WIDTH) == page.evaluate("innerWidth")
     # Each photo's own answer is a press away, and the joint one from there.
     page.locator(".tile", has_text="Tulip").click()
