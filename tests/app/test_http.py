@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from flask import Flask, url_for
 from flask.testing import FlaskClient
 
 from tests.app.conftest import MakeApp, form
@@ -65,6 +66,19 @@ def test_head_tells_what_get_would(
     ]
     assert told[0] == told[1]
     assert int(got.headers["Content-Length"]) == len(got.data)
+
+
+def test_each_route_that_is_got_takes_head(app: Flask) -> None:
+    values = {"slug": "21-fire-lily", "filename": "style.css"}
+    client = app.test_client()
+    tried = 0
+    for rule in app.url_map.iter_rules():
+        if "GET" in (rule.methods or ()):
+            with app.test_request_context():
+                path = url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
+            assert client.head(path, buffered=True).status_code == 200, path
+            tried += 1
+    assert tried > 8
 
 
 @pytest.mark.parametrize(("path", "accept"), [*KEPT, ("/", BROWSER)])
