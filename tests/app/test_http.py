@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 
 import pytest
 from flask import Flask, url_for
@@ -69,7 +70,7 @@ def test_head_tells_what_get_would(
 
 
 def test_each_route_that_is_got_takes_head(app: Flask) -> None:
-    values = {"slug": "21-fire-lily", "filename": "style.css"}
+    values: dict[str, Any] = {"slug": "21-fire-lily", "filename": "style.css"}
     client = app.test_client()
     tried = 0
     for rule in app.url_map.iter_rules():
