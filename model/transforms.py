@@ -3,7 +3,8 @@
     RGB image -> shorter side to `resize` -> central `crop`×`crop` -> [0, 1] -> normalised 3×H×W
 
 Validation during training, evaluation, the command line and the service all run it, and it needs
-no torch. It gives torchvision's Resize + CenterCrop + Normalize to 1e-5.
+no torch. It gives torchvision's Resize + CenterCrop + Normalize, but that few values are rounded
+otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from PIL import Image
 
 _FILTERS: Final = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# Pixels around a pixel that the wider of the filters looks at, and one more.
+_REACH: Final = 3
 
 # A strip of 16×60,000 pixels would be resized to 292×1,095,000 before all but its middle is thrown
 # away; what lies outside the central 4:1 cannot reach the crop, so it goes first.
@@ -70,11 +73,25 @@ class EvaluationTransform:
             size = self.resize, int(self.resize * height / width)
         else:
             size = int(self.resize * width / height), self.resize
-        if size != image.size:
-            image = image.resize(size, _FILTERS[self.interpolation])
         left = round((size[0] - self.crop) / 2.0)
         top = round((size[1] - self.crop) / 2.0)
-        return image.crop((left, top, left + self.crop, top + self.crop))
+        if size == image.size:
+            return image.crop((left, top, left + self.crop, top + self.crop))
+        # Only what the crop keeps is filtered, which takes a third of the time off. One side after
+        # the other: Pillow may take them in another order for a part, and rounds in between.
+        across, down = width / size[0], height / size[1]
+        first = max(0, math.floor(top * down - _REACH * max(1.0, down)))
+        last = min(height, math.ceil((top + self.crop) * down + _REACH * max(1.0, down)))
+        image = image.crop((0, first, width, last)).resize(
+            (self.crop, last - first),
+            _FILTERS[self.interpolation],
+            (left * across, 0, (left + self.crop) * across, last - first),
+        )
+        return image.resize(
+            (self.crop, self.crop),
+            _FILTERS[self.interpolation],
+            (0, top * down - first, self.crop, (top + self.crop) * down - first),
+        )
 
     def normalize(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Scale an RGB image's values to [0, 1] and normalise, as a (3, H, W) float32 array."""
