@@ -32,6 +32,7 @@ local file = io.open(BODY, "rb")
 wrk.method = "POST"
 wrk.body = file:read("*all")
 wrk.headers["Content-Type"] = TYPE
+if PAUSE > 0 then delay = function() return PAUSE end end
 done = function(summary, latency, requests)
   local failed = summary.errors.status + summary.errors.timeout + summary.errors.read
     + summary.errors.connect + summary.errors.write
@@ -94,6 +95,7 @@ class Load:
         rate: Photos answered a second.
         p50: Median time of an answer in milliseconds; `p95` and `p99` alike.
         failed: Requests answered otherwise than 200, or not at all.
+        sent: Requests answered a second, whatever their status.
     """
 
     rate: float
@@ -101,6 +103,7 @@ class Load:
     p95: float
     p99: float
     failed: int
+    sent: float
 
 
 def free_port() -> int:
@@ -157,14 +160,26 @@ def _answers(target: Target, photo: bytes, port: int) -> bool:
         return False
 
 
-def send(target: Target, photo: bytes, port: int, clients: int, seconds: float) -> Load:
-    """Send a photo over and over by so many clients, each of which waits for its answer."""
+def send(
+    target: Target, photo: bytes, port: int, clients: int, seconds: float, pause: float = 0
+) -> Load:
+    """Send a photo over and over by so many clients, each of which waits for its answer.
+
+    Args:
+        target: Where the server takes photos.
+        photo: The photo.
+        port: The server's.
+        clients: How many.
+        seconds: How long.
+        pause: Seconds that each client waits before it sends again.
+    """
     body, kind = target.body(photo)
     with TemporaryDirectory() as folder:
         body_file, script = Path(folder) / "body", Path(folder) / "send.lua"
         body_file.write_bytes(body)
         script.write_text(
-            f"local BODY, TYPE = {json.dumps(str(body_file))}, {json.dumps(kind)}\n{_SCRIPT}"
+            f"local BODY, TYPE = {json.dumps(str(body_file))}, {json.dumps(kind)}\n"
+            f"local PAUSE = {pause * 1000:.0f}\n{_SCRIPT}"
         )
         threads = str(min(2, clients))
         done = subprocess.run(
@@ -179,4 +194,5 @@ def send(target: Target, photo: bytes, port: int, clients: int, seconds: float) 
         p95=told["p95"] * 1000,
         p99=told["p99"] * 1000,
         failed=told["failed"],
+        sent=told["requests"] / told["seconds"],
     )

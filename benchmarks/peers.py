@@ -68,6 +68,7 @@ class Row:
     p95: float
     p99: float
     failed: int
+    sent: float
     start_s: float
     rest_mib: float
     load_mib: float
