@@ -14,7 +14,7 @@ from typing import Any, Final
 from flask import Blueprint, Response
 
 from app.accepting import wants_json
-from app.api import about, described
+from app.api import MOST_COMBINED, about, described
 from app.classification import DEFAULT_TOP_K, classify_upload
 from app.explanation import explain_predictions
 from app.pictures import data_url
@@ -74,6 +74,7 @@ def _page(
         explains=service.explains,
         class_count=len(service.classifier.metadata.classes),
         limits=limits(),
+        most_joined=MOST_COMBINED,
         script_texts=script_texts(),
         model=service.model,
     )

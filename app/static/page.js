@@ -9,6 +9,7 @@
  * the page's template elements, which the server renders from the same macros as its own answers
  * (templates/parts.html), and all words from `languages/`. Without this script the forms do the work. */
 
+import { copy, decimal, fill, percent, resultOf, say, texts, verdictWords } from "./answer.js";
 import { prepare } from "./photo.js";
 
 const main = document.querySelector("main");
@@ -20,10 +21,9 @@ const tiles = list.querySelector("ol");
 const status = document.getElementById("status");
 const { formats } = main.dataset;
 const maxBodyMib = Number(main.dataset.maxBodyMib);
-const texts = JSON.parse(main.dataset.texts);
+const mostJoined = Number(main.dataset.mostJoined);
 
 const COPIED_MS = 2000;
-const MOST_JOINED = 5; // as MOST_COMBINED in app/api.py
 
 /* What the server rendered: to it Cancel leads back where there was nothing before. */
 const start = {
@@ -40,74 +40,6 @@ let underWay = null; // an AbortController while there are photos to name
 let joining = null; // the entries chosen to be joined, while they are
 
 /* -- Markup --------------------------------------------------------------- */
-
-function copy(id, contents = {}) {
-  const element = document.getElementById(id).content.firstElementChild.cloneNode(true);
-  for (const [selector, text] of Object.entries(contents)) {
-    element.querySelector(selector).textContent = text;
-  }
-  return element;
-}
-
-/* A message with its placeholders filled in. */
-const say = (key, values) => texts[key].replace(/{(\w+)}/g, (_, name) => values[name]);
-
-const decimal = (number) => number.toFixed(1).replace(".", texts.decimal);
-
-/* As `percent` in app/language.py writes it. */
-function percent(probability) {
-  if (probability < 0.001) return `<\u00a0${decimal(0.1)}\u00a0%`;
-  if (probability >= 0.9995) return `>\u00a0${decimal(99.9)}\u00a0%`;
-  return `${decimal(probability * 100)}\u00a0%`;
-}
-
-const verdictWords = (verdict) => document.getElementById(verdict).content.textContent;
-
-/* Put a name into words that the server wrote around its place. */
-function fill(element, property, name) {
-  element[property] = element[property].replace("{name}", () => name);
-}
-
-function lookUp(link, parameter, term) {
-  const address = new URL(link.href);
-  address.searchParams.set(parameter, term);
-  link.href = address;
-}
-
-/* As the macro `about` writes it. */
-function about({ name, scientific_name: scientificName }) {
-  const element = copy("about");
-  const wikipedia = element.querySelector(".wikipedia");
-  lookUp(wikipedia, "search", scientificName ?? name);
-  if (scientificName) {
-    const [taxon, cultivar] = scientificName.split(" '");
-    element.querySelector("i").textContent = taxon;
-    if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
-    lookUp(element.querySelector(".gbif"), "q", taxon);
-  } else {
-    wikipedia.hostname = "en.wikipedia.org"; // the common names are English
-    for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
-  }
-  return element;
-}
-
-function resultOf({ predictions, verdict }) {
-  const result = copy("result", { ".kicker": verdictWords(verdict) });
-  result.classList.add(verdict);
-  for (const [index, prediction] of predictions.entries()) {
-    const { display_name: name, probability } = prediction;
-    const row = copy("prediction", { ".name": name, ".percent": percent(probability) });
-    fill(row.querySelector(".unseen"), "textContent", name);
-    row.querySelector(".name").setAttribute("href", prediction.flower);
-    row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);
-    if (index === 0) {
-      row.querySelector("input").defaultChecked = true;
-      row.querySelector(".bar").before(about(prediction));
-    }
-    result.querySelector("ol").append(row);
-  }
-  return result;
-}
 
 function problemOf({ title, detail, retry }, again) {
   const problem = copy("problem", { ".title": title, ".detail": detail });
@@ -421,11 +353,11 @@ const canJoin = (entry) => Boolean(entry.answer && !entry.joins);
 
 function drawJoining() {
   const count = joining?.length;
-  const enough = count >= 2 && count <= MOST_JOINED;
+  const enough = count >= 2 && count <= mostJoined;
   joinButton.hidden = joining !== null || underWay !== null || visit.filter(canJoin).length < 2;
   joinKeep.hidden = joinNow.hidden = !joining;
   joinNow.disabled = !enough;
-  joinNow.textContent = enough ? say("join_now", { count }) : texts.join_rule;
+  joinNow.textContent = enough ? say("join_now", { count }) : say("join_rule", { most: mostJoined });
   heading.textContent = joining ? headings.joining : headings.visit;
 }
 
@@ -437,7 +369,7 @@ function choosePart(entry) {
 
 /* The last photos are the likeliest to be of one plant; the others are a press away. */
 joinButton.addEventListener("click", () => {
-  joining = visit.filter(canJoin).slice(-MOST_JOINED);
+  joining = visit.filter(canJoin).slice(-mostJoined);
   drawVisit();
   const [first] = joining;
   first.tile.querySelector("button").focus({ preventScroll: true });

@@ -183,7 +183,8 @@ def test_all_can_be_reached_by_keyboard(
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize(("encoding", "most"), [("gzip", MOST_BYTES), ("identity", MOST_UNPACKED)])
 def test_the_page_is_light(bundled_service: str, encoding: str, most: int, language: str) -> None:
-    page = ("", *(f"static/{name}" for name in ("style.css", "page.js", "photo.js", "icon.svg")))
+    files = ("style.css", "page.js", "answer.js", "photo.js", "icon.svg")
+    page = ("", *(f"static/{name}" for name in files))
     # What the browser fetches of its own accord.
     for_later = ("manifest.webmanifest", "service-worker.js", "offline")
     headers = {

@@ -241,7 +241,7 @@ def test_the_script_draws_what_the_server_draws(
     visit: Visit, bundled_service: str, flower: Any, language: str
 ) -> None:
     # One with a cultivar's name, one without a scientific name.
-    for class_id in ("56", "99"):
+    for class_id, name in (("56", "Bishop of Llandaff"), ("99", "Bromelia")):
         drawn = []
         for javascript in (True, False):
             page = visit(bundled_service, javascript=javascript, language=language)
@@ -251,6 +251,7 @@ def test_the_script_draws_what_the_server_draws(
             markup = re.sub(r">\s+<", "><", page.inner_html("#words")).strip()
             drawn.append((markup, page.title()))
         assert drawn[0] == drawn[1]
+        assert drawn[0][1] == f"{name} · Petalscope"
 
 
 @pytest.mark.parametrize(
