@@ -116,7 +116,7 @@ def create_app(
     init_versions(app)
     init_access(app, settings)
     if settings.metrics_port:
-        metrics.serve(settings.host, settings.metrics_port)
+        metrics.serve(settings.host, settings.metrics_port, lambda: batcher.accepting)
     return app
 
 

@@ -1,9 +1,10 @@
 """What the service tells Prometheus, and the port where it does.
 
-    routes, batcher -> Metrics -> GET /metrics at PETALSCOPE_METRICS_PORT
+    routes, batcher -> Metrics -> GET /metrics at PETALSCOPE_METRICS_PORT, /healthz and /readyz too
 
 Names follow Prometheus' conventions: base units, `_total` for what only rises. The port is one of
-its own, so that the numbers are not the public's, and answer while every thread is taken.
+its own, so that the numbers are not the public's, and answer while every thread is taken. So do the
+health checks there, which elsewhere wait in line with the photos that are refused.
 """
 
 from __future__ import annotations
@@ -125,10 +126,15 @@ class Metrics:
         """Count an answer by its verdict."""
         self._verdicts.labels(verdict).inc()
 
-    def serve(self, host: str, port: int) -> None:
-        """Answer `GET /metrics` at a port, on threads that end with the process.
+    def serve(self, host: str, port: int, ready: Callable[[], bool]) -> None:
+        """Answer `GET /metrics` and health checks at a port, on threads that end with the process.
 
         The port may be shared: while gunicorn replaces its worker there are two for a moment.
+
+        Args:
+            host: Address to listen at.
+            port: The port.
+            ready: Whether photos are taken.
 
         Raises:
             MetricsPortError: The port cannot be had.
@@ -144,7 +150,7 @@ class Metrics:
             server = make_server(
                 host,
                 port,
-                _only_metrics(make_wsgi_app(self._registry)),
+                _routes(make_wsgi_app(self._registry), ready),
                 threaded=True,
                 request_handler=_SilentHandler,
                 fd=listening.fileno(),
@@ -152,12 +158,22 @@ class Metrics:
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
-def _only_metrics(metrics: Callable[..., Any]) -> Callable[..., Any]:
+def _routes(metrics: Callable[..., Any], ready: Callable[[], bool]) -> Callable[..., Any]:
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        if environ["PATH_INFO"] != "/metrics":
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"The metrics are at /metrics.\n"]
-        return metrics(environ, start_response)
+        def say(status: str, text: bytes) -> list[bytes]:
+            start_response(status, [("Content-Type", "text/plain")])
+            return [text]
+
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return metrics(environ, start_response)
+            case "/healthz":
+                return say("200 OK", b"alive\n")
+            case "/readyz" if ready():
+                return say("200 OK", b"ready\n")
+            case "/readyz":
+                return say("503 Service Unavailable", b"not ready\n")
+        return say("404 Not Found", b"Here are /metrics, /healthz and /readyz.\n")
 
     return answer
 

@@ -86,6 +86,7 @@ def overload(server: Running, metrics: int, seconds: float) -> dict[str, float]:
         "/healthz": (lambda: ask(server.port, "GET", "/healthz"), 0.02),
         "/readyz": (lambda: ask(server.port, "GET", "/readyz"), 0.02),
         "/metrics": (lambda: ask(metrics, "GET", "/metrics"), 0.1),
+        "/readyz_beside_it": (lambda: ask(metrics, "GET", "/readyz"), 0.02),
     }
     stop = threading.Event()
     with ThreadPoolExecutor(_TIMED_SENDERS + len(questions)) as threads:

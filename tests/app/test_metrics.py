@@ -9,6 +9,7 @@ from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import Metrics, MetricsPortError
+from app.service import service_of
 from tests.app.conftest import HeldRun, MakeApp, form
 from tests.serving import free_port
 
@@ -81,7 +82,7 @@ def test_refusals_for_the_services_own_reasons_are_counted(
     assert not any(name == "photos_answered_total" for name, _ in samples)
 
 
-def test_only_the_metrics_are_at_their_port(app: Flask, port: int) -> None:
+def test_nothing_of_the_service_itself_is_at_the_metrics_port(app: Flask, port: int) -> None:
     with pytest.raises(HTTPError) as caught:
         urlopen(f"http://127.0.0.1:{port}/predict")
     assert caught.value.code == 404
@@ -89,15 +90,28 @@ def test_only_the_metrics_are_at_their_port(app: Flask, port: int) -> None:
     assert app.test_client().get("/metrics").status_code == 404
 
 
+def test_health_checks_are_answered_there_too(app: Flask, port: int) -> None:
+    for path in ("healthz", "readyz"):
+        with urlopen(f"http://127.0.0.1:{port}/{path}") as response:
+            assert response.status == 200
+    service_of(app).batcher.close()
+    with pytest.raises(HTTPError) as caught:
+        urlopen(f"http://127.0.0.1:{port}/readyz")
+    assert caught.value.code == 503
+    caught.value.close()
+    with urlopen(f"http://127.0.0.1:{port}/healthz") as response:
+        assert response.status == 200
+
+
 def test_a_port_that_is_taken_stops_the_start() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(MetricsPortError, match="Address already in use"),
     ):
-        Metrics().serve("127.0.0.1", taken.getsockname()[1])
+        Metrics().serve("127.0.0.1", taken.getsockname()[1], lambda: True)
 
 
 def test_an_old_worker_and_its_successor_share_the_port(port: int) -> None:
     for _ in range(2):
-        Metrics().serve("127.0.0.1", port)
+        Metrics().serve("127.0.0.1", port, lambda: True)
     assert scrape(port)
