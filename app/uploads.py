@@ -16,7 +16,7 @@ import contextlib
 import io
 import socket
 import time
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from flask import Request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
@@ -34,6 +34,9 @@ from model.images import (
     UnsupportedImageError,
     decode_image,
 )
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 FIELD: Final = "image"
 # Fields of text are of no use to us. Werkzeug holds the buffer of its parser to this limit too,
@@ -57,8 +60,29 @@ _IMAGE_CODES: Final[tuple[tuple[type[ImageError], Code], ...]] = (
 )
 
 
+class _Body(io.RawIOBase):
+    """A body as gunicorn gives it, in the form that Python's buffers take."""
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
 class UploadRequest(Request):
     """A request whose files stay in memory: the disk may be read-only, and photos are private."""
+
+    def __init__(self, environ: WSGIEnvironment, *args: Any, **options: Any) -> None:
+        # Werkzeug takes 64 KiB at a time, and each time gunicorn copies all that it has read ahead.
+        body = _Body(environ["wsgi.input"])
+        environ["wsgi.input"] = io.BufferedReader(body, _MIB)
+        super().__init__(environ, *args, **options)
 
     def _get_file_stream(
         self,
