@@ -70,7 +70,9 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._body.read(len(buffer))
+        # Servers whose bodies do not end by themselves would wait for the whole buffer's worth.
+        read = getattr(self._body, "read1", self._body.read)
+        data = read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
