@@ -113,7 +113,7 @@ class Settings:
     )
     max_batch: int = _setting(
         16,
-        "Most photos that the model runs on at once; an .onnx file's runs on one a core, 8 at most",
+        "Most photos that the model runs on at once; an .onnx file's takes four a core at most",
         minimum=1,
     )
     queue_size: int = _setting(

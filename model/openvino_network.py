@@ -46,6 +46,9 @@ _OPTIONS: Final = {
 }
 # Each stream has a photo's activations in memory; with more cores than these, some share one.
 _MOST_STREAMS: Final = 8
+# In a batch of as many photos as cores, one core waits for the other at its end, and both for the
+# next batch.
+_PHOTOS_A_STREAM: Final = 4
 
 
 _Result = tuple[Array, Array | None]
@@ -90,8 +93,8 @@ class OpenVinoNetwork:
 
     @property
     def max_batch(self) -> int | None:
-        """As many as run side by side: a photo more would only be answered later."""
-        return self._streams
+        """A few for each core; more would only be answered later."""
+        return _PHOTOS_A_STREAM * self._streams if self._streams > 1 else 1
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:

@@ -70,7 +70,7 @@ def test_an_answer_outlives_the_next_one(exported: Path) -> None:
 
 def test_photos_side_by_side_get_the_answers_that_each_gets_alone(exported: Path) -> None:
     network = Classifier.load(exported, threads=2).network
-    assert network.max_batch == 2
+    assert network.max_batch == 8
     assert list(network.batch_sizes(16)) == [1, 2]
     assert list(network.batch_sizes(1)) == [1]
     batch = batch_of(Classifier.load(exported))
