@@ -46,8 +46,8 @@ _OPTIONS: Final = {
 }
 # Each stream has a photo's activations in memory; with more cores than these, some share one.
 _MOST_STREAMS: Final = 8
-# In a batch of as many photos as cores, one core waits for the other at its end, and both for the
-# next batch.
+# With a photo for each core, cores would wait at each photo's end for the others and the next batch.
+# How many are best was not measured on a quiet machine.
 _PHOTOS_A_STREAM: Final = 4
 
 
