@@ -46,7 +46,7 @@ _OPTIONS: Final = {
 }
 # Each stream has a photo's activations in memory; with more cores than these, some share one.
 _MOST_STREAMS: Final = 8
-# With a photo for each core, cores would wait at each photo's end for the others and the next batch.
+# With one for each core, cores would wait at its end for the others and for the next batch.
 # How many are best was not measured on a quiet machine.
 _PHOTOS_A_STREAM: Final = 4
 
