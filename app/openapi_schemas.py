@@ -255,8 +255,8 @@ EXAMPLES: Final[Json] = {
         },
         "classes": [_LILY, {"class_id": "6", "name": "tiger lily"}],
         "transform": {
-            "resize": 292,
-            "crop": 260,
+            "resize": 288,
+            "crop": 288,
             "interpolation": "bicubic",
             "mean": [0.5, 0.5, 0.5],
             "std": [0.5, 0.5, 0.5],

@@ -23,7 +23,7 @@ from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
 _BACKENDS: Final = ("openvino", "onnxruntime", "torch")
-_SIDE: Final = 260
+_SIDE: Final = 288
 
 
 def measure(backend: str, seconds: float) -> dict[str, Any]:
