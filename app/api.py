@@ -38,10 +38,11 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 @api.post("/predict")
 def predict() -> Response:
     """Name the flower in the photo that the request carries, or in all its photos together."""
-    response = jsonify(_predict())
+    answer = _predict()
+    response = jsonify(answer)
     if wants_page():
         # A browser shows what a form has sent it as it came: in lines, for people.
-        response.set_data(json.dumps(response.json, indent=2, ensure_ascii=False))
+        response.set_data(json.dumps(answer, indent=2, ensure_ascii=False))
     return response
 
 

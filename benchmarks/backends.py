@@ -23,7 +23,6 @@ from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
 _BACKENDS: Final = ("openvino", "onnxruntime", "torch")
-_SIDE: Final = 288
 
 
 def measure(backend: str, seconds: float) -> dict[str, Any]:
@@ -36,6 +35,8 @@ def measure(backend: str, seconds: float) -> dict[str, Any]:
             str(BUNDLED_CHECKPOINT.with_suffix(".onnx")), providers=["CPUExecutionProvider"]
         )
 
+        side = session.get_inputs()[0].shape[2]
+
         def run(batch: Any) -> Any:
             return session.run(None, {"images": batch})[0]
     else:
@@ -43,8 +44,8 @@ def measure(backend: str, seconds: float) -> dict[str, Any]:
 
         suffix = {"openvino": ".onnx", "torch": ".safetensors"}[backend]
         classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(suffix), "cpu")
-        run = classifier.logits
-    images = np.random.default_rng(0).uniform(-1, 1, (1, 3, _SIDE, _SIDE)).astype(np.float32)
+        run, side = classifier.logits, classifier.metadata.transform.crop
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
     logits = run(images)
     ready = time.perf_counter() - begun
     times = []

@@ -21,7 +21,7 @@ from benchmarks.environments import ROOT
 from benchmarks.load import Running, send
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_rounds, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
 
@@ -75,11 +75,7 @@ def main() -> None:
         send(PEERS["petalscope"].target, photo(500), server.port, 4, 2)
         rows = [measure(classifier, server, options.seconds) for _ in range(options.rounds)]
     write_csv(options.output / "overhead.csv", rows)
-    print("| what | each round | median |\n| --- | --- | --- |")
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        each = ", ".join(f"{value:.2f}" for value in values)
-        print(f"| {name.replace('_', ' ')} | {each} | {statistics.median(values):.2f} |")
+    print_rounds(rows)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.environments import ROOT
 from benchmarks.load import Running, free_port, send
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_rounds, write_csv
 
 _TARGET: Final = PEERS["petalscope"].target
 _TIMES: Final = 10
@@ -145,11 +145,7 @@ def main() -> None:
         with petalscope(**settings) as server:
             rows.append(overload(server, metrics, options.seconds))
     write_csv(options.output / "overload.csv", rows)
-    print("| what | each round | median |\n| --- | --- | --- |")
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        each = ", ".join(f"{value:.2f}" for value in values)
-        print(f"| {name.replace('_', ' ')} | {each} | {statistics.median(values):.2f} |")
+    print_rounds(rows)
 
 
 if __name__ == "__main__":

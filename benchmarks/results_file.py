@@ -1,8 +1,9 @@
-"""What was measured, kept as CSV."""
+"""What was measured, kept as CSV and shown as a table."""
 
 from __future__ import annotations
 
 import csv
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,3 +16,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def print_rounds(rows: Sequence[Mapping[str, float]]) -> None:
+    """Print a table of each round, one at least, and of the median of all."""
+    print("| what | each round | median |\n| --- | --- | --- |")
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        each = ", ".join(f"{value:.2f}" for value in values)
+        print(f"| {name.replace('_', ' ')} | {each} | {statistics.median(values):.2f} |")

@@ -47,7 +47,6 @@ _OPTIONS: Final = {
 # Each stream has a photo's activations in memory; with more cores than these, some share one.
 _MOST_STREAMS: Final = 8
 # With one for each core, cores would wait at its end for the others and for the next batch.
-# How many are best was not measured on a quiet machine.
 _PHOTOS_A_STREAM: Final = 4
 
 
