@@ -17,10 +17,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from model.known import KnownRule
-from tests.app.test_browser import _CHROMIUM_ARGUMENTS
+from tests.chromium import chromium
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.rigged import always, save_rigged_checkpoint
 from tests.serving import serving
@@ -124,10 +123,7 @@ def run(
             pytest.skip("needs Node")
         yield run_in_node
         return
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=_CHROMIUM_ARGUMENTS
-        )
+    with chromium() as browser:
 
         def run_in_chromium(body: str) -> Any:
             page = browser.new_page()
@@ -144,7 +140,6 @@ def run(
                 page.close()
 
         yield run_in_chromium
-        browser.close()
 
 
 def test_a_photo_is_named(run: Run) -> None:

@@ -1,7 +1,5 @@
 """Several photos of one plant joined into one answer, on the page in Chromium."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,22 +7,18 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.test_browser import (
+from tests.app.browser.conftest import Visit
+from tests.app.browser.page import (
     PHOTO,
-    Visit,
+    SCROLL_WIDTH,
     answer_of,
-    browser,  # noqa: F401
-    bundled_service,  # noqa: F401
     choose,
     hold,
     names,
-    photo_file,  # noqa: F401
-    text_file,  # noqa: F401
     tiles,
-    visit,  # noqa: F401
+    violations,
     wait_for_one,
 )
-from tests.app.test_browser_access import SCROLL_WIDTH, violations
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser

@@ -1,7 +1,5 @@
 """The pages of flowers and of the API in Chromium, with and without JavaScript."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 import re
@@ -9,17 +7,12 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app.test_browser import (
-    Visit,
-    browser,  # noqa: F401
-    bundled_service,  # noqa: F401
-    visit,  # noqa: F401
-)
+from tests.app.browser.conftest import Visit
+from tests.app.browser.page import SCROLL_WIDTH
 
 pytestmark = pytest.mark.browser
 
 ROWS = ".list li:visible"
-SCROLL_WIDTH = "document.documentElement.scrollWidth"
 
 
 def rows(page: Page) -> list[str]:

@@ -1,7 +1,5 @@
 """The page in German in Chromium: every state of it, with and without JavaScript."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 import html
@@ -12,26 +10,22 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.language import ENGLISH, catalogues
-from tests.app.conftest import encoded
-from tests.app.test_browser import (
-    MAX_BODY_MIB,
-    Visit,
+from tests.app.browser.conftest import MAX_BODY_MIB, Visit
+from tests.app.browser.page import (
+    EITHER_WAY,
+    LONG_NAMES,
+    SCROLL_WIDTH,
     answer_with,
-    browser,  # noqa: F401
-    bundled_service,  # noqa: F401
     choose,
     hold,
     names,
-    photo_file,  # noqa: F401
-    text_file,  # noqa: F401
-    visit,  # noqa: F401
+    violations,
 )
-from tests.app.test_browser_access import LONG_NAMES, SCROLL_WIDTH, violations
+from tests.app.conftest import encoded
 
 pytestmark = pytest.mark.browser
 
 GERMAN = "de-DE"
-EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
 PLACEHOLDER = re.compile(r"{\w*}")
 
 

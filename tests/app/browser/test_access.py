@@ -1,54 +1,30 @@
 """Who can use the page, and on what: WCAG, screens of all sizes, the keyboard, slow networks."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 import urllib.request
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.app.test_browser import (
+from tests.app.browser.conftest import Visit
+from tests.app.browser.page import (
+    LONG_NAMES,
     PHOTO,
-    Visit,
+    SCROLL_WIDTH,
     answer_with,
-    browser,  # noqa: F401
-    bundled_service,  # noqa: F401
     choose,
     hold,
     names,
-    photo_file,  # noqa: F401
-    text_file,  # noqa: F401
-    visit,  # noqa: F401
+    violations,
 )
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
 
-LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
-SCROLL_WIDTH = "document.documentElement.scrollWidth"
 MOST_BYTES = 60 * 1024
 MOST_UNPACKED = 80 * 1024
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-def violations(page: Page) -> list[Any]:
-    """Ask axe-core what breaks WCAG 2.2 AA, or good practice, on the page by day and by night."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
-    found = []
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)
-        found += page.evaluate(
-            "async (values) => (await axe.run({ runOnly: { type: 'tag', values } })).violations",
-            WCAG,
-        )
-    return [(item["id"], [node["html"] for node in item["nodes"]]) for item in found]
 
 
 def test_no_state_of_the_page_breaks_wcag(

@@ -1,7 +1,5 @@
 """The answer in Chromium, of the bundled checkpoint to real photos, with and without JavaScript."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 import io
@@ -16,25 +14,13 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from app.language import percent
-from tests.app.test_browser import (
-    PHOTO,
-    Visit,
-    answer_of,
-    answer_with,
-    browser,  # noqa: F401
-    bundled_service,  # noqa: F401
-    choose,
-    names,
-    photo_file,  # noqa: F401
-    tiles,
-    visit,  # noqa: F401
-)
+from tests.app.browser.conftest import Visit
+from tests.app.browser.page import EITHER_WAY, PHOTO, answer_of, answer_with, choose, names, tiles
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
 
 PROBABILITIES = (1.0, 0.9995, 0.99949, 0.94131, 0.5, 0.0381, 0.001, 0.00099, 0.0)
-EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What goes wrong on the page in Chromium, and what it tells people to do about it."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,21 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.app.test_browser import (
-    MAX_BODY_MIB,
-    PHOTO,
-    Visit,
-    browser,  # noqa: F401
-    bundled_service,  # noqa: F401
-    choose,
-    drop,
-    hold,
-    names,
-    photo_file,  # noqa: F401
-    text_file,  # noqa: F401
-    visit,  # noqa: F401
-    wait_for_one,
-)
+from tests.app.browser.conftest import MAX_BODY_MIB, Visit
+from tests.app.browser.page import EITHER_WAY, PHOTO, choose, drop, hold, names, wait_for_one
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -65,7 +50,7 @@ def test_a_folder_is_told_to_be_none(visit: Visit, bundled_service: str, photo_f
     expect(page.get_by_role("alert")).to_contain_text("It may be a folder")
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+@EITHER_WAY
 def test_a_file_that_is_no_photo_is_told_readably(
     visit: Visit, bundled_service: str, text_file: Path, photo_file: Path, javascript: bool
 ) -> None:
@@ -81,7 +66,7 @@ def test_a_file_that_is_no_photo_is_told_readably(
     expect(page.get_by_role("alert")).not_to_be_attached()
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+@EITHER_WAY
 def test_a_photo_that_is_too_large_is_told_with_the_limit(
     visit: Visit, bundled_service: str, tmp_path: Path, javascript: bool
 ) -> None:

@@ -1,7 +1,5 @@
 """The page as an app in Chromium: it can be installed, and tells when the service is gone."""
 
-# ruff: noqa: F811 - fixtures are imported by the names that tests ask for
-
 from __future__ import annotations
 
 import json
@@ -19,16 +17,8 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from tests.app.test_browser import (
-    PHOTO,
-    Visit,
-    browser,  # noqa: F401
-    choose,
-    names,
-    photo_file,  # noqa: F401
-    visit,  # noqa: F401
-)
-from tests.app.test_browser_access import SCROLL_WIDTH, violations
+from tests.app.browser.conftest import Visit
+from tests.app.browser.page import PHOTO, SCROLL_WIDTH, choose, names, violations
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser

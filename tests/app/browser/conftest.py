@@ -1,0 +1,102 @@
+"""The page as a person meets it: gunicorn serves, Chromium visits.
+
+Every visit ends with a look at the browser's console: an error of the script, or a breach of the
+content security policy, fails the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.chromium import chromium
+from tests.conftest import flower_image
+from tests.serving import serving
+
+Visit = Callable[..., Page]
+
+MAX_BODY_MIB = 1
+
+_BLOCKED_WORKER = "Service Worker registration blocked by Playwright"
+_PATIENCE_MS = 20_000  # a busy machine is slow, not wrong
+
+
+@pytest.fixture(scope="module")
+def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(
+        tmp_path_factory.mktemp("bundled"), PETALSCOPE_MAX_BODY_MIB=str(MAX_BODY_MIB)
+    ) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=_PATIENCE_MS)
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Open an address as a device with or without JavaScript."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(
+        address: str,
+        *,
+        javascript: bool = True,
+        phone: bool = False,
+        width: int | None = None,
+        language: str = "en-GB",
+        installs: bool = False,
+    ) -> Page:
+        size = (390, 844) if phone else (1280, 800)
+        context = browser.new_context(
+            viewport={"width": width or size[0], "height": size[1]},
+            is_mobile=phone,
+            has_touch=phone,
+            java_script_enabled=javascript,
+            reduced_motion="reduce",
+            locale=language,
+            # What goes through a service worker, no test could hold or answer itself.
+            service_workers="allow" if installs else "block",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(_PATIENCE_MS)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text)
+                # The browser's own note of an answer of 400 and above, or of a broken connection.
+                if message.type in ("error", "warning")
+                and not message.text.startswith(("Failed to load resource", _BLOCKED_WORKER))
+                else None
+            ),
+        )
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    flower_image().save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("letter") / "letter.txt"
+    path.write_text("Dear Sir, I know not what flower this is.")
+    return path

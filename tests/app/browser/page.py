@@ -1,0 +1,131 @@
+"""What a person does on the page and sees there, and answers of which a test knows every figure."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
+from playwright.sync_api import Page, Route, expect
+
+PHOTO = "img.photo"
+EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
+SCROLL_WIDTH = "document.documentElement.scrollWidth"
+_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+_WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def choose(page: Page, *paths: Path, field: str = "file") -> None:
+    """Choose files as a person would; without the script, also press the button."""
+    page.set_input_files(f"#{field}", paths)
+    button = page.locator(f"form:has(#{field}) button")
+    if button.is_visible():
+        button.click()
+
+
+def names(page: Page) -> list[str]:
+    expect(page.locator(".prediction").first).to_be_visible()
+    return page.locator(".prediction .name").all_text_contents()
+
+
+def transfer(page: Page, *paths: Path) -> object:
+    """Make what a drop or a paste carries."""
+    return page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const [data, name] of files) {
+                const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+            }
+            return transfer;
+        }""",
+        [[base64.b64encode(path.read_bytes()).decode("ascii"), path.name] for path in paths],
+    )
+
+
+def tiles(page: Page) -> list[str]:
+    return page.locator(".tile .label").all_text_contents()
+
+
+def answer_of(*predictions: tuple[str, float]) -> dict[str, object]:
+    """A stranger's answer to POST /predict, where a test must know every figure of it."""
+    items = [
+        {
+            "class_id": "1",
+            "name": name,
+            "display_name": name,
+            "probability": probability,
+            "scientific_name": None,
+            "flower": "/flowers/1-pink-primrose",
+        }
+        for name, probability in predictions
+    ]
+    return {"predictions": items, "verdict": "known"}
+
+
+def answer_with(page: Page, *predictions: tuple[str, float]) -> None:
+    page.route("**/predict*", lambda route: route.fulfill(json=answer_of(*predictions)))
+
+
+def predicted_by_api(address: str, path: Path) -> list[str]:
+    request = urllib.request.Request(
+        f"{address}predict", path.read_bytes(), {"Content-Type": "image/jpeg"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return [item["display_name"] for item in json.load(response)["predictions"]]
+
+
+def drop(page: Page, *paths: Path) -> None:
+    carried = {"dataTransfer": transfer(page, *paths)}
+    page.dispatch_event("footer", "dragover", carried)
+    expect(page.locator("html.dragging")).to_be_attached()
+    page.dispatch_event("footer", "drop", carried)
+    expect(page.locator("html.dragging")).not_to_be_attached()
+
+
+def paste(page: Page, *paths: Path) -> None:
+    page.evaluate(
+        """(clipboardData) => document.body.dispatchEvent(
+            new ClipboardEvent("paste", { clipboardData, bubbles: true }))""",
+        transfer(page, *paths),
+    )
+
+
+def hold(page: Page, after: int = 0) -> list[Route]:
+    """Let the first requests through, and keep those that follow from their answer."""
+    held: list[Route] = []
+    seen: list[Route] = []
+
+    def handle(route: Route) -> None:
+        seen.append(route)
+        if len(seen) > after:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/predict*", handle)
+    return held
+
+
+def wait_for_one(page: Page, held: list[Route]) -> None:
+    while not held:
+        page.wait_for_timeout(20)
+
+
+def violations(page: Page) -> list[Any]:
+    """Ask axe-core what breaks WCAG 2.2 AA, or good practice, on the page by day and by night."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    found = []
+    for scheme in _SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found += page.evaluate(
+            "async (values) => (await axe.run({ runOnly: { type: 'tag', values } })).violations",
+            _WCAG,
+        )
+    return [(item["id"], [node["html"] for node in item["nodes"]]) for item in found]
