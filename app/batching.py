@@ -14,6 +14,7 @@ threads, infer in one, refuse what does not fit.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -30,6 +31,9 @@ import numpy.typing as npt
 _log: Final = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float32]
+
+# Each who waits is asked whether he still does, which takes longer than to refuse one more.
+_SWEEP_SECONDS: Final = 0.1
 
 
 class BatchingError(Exception):
@@ -131,6 +135,7 @@ class Batcher(Generic[Output]):
         self._changed = threading.Condition()
         self._open = True
         self._places_taken = 0
+        self._next_sweep = -math.inf
         self._waiting: deque[_Entry[Output]] = deque()
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
@@ -168,7 +173,7 @@ class Batcher(Generic[Output]):
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
-            if self._places_taken >= self._queue_size:
+            if self._places_taken >= self._queue_size and self._clock() >= self._next_sweep:
                 self._drop_abandoned()
             if self._places_taken >= self._queue_size:
                 raise QueueFullError
@@ -193,6 +198,7 @@ class Batcher(Generic[Output]):
 
     def _drop_abandoned(self) -> None:
         """Free the places of all who wait for the model in vain, not only of those next in turn."""
+        self._next_sweep = self._clock() + _SWEEP_SECONDS
         for entry in [entry for entry in self._waiting if not entry.place.wanted()]:
             self._waiting.remove(entry)
             if entry.future.set_running_or_notify_cancel():

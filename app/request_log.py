@@ -3,8 +3,10 @@
     request, with or without X-Request-ID -> g.request_id -> … -> X-Request-ID of the response
                                                              -> {"time": …, "id": …, "status": …}
 
-All that the app logs takes the same form. JSON escapes whatever could end or forge a line, and
-long texts are cut. Nothing about the person is logged: no address, no file name, no user agent.
+All that the app logs takes the same form, and is written by one thread: a request waits neither
+for whoever reads the log nor for the lines of others. JSON escapes whatever could end or forge a
+line, and long texts are cut. Nothing about the person is logged: no address, no file name, no user
+agent.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import sys
 import time
 import uuid
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
 from typing import Any, Final, TextIO
 
 from flask import Flask, Response, g, request
@@ -50,21 +54,41 @@ class JsonFormatter(logging.Formatter):
 class _StandardOutput(logging.StreamHandler[TextIO]):
     """Write to whatever is standard output now, and not when the handler was made."""
 
-    def __init__(self) -> None:
-        super().__init__(sys.stdout)
-        self.setFormatter(JsonFormatter())
-
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout
         super().emit(record)
+
+
+class _Lines(QueueHandler):
+    """Make lines in the thread that logs, and have one other write them.
+
+    Many threads that write take turns by a lock, and each holds it until it has both written and
+    been let on by Python: under load that took longer than a refusal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(SimpleQueue())
+        self.setFormatter(JsonFormatter())
+        self._writer = QueueListener(self.queue, _StandardOutput())
+        self._writer.start()
+
+    def drain(self) -> None:
+        """Return when all that was logged before has been written."""
+        self._writer.stop()
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what is left, and end the thread; `logging` does so when the process ends."""
+        self._writer.stop()
+        super().close()
 
 
 def init_request_log(app: Flask, level: str) -> None:
     """Log the requests of `app`, and what its modules say, from `level` upwards."""
     logger = logging.getLogger(app.import_name)
     logger.setLevel(level.upper())
-    if not any(isinstance(handler, _StandardOutput) for handler in logger.handlers):
-        logger.addHandler(_StandardOutput())
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
     app.before_request(_start)
     app.after_request(_finish)
 

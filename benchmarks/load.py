@@ -32,7 +32,7 @@ local file = io.open(BODY, "rb")
 wrk.method = "POST"
 wrk.body = file:read("*all")
 wrk.headers["Content-Type"] = TYPE
-if PAUSE > 0 then delay = function() return PAUSE end end
+if PAUSE > 0 then delay = function() return 2 * PAUSE * math.random() end end
 done = function(summary, latency, requests)
   local failed = summary.errors.status + summary.errors.timeout + summary.errors.read
     + summary.errors.connect + summary.errors.write
@@ -171,7 +171,8 @@ def send(
         port: The server's.
         clients: How many.
         seconds: How long.
-        pause: Seconds that each client waits before it sends again.
+        pause: Seconds that each client waits before it sends, on average: by chance between none
+            and twice as many, since clients that wait alike would all send at once.
     """
     body, kind = target.body(photo)
     with TemporaryDirectory() as folder:

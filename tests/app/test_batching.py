@@ -248,6 +248,7 @@ def test_those_who_left_make_room_in_a_full_queue_while_the_model_runs(bench: Be
     with pytest.raises(QueueFullError):
         bench.infer(4.0)
     there.clear()
+    bench.clock.now += 1
     with ExitStack() as places:
         for _ in range(2):
             places.enter_context(bench.batcher.admit())
@@ -262,6 +263,27 @@ def test_those_who_left_make_room_in_a_full_queue_while_the_model_runs(bench: Be
     assert [answer(future.result(PATIENCE)) for future in (first, stayed)] == [0.0, 1.0]
     assert bench.batcher.places_taken == 0
     assert bench.model.batches == [[0.0], [1.0]]
+
+
+def test_who_waits_is_not_asked_again_at_every_refusal(bench: Bench) -> None:
+    bench.batcher.close()
+    bench.make(queue_size=2)
+    asked: list[float] = []
+
+    def wanted() -> bool:
+        asked.append(bench.clock.now)
+        return True
+
+    first = bench.occupy()
+    (waiting,) = bench.send(1.0, wanted=wanted)
+    asked.clear()
+    for now in (0.0, 0.01, 0.02, 1.0, 1.01):
+        bench.clock.now = now
+        with pytest.raises(QueueFullError):
+            bench.infer(2.0)
+    assert asked == [0.0, 1.0]
+    bench.model.release.set()
+    assert [answer(future.result(PATIENCE)) for future in (first, waiting)] == [0.0, 1.0]
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(bench: Bench) -> None:

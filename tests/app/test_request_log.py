@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +14,14 @@ from flask.testing import FlaskClient
 from tests.app.conftest import MakeApp, form
 
 
+def output(capsys: pytest.CaptureFixture[str]) -> str:
+    (handler,) = logging.getLogger("app").handlers
+    handler.drain()  # type: ignore[attr-defined]
+    return capsys.readouterr().out
+
+
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [json.loads(line) for line in output(capsys).splitlines()]
 
 
 def test_a_request_is_one_line_with_its_durations(
@@ -55,10 +64,10 @@ def test_nothing_a_client_sends_can_break_or_forge_a_line(
     client.get(quote(nasty, safe="/", errors="surrogatepass"))
     client.open("/", method='GET"\n{}' + "M" * 1000)
     client.post("/predict", **form(photo, name='a"\n{"forged": 1}.jpg'))
-    output = capsys.readouterr().out
-    assert output.isascii()
-    assert output.count("\n") == 3
-    for line in output.splitlines():
+    written = output(capsys)
+    assert written.isascii()
+    assert written.count("\n") == 3
+    for line in written.splitlines():
         assert "forged" not in json.loads(line)
         assert len(line) < 2500
 
@@ -103,6 +112,26 @@ def test_a_line_is_written_once_however_many_apps_were_made(
     clients = [make_app().test_client() for _ in range(3)]
     clients[0].get("/labels")
     assert len(lines(capsys)) == 1
+
+
+def test_a_request_does_not_wait_for_whoever_reads_the_log(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = threading.Event()
+
+    class Blocked:
+        def write(self, text: str) -> int:
+            assert read.wait(60)
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Blocked())
+        assert client.get("/labels").status_code == 200
+        read.set()
+        output(capsys)
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 64])
