@@ -56,7 +56,8 @@ serve: $(VENV)/$(if $(filter cuda,$(DEVICE)),.cuda,.serve) ## serve on http://lo
 
 # OpenVINO's tests have a process of their own: in one that PyTorch trains in too, signals were seen
 # to crash it. No service has both at work.
-OPENVINO_TESTS := tests/model/test_openvino_network.py tests/scripts/test_export.py
+OPENVINO_TESTS := tests/model/test_openvino_network.py tests/model/test_quantization.py \
+    tests/scripts/test_export.py
 
 .PHONY: test
 test: $(VENV)/.dev ## check style and types, and run the tests

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.environments import ROOT, python_of
+from benchmarks.environments import ROOT
 from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
@@ -82,9 +82,8 @@ def main() -> None:
     rows = []
     for _ in range(options.rounds):
         for backend in _BACKENDS:
-            python = python_of(backend) if backend == "onnxruntime" else sys.executable
             done = subprocess.run(
-                [python, "-m", "benchmarks.backends", "--one", backend,
+                [sys.executable, "-m", "benchmarks.backends", "--one", backend,
                  "--seconds", str(options.seconds)],
                 cwd=ROOT, capture_output=True, text=True, check=True,
             )  # fmt: skip

@@ -17,7 +17,6 @@ PACKAGES: Final = {
     "litserve": ("litserve>=0.2.19,<0.3", "python-multipart"),
     "mosec": ("mosec>=0.9.8,<0.10",),
     "bentoml": ("bentoml>=1.4.40,<1.5",),
-    "onnxruntime": ("onnxruntime>=1.32,<2",),
 }
 
 

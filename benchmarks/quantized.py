@@ -1,85 +1,112 @@
-r"""What 8-bit weights and activations would give: the bundled model, quantized by NNCF.
+"""What 8 bits cost and bring: an ONNX file beside the one that `export.py --int8` writes.
 
-    photos of train -> quantized copy, in memory -> photos of valid: top-1 and time, in turn
+    each photo by both, alone and in batches as the service runs them, in turn, in one process
+        -> quantized.csv, a table
 
-python -m benchmarks.quantized --data data/oxford102   # pip install "nncf>=3.4,<4" first
+python -m benchmarks.quantized data/oxford102/valid data/wild
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks.environments import ROOT
+from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
-from model.classifier import Classifier
-from model.images import decode_image
+from model.classifier import Answer, Classifier
+from model.evaluation import labelled_photos
+from model.network import Array
+from model.quantization import int8_path
 
-Array = npt.NDArray[np.float32]
-_CHECKPOINT: Final = BUNDLED_CHECKPOINT.with_suffix(".onnx")
+_COLUMNS = {
+    "photos": "photos",
+    "float32_top1": "float32 top-1",
+    "int8_top1": "int8 top-1",
+    "named_alike": "named alike",
+    "verdicts_alike": "verdicts alike",
+    "alone": "a photo alone, of float32's time",
+    "in_batches": "in a batch",
+}
 
 
-def inputs(classifier: Classifier, paths: list[Path]) -> list[Array]:
-    """Return what the network sees of photos, each float32 (1, 3, H, W)."""
-    side = classifier.metadata.transform.resize
-    return [classifier.preprocess(decode_image(path, target_side=side))[None] for path in paths]
+class Pair:
+    """Two classifiers that see the same photos in turn, and the times of each run of both."""
 
+    def __init__(self, classifiers: Sequence[Classifier]) -> None:
+        self._classifiers = classifiers
+        self._ratios: list[float] = []
 
-def compiled(network: Any) -> Callable[[Array], Array]:
-    """Return what runs a model on one photo, on one thread."""
-    import openvino
-
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    request = openvino.Core().compile_model(network, "CPU", options).create_infer_request()
-
-    def run(image: Array) -> Array:
-        request.infer({0: image})
-        logits: Array = request.get_tensor("logits").data[0].copy()
+    def run(self, batch: Array) -> list[Array]:
+        """Run both on float32 (N, 3, H, W); return the logits (N, classes) of each."""
+        seconds, logits = [0.0, 0.0], [batch, batch]
+        # Each is the first every other time: the first finds what decoding left in the caches.
+        for index in (0, 1) if len(self._ratios) % 2 else (1, 0):
+            begun = time.perf_counter()
+            logits[index] = self._classifiers[index].logits(batch)
+            seconds[index] = time.perf_counter() - begun
+        self._ratios.append(seconds[1] / seconds[0])
         return logits
 
-    return run
+    def ratio(self) -> float:
+        """Return the median of the second's time, of the first's."""
+        return statistics.median(self._ratios)
+
+
+def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
+    """Name the photos of a folder of class folders by both classifiers; return the table's row."""
+    plain = classifiers[0]
+    photos = labelled_photos(plain, folder)
+    size = plain.network.max_batch or 1
+    alone, together = Pair(classifiers), Pair(classifiers)
+    answers: tuple[list[Answer], list[Answer]] = ([], [])
+    for start in range(0, len(photos), size):
+        chosen = range(start, min(start + size, len(photos)))
+        batch = np.stack([photos[index][0].numpy() for index in chosen])
+        for image in batch:
+            alone.run(image[None])
+        for classifier, found, logits in zip(
+            classifiers, answers, together.run(batch), strict=True
+        ):
+            found += [classifier.answer(row, 1) for row in logits]
+    truth = [plain.metadata.classes[target].class_id for target in photos.targets]
+    named = [[answer.predictions[0].class_id for answer in found] for found in answers]
+    verdicts = [[answer.verdict for answer in found] for found in answers]
+    return {
+        "photos": f"{folder.name}, {len(photos)}",
+        "float32_top1": f"{_alike(named[0], truth):.2%}",
+        "int8_top1": f"{_alike(named[1], truth):.2%}",
+        "named_alike": f"{_alike(*named):.2%}",
+        "verdicts_alike": f"{_alike(*verdicts):.2%}",
+        "alone": f"{alone.ratio():.2f}",
+        "in_batches": f"{together.ratio():.2f}",
+    }
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> float:
+    return statistics.fmean(a == b for a, b in zip(one, other, strict=True))
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Measure the bundled model in 8 bits.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and valid/")
-    parser.add_argument("--calibration", type=int, default=300, help="photos of train")
+    parser = argparse.ArgumentParser(description="Compare a model with the same in 8 bits.")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of class folders")
+    parser.add_argument("--float32", type=Path, default=BUNDLED_CHECKPOINT.with_suffix(".onnx"))
+    parser.add_argument("--int8", type=Path, default=int8_path(BUNDLED_CHECKPOINT))
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    classifier = Classifier.load(_CHECKPOINT, "cpu", 1)
-    # After the model's own module, which keeps OpenVINO from reporting to Google.
-    import nncf
-    import openvino
-
-    train = sorted((options.data / "train").glob("*/*"))
-    valid = sorted((options.data / "valid").glob("*/*"))
-    calibration = inputs(classifier, random.Random(0).sample(train, options.calibration))  # noqa: S311
-    network = openvino.Core().read_model(_CHECKPOINT)
-    network.reshape(list(calibration[0].shape))
-    quantized = nncf.quantize(network, nncf.Dataset(calibration), subset_size=len(calibration))
-    runs = {"float32": compiled(network), "int8": compiled(quantized)}
-    ids = [item.class_id for item in classifier.metadata.classes]
-    right = dict.fromkeys(runs, 0)
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for path in valid:
-        (image,) = inputs(classifier, [path])
-        for name, run in runs.items():
-            begun = time.process_time()
-            logits = run(image)
-            seconds[name].append(time.process_time() - begun)
-            right[name] += ids[int(logits.argmax())] == path.parent.name
-    plain = statistics.median(seconds["float32"])
-    print("| model | top-1 | a photo, of float32's time |\n| --- | --- | --- |")
-    for name in runs:
-        ratio = statistics.median(seconds[name]) / plain
-        print(f"| {name} | {right[name] / len(valid):.2%} of {len(valid)} | {ratio:.2f} |")
+    classifiers = [Classifier.load(path, "cpu") for path in (options.float32, options.int8)]
+    rows = [compare(classifiers, folder) for folder in options.folders]
+    write_csv(options.output / "quantized.csv", rows)
+    print(f"| {' | '.join(_COLUMNS.values())} |\n|{' --- |' * len(_COLUMNS)}")
+    for row in rows:
+        print(f"| {' | '.join(row[name] for name in _COLUMNS)} |")
 
 
 if __name__ == "__main__":

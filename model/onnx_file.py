@@ -21,6 +21,7 @@ from model.atomic import replacing
 from model.metadata import METADATA_KEY, Metadata
 from model.torch_network import map_head
 
+INPUT: Final = "images"
 _OPSET: Final = 17  # read by ONNX Runtime since 1.12, on phones too
 
 
@@ -50,9 +51,9 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
                 exported,
                 (example,),
                 str(temporary),
-                input_names=["images"],
+                input_names=[INPUT],
                 output_names=names,
-                dynamic_axes={name: {0: "n"} for name in ("images", *names)},
+                dynamic_axes={name: {0: "n"} for name in (INPUT, *names)},
                 opset_version=_OPSET,
                 dynamo=False,
             )
@@ -62,9 +63,20 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
             lengths = described.type.tensor_type.shape.dim[1:]
             for length, known in zip(lengths, output.shape[1:], strict=True):
                 length.dim_value = known
-        onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
         onnx.checker.check_model(model)
         onnx.save(model, str(temporary))
+        write_metadata(temporary, metadata)
+
+
+def write_metadata(path: Path, metadata: Metadata) -> None:
+    """Put metadata into an ONNX file, in place of any that it has.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
+    onnx.save(model, str(path))
 
 
 class _WithMaps(nn.Module):

@@ -1,6 +1,7 @@
 """Make the checkpoint in checkpoints/ anew: every run, average and fit it came about by, in order.
 
-    STEPS -> one command each, of this folder's scripts -> OUTPUT/<step>, OUTPUT/bundled.onnx
+    STEPS -> one command each, of this folder's scripts
+        -> OUTPUT/<step>, OUTPUT/bundled.onnx, OUTPUT/bundled-int8.onnx
 
 A run that was broken off goes on where it was, and one that is complete is left as it is, so that
 the same command is repeated until all is done.
@@ -76,7 +77,8 @@ def commands(data: Path, output: Path, weights: Path | None) -> list[list[str]]:
     view = ["--resize", str(_VIEW), "--crop", str(_VIEW)]
     to = ["--data", str(data), "--score", _SCORE, *view, "--output", str(bundled)]
     found.append([_script("calibrate"), str(last), *to])
-    found.append([_script("export"), str(bundled), "--data", str(data)])
+    for kind in ([], ["--int8"]):
+        found.append([_script("export"), str(bundled), "--data", str(data), *kind])
     return found
 
 

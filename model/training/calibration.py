@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -21,6 +21,8 @@ from torch.nn import functional
 from model.known import DEFAULT_ACCEPTED, KnownRule, fit_known_rule
 from model.labels import FlowerClass
 from model.measures import Measures, measure
+from model.metadata import Metadata
+from model.unknown_measures import called_unknown
 
 DEFAULT_SCORE: Final = "contrast"
 _RANGE: Final = (math.log(0.05), math.log(20.0))  # of the temperature's logarithm
@@ -63,6 +65,42 @@ def calibrate(
         temperature,
         fit_known_rule(score, logits.numpy(), temperature, accepted),
         measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
+    )
+
+
+def recalibrated(
+    metadata: Metadata,
+    split: str,
+    targets: torch.Tensor,
+    before: torch.Tensor,
+    after: torch.Tensor,
+) -> Metadata:
+    """Fit anew what was fitted to a network's logits, where these have moved a little.
+
+    The score stays, and as many of the photos count as known as did, whatever share was asked for
+    when the rule was fitted. Measures of other photos are dropped: they were of the old logits.
+
+    Args:
+        metadata: Of the network as it was.
+        split: The name of the photos.
+        targets: int64 (N,).
+        before: The network's logits of these photos as it was, float32 (N, classes).
+        after: Its logits as it is.
+    """
+    rule = metadata.known_rule
+    unknown = called_unknown(before.numpy(), metadata.temperature, rule)
+    calibrated = calibrate(
+        after,
+        targets,
+        metadata.classes,
+        DEFAULT_SCORE if rule is None else rule.score,
+        DEFAULT_ACCEPTED if unknown is None else 1 - unknown,
+    )
+    return replace(
+        metadata,
+        temperature=calibrated.temperature,
+        known_rule=None if rule is None else calibrated.known_rule,
+        metrics={split: calibrated.measures.summary()},
     )
 
 

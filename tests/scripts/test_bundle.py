@@ -21,12 +21,13 @@ def planned(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> lis
 
 def test_all_is_planned_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = planned(tmp_path, capsys, "--weights", "w")
-    assert len(lines) == len(STEPS) + 2
+    assert len(lines) == len(STEPS) + 3
     assert "train.py --recipe oxford --data d --output O/oxford --weights w" in lines[0]
     start = next(line for line in lines if "--recipe finish" in line)
     assert start.endswith("--output O/finish --start O/first/checkpoint.safetensors")
-    assert "calibrate.py O/" in lines[-2]
-    assert lines[-1].endswith("export.py O/bundled.safetensors --data d")
+    assert "calibrate.py O/" in lines[-3]
+    assert lines[-2].endswith("export.py O/bundled.safetensors --data d")
+    assert lines[-1].endswith("export.py O/bundled.safetensors --data d --int8")
 
 
 def test_each_step_rests_on_earlier_ones_and_on_a_recipe_that_exists() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model.classifier import Classifier
+from model.known import KnownRule
 from model.network import Array
+from model.openvino_network import OpenVinoNetwork
+from model.photo_folder import PhotoFolder
 from scripts.export import main
+from tests.conftest import TINY_CLASSES
+from tests.rigged import always, save_rigged_checkpoint
 
 
 def test_the_file_is_written_beside_and_compared_on_photos(
@@ -57,3 +64,85 @@ def test_a_file_that_answers_otherwise_replaces_none(
 def test_a_missing_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.safetensors")]) == 1
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+def int8_arguments(checkpoint: Path, data: Path, output: Path) -> list[str]:
+    return [str(checkpoint), "--int8", "--data", str(data), "--output", str(output)]
+
+
+def test_8_bits_are_written_beside_with_what_was_fitted_to_them(
+    flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = KnownRule("energy", -50.0)  # which calls no photo unknown
+    checkpoint = save_rigged_checkpoint(
+        tmp_path / "mine.safetensors", always(2), temperature=0.4, known_rule=rule
+    )
+    assert main([str(checkpoint), "--int8", "--data", str(flower_folder)]) == 0
+    valid = flower_folder / "valid"
+    assert f"names 2 photos of 12 of {valid}, 2 before" in capsys.readouterr().out
+    before = Classifier.load(checkpoint, "cpu").metadata
+    after = Classifier.load(tmp_path / "mine-int8.onnx").metadata
+    assert after.classes == before.classes
+    assert after.transform == before.transform
+    assert after.temperature != before.temperature
+    assert after.metrics["valid"]["n"] == 12
+    assert after.known_rule is not None
+    assert after.known_rule.score == "energy"
+
+
+def test_8_bits_that_name_fewer_photos_replace_none(
+    tiny_checkpoint: Path,
+    flower_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def rigged(classifier: Classifier, photos: PhotoFolder) -> tuple[torch.Tensor, torch.Tensor]:
+        targets = torch.tensor(photos.targets)
+        logits = torch.nn.functional.one_hot(targets, len(TINY_CLASSES)).float()
+        if isinstance(classifier.network, OpenVinoNetwork):
+            logits[0] = logits[0].roll(1)
+        return logits, targets
+
+    monkeypatch.setattr("scripts.export.compute_logits", rigged)
+    output = tmp_path / "mine.onnx"
+    output.write_text("good")
+    assert main(int8_arguments(tiny_checkpoint, flower_folder, output)) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {output} was not written")
+    assert "name 11 photos of 12" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
+    assert output.read_text() == "good"
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_8_bits_without_photos_are_told(
+    tiny_checkpoint: Path,
+    flower_folder: Path,
+    tmp_path: Path,
+    part: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    other = {"train": "valid", "valid": "train"}[part]
+    (data / other).symlink_to(flower_folder / other)
+    output = tmp_path / "mine.onnx"
+    assert main(int8_arguments(tiny_checkpoint, data, output)) == 1
+    assert capsys.readouterr().err == f"error: There is no folder {data / part}.\n"
+    assert not output.exists()
+
+
+def test_8_bits_without_nncf_are_told(
+    tiny_checkpoint: Path,
+    flower_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    assert main(int8_arguments(tiny_checkpoint, flower_folder, tmp_path / "mine.onnx")) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "nncf, which is not installed: install requirements-train.txt" in error
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,20 @@
-"""The fitted temperature."""
+"""The fitted temperature, and what is fitted anew where a network has changed a little."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
 
+from model.architecture import Architecture
+from model.known import fit_known_rule
+from model.labels import FlowerClass
 from model.measures import measure
-from model.training.calibration import cross_fitted, fit_temperature
+from model.metadata import Metadata
+from model.training.calibration import cross_fitted, fit_temperature, recalibrated
+from model.transforms import EvaluationTransform
+from model.unknown_measures import called_unknown
 
 
 def drawn(temperature: float, count: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,3 +53,27 @@ def test_a_single_photo_is_enough_to_get_through() -> None:
     logits, targets = drawn(1.0, count=1)
     assert cross_fitted(logits, targets).isfinite().all()
     assert 0.05 <= fit_temperature(logits, targets) <= 20
+
+
+@pytest.mark.parametrize("score", ["max_logit", "contrast"])
+def test_as_many_photos_stay_known_where_logits_have_moved(score: str) -> None:
+    before, targets = drawn(1.0, count=300)
+    after = 1.3 * before + 0.2 * torch.randn(300, 10, generator=torch.Generator().manual_seed(1))
+    classes = [FlowerClass(str(index), "a flower") for index in range(10)]
+    rule = fit_known_rule(score, before.numpy(), 1.0, 0.8)
+    old = Metadata(
+        Architecture("test_efficientnet", 10),
+        tuple(classes),
+        EvaluationTransform(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3),
+        metrics={"test": {"top1": 1.0}},
+        known_rule=rule,
+    )
+    new = recalibrated(old, "valid", targets, before, after)
+    assert called_unknown(after.numpy(), 1.0, rule) != pytest.approx(0.2, abs=0.01)
+    assert new.known_rule is not None
+    assert new.known_rule.score == score
+    assert called_unknown(after.numpy(), new.temperature, new.known_rule) == pytest.approx(0.2)
+    assert new.temperature == pytest.approx(fit_temperature(after, targets))
+    assert list(new.metrics) == ["valid"]
+    unruled = recalibrated(replace(old, known_rule=None), "valid", targets, before, after)
+    assert unruled.known_rule is None
