@@ -84,6 +84,10 @@ def described(answer: Answer) -> list[dict[str, Any]]:
             {
                 **asdict(item),
                 "display_name": flower.display_name,
+                "translations": {
+                    language: {"display_name": words.display_name}
+                    for language, words in flower.translations.items()
+                },
                 "scientific_name": flower.scientific_name,
                 "flower": url_for("flowers.flower", slug=flower.slug),
             }

@@ -4,7 +4,8 @@
     GET /flowers/18-peruvian-lily -> flower.html  | {"class_id": "18", …}
     GET /flowers/18               -> 308 to it: the class id alone tells which
 
-A page for browsers, and JSON for all that do not ask for a page, as errors are.
+A page for browsers, and JSON for all that do not ask for a page, as errors are. The page is in the
+language of its reader; the JSON is the same for all, with what is said in other languages inside.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from flask import url_for as address_of
 
 from app.accepting import wants_page
 from app.caching import revalidated
+from app.language import ENGLISH, current_language
 from app.problems import Code, Problem, quoted
 from app.reading import gbif, wikipedia
 from app.rendering import render_page
@@ -30,12 +32,14 @@ flowers: Final = Blueprint("flowers", __name__)
 def index() -> Response:
     """List the flowers by name, or those that `q` finds."""
     query = request.args.get("q", "")
-    known = _known()
+    language = current_language() if wants_page() else ENGLISH
+    known = _known(language)
     found = [flower for flower in known if flower.matches(query)]
     if not wants_page():
         return _finished(jsonify(flowers=[_values(item) for item in found], sources=sources()))
+    told = sources(language)
     return _finished(
-        render_page("flowers.html", flowers=known, found=set(found), query=query, sources=sources())
+        render_page("flowers.html", flowers=known, found=set(found), query=query, sources=told)
     )
 
 
@@ -49,11 +53,20 @@ def flower(slug: str) -> Any:
         return moved
     if not wants_page():
         return _finished(jsonify(_values(item)))
-    return _finished(render_page("flower.html", flower=item, links=_links(item), sources=sources()))
+    language = current_language()
+    return _finished(
+        render_page(
+            "flower.html",
+            flower=item,
+            words=item.words(language),
+            links=_links(item),
+            sources=sources(language),
+        )
+    )
 
 
-def _known() -> list[Flower]:
-    return describe_classes(current_service().classifier.metadata.classes)
+def _known(language: str = ENGLISH) -> list[Flower]:
+    return describe_classes(current_service().classifier.metadata.classes, language)
 
 
 def _at(slug: str) -> Flower:

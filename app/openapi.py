@@ -165,7 +165,9 @@ def _predict(service: Service) -> Json:
 
 
 def _flowers() -> Json:
-    query = _parameter("q", "Words that begin words of a name or family.", {"type": "string"})
+    query = _parameter(
+        "q", "Words that begin words of a name, of any language, or family.", {"type": "string"}
+    )
     return {
         **_get("flowers", "List or search the flowers", "Flowers", page=True),
         "parameters": [query],

@@ -46,8 +46,22 @@ def ref(name: str) -> Json:
 
 _CLASS_ID: Final = _described(_TEXT, "The class's id: the name of its folder in the data set.")
 _NAME: Final = _described(_TEXT, "The common name as the data set spells it.")
-_DISPLAY_NAME: Final = _described(_TEXT, "The common name as people write it.")
+_DISPLAY_NAME: Final = _described(_TEXT, "The common name as people write it, in English.")
+_OTHER_NAMES: Final = _described(_list_of(_TEXT), "Other common names.")
+_NOTE: Final = _described(_TEXT, "Where the name misleads; may be empty.")
+_TRANSLATED_NAME: Final = _described(
+    _or_null(_TEXT), "The common name; null where none is certain, and the English one fits."
+)
 _REQUEST_ID: Final = _described(_TEXT, "By which the service's log tells more.")
+
+
+def _translations(words: Json) -> Json:
+    return _described(
+        _map_of(_object(words)),
+        "The same in other languages, by their code: `de`; all of them, whatever the request's "
+        "Accept-Language says.",
+    )
+
 
 _VERDICT: Final[Json] = {
     "predictions": _described(
@@ -82,6 +96,7 @@ SCHEMAS: Final[Json] = {
             "class_id": _CLASS_ID,
             "name": _NAME,
             "display_name": _DISPLAY_NAME,
+            "translations": _translations({"display_name": _TRANSLATED_NAME}),
             "probability": {"type": "number", "minimum": 0, "maximum": 1},
             "scientific_name": _described(
                 _or_null(_TEXT), "A species or a genus; null where neither is certain."
@@ -125,8 +140,15 @@ SCHEMAS: Final[Json] = {
             "rank": {"enum": ["species", "genus", "hybrid", "cultivar", "uncertain"]},
             "family": _or_null(_TEXT),
             "synonyms": _described(_list_of(_TEXT), "Other scientific names."),
-            "other_names": _described(_list_of(_TEXT), "Other common names."),
-            "note": _described(_TEXT, "Where the name misleads; may be empty."),
+            "other_names": _OTHER_NAMES,
+            "note": _NOTE,
+            "translations": _translations(
+                {
+                    "display_name": _TRANSLATED_NAME,
+                    "other_names": _OTHER_NAMES,
+                    "note": _NOTE,
+                }
+            ),
             "address": _described(_TEXT, "The path of its page."),
         }
     ),
@@ -208,6 +230,13 @@ _FLOWER: Final[Json] = {
     "synonyms": [],
     "other_names": ["lily of the Incas", "alstroemeria"],
     "note": "A name for the whole genus and its garden hybrids.",
+    "translations": {
+        "de": {
+            "display_name": "Inkalilie",
+            "other_names": ["Alstroemerie"],
+            "note": "Ein Name für die ganze Gattung und ihre Gartenhybriden.",
+        }
+    },
     "address": "/flowers/18-peruvian-lily",
 }
 
@@ -217,6 +246,7 @@ EXAMPLES: Final[Json] = {
             {
                 **_LILY,
                 "display_name": "Peruvian lily",
+                "translations": {"de": {"display_name": "Inkalilie"}},
                 "probability": 0.97,
                 "scientific_name": "Alstroemeria",
                 "flower": "/flowers/18-peruvian-lily",
@@ -225,6 +255,7 @@ EXAMPLES: Final[Json] = {
                 "class_id": "6",
                 "name": "tiger lily",
                 "display_name": "Tiger lily",
+                "translations": {"de": {"display_name": "Tigerlilie"}},
                 "probability": 0.02,
                 "scientific_name": "Lilium lancifolium",
                 "flower": "/flowers/6-tiger-lily",

@@ -16,7 +16,7 @@ _GBIF: Final = "https://www.gbif.org/species/search"
 
 def wikipedia(scientific_name: str | None, name: str) -> str:
     """Return where Wikipedia looks for a flower: in the reader's language by a scientific name."""
-    # The common names are English.
+    # The data set's names are English.
     site = text("language.wikipedia") if scientific_name else _ENGLISH_WIKIPEDIA
     return f"{site}?{urlencode({'search': scientific_name or name})}"
 

@@ -25,6 +25,15 @@ export function percent(probability) {
 
 export const verdictWords = (verdict) => document.getElementById(verdict).content.textContent;
 
+const { lang } = document.documentElement;
+
+const ownNameOf = ({ translations }) => translations[lang]?.display_name;
+
+/* The name in the language of the page; the English one where none is certain. */
+export const nameOf = (prediction) => ownNameOf(prediction) ?? prediction.display_name;
+
+export const languageOf = (prediction) => (ownNameOf(prediction) ? lang : "en");
+
 /* Put a name into words that the server wrote around its place. */
 export function fill(element, property, name) {
   element[property] = element[property].replace("{name}", () => name);
@@ -47,7 +56,7 @@ function about({ name, scientific_name: scientificName }) {
     if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
     lookUp(element.querySelector(".gbif"), "q", taxon);
   } else {
-    wikipedia.hostname = "en.wikipedia.org"; // the common names are English
+    wikipedia.hostname = "en.wikipedia.org"; // the data set's names are English
     for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
   }
   return element;
@@ -57,8 +66,15 @@ export function resultOf({ predictions, verdict }) {
   const result = copy("result", { ".kicker": verdictWords(verdict) });
   result.classList.add(verdict);
   for (const [index, prediction] of predictions.entries()) {
-    const { display_name: name, probability } = prediction;
-    const row = copy("prediction", { ".name": name, ".percent": percent(probability) });
+    const { display_name: english, probability } = prediction;
+    const name = nameOf(prediction);
+    const row = copy("prediction", {
+      ".name": name,
+      ".english": english,
+      ".percent": percent(probability),
+    });
+    row.querySelector(".name").lang = languageOf(prediction);
+    if (name === english) row.querySelector(".english").remove();
     fill(row.querySelector(".unseen"), "textContent", name);
     row.querySelector(".name").setAttribute("href", prediction.flower);
     row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);

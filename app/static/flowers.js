@@ -8,7 +8,9 @@ const { all, some } = count.dataset;
 const plain = (text) =>
   text
     .toLowerCase()
-    .replace(/['’]/g, "")
+    .replace(/ß/g, "ss")
+    .normalize("NFKD")
+    .replace(/[\u0300-\u036f'’]/g, "")
     .replace(/[^\p{L}\p{N}]+/gu, " ")
     .trim();
 

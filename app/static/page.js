@@ -9,7 +9,18 @@
  * the page's template elements, which the server renders from the same macros as its own answers
  * (templates/parts.html), and all words from `languages/`. Without this script the forms do the work. */
 
-import { copy, decimal, fill, percent, resultOf, say, texts, verdictWords } from "./answer.js";
+import {
+  copy,
+  decimal,
+  fill,
+  languageOf,
+  nameOf,
+  percent,
+  resultOf,
+  say,
+  texts,
+  verdictWords,
+} from "./answer.js";
 import { prepare } from "./photo.js";
 
 const main = document.querySelector("main");
@@ -92,11 +103,12 @@ function joinedMountOf({ joins }) {
 }
 
 function addMaps(mount, { predictions }) {
-  for (const { display_name: name, activation_map: source } of predictions) {
+  for (const prediction of predictions) {
+    const { activation_map: source } = prediction;
     if (!source) continue;
     const map = copy("map");
     map.src = source;
-    fill(map, "alt", name);
+    fill(map, "alt", nameOf(prediction));
     mount.append(map);
   }
 }
@@ -131,7 +143,7 @@ function show(entry) {
     if (entry.photos || !isNaming(entry)) mount(entry.mount);
     if (entry.answer) {
       tell(resultOf(entry.answer));
-      title = `${entry.answer.predictions[0].display_name} · Petalscope`;
+      title = `${nameOf(entry.answer.predictions[0])} · Petalscope`;
     } else if (entry.problem) {
       tell(problemOf(entry.problem, () => again(entry)));
       title = `${entry.problem.title} · Petalscope`;
@@ -155,8 +167,9 @@ function drawVisit() {
     picture.hidden = !thumbnail;
     if (thumbnail && picture.src !== thumbnail) picture.src = thumbnail;
     const label = tile.querySelector(".label");
-    label.lang = answer ? "en" : document.documentElement.lang; // the common names are English
-    label.textContent = answer?.predictions[0].display_name ?? (problem ? texts.not_named : entry.label);
+    const best = answer?.predictions[0];
+    label.lang = best ? languageOf(best) : document.documentElement.lang;
+    label.textContent = best ? nameOf(best) : problem ? texts.not_named : entry.label;
     tile.querySelector(".of").textContent = joins && answer ? entry.label : "";
     const button = tile.querySelector("button");
     button.disabled = waiting.includes(entry) || (joining !== null && !canJoin(entry));
@@ -262,7 +275,7 @@ async function work() {
 }
 
 const inWords = ({ predictions: [best], verdict }) =>
-  `${verdictWords(verdict)} ${best.display_name}, ${percent(best.probability)}`;
+  `${verdictWords(verdict)} ${nameOf(best)}, ${percent(best.probability)}`;
 
 /* Give an entry its answer or its problem. */
 async function name(entry, signal) {
@@ -400,9 +413,10 @@ const COPIES = {
   text: ({ predictions, verdict }) =>
     [
       verdictWords(verdict),
-      ...predictions.map(({ display_name: name, scientific_name: scientificName, probability }) => {
+      ...predictions.map((prediction) => {
+        const { scientific_name: scientificName, probability } = prediction;
         const latin = scientificName ? ` (${scientificName})` : "";
-        return `${name}${latin}: ${percent(probability)}`;
+        return `${nameOf(prediction)}${latin}: ${percent(probability)}`;
       }),
     ].join("\n"),
   json: (answer) => {

@@ -21,6 +21,8 @@ const RETRIED = new Set([429, 503]);
  * @property {number} probability  From 0 to 1.
  * @property {string | null} [scientific_name]  Where one is certain.
  * @property {string} flower  The path of the flower's page, below the service's own address.
+ * @property {Record<string, { display_name: string | null }>} translations  In other languages, by
+ *   their code, "de"; null where no name is certain.
  * @property {string} [activation_map]  Data URL of a transparent PNG to lay over the upright photo.
  *
  * @typedef {object} PhotoAnswer
@@ -47,6 +49,8 @@ const RETRIED = new Set([429, 503]);
  * @property {string[]} synonyms
  * @property {string[]} other_names
  * @property {string} note
+ * @property {Record<string, { display_name: string | null, other_names: string[], note: string }>}
+ *   translations  The same in other languages, by their code, "de".
  * @property {string} address
  */
 

@@ -89,6 +89,8 @@ class Prediction:
         flower: The path of the flower's page, below the service's own address.
         scientific_name: Where one is certain.
         activation_map: A transparent PNG to lay over the upright photo, where `explain` asked.
+        translations: In other languages, by their code: `translations["de"]["display_name"]`, None
+            where no name is certain.
     """
 
     class_id: str
@@ -98,6 +100,7 @@ class Prediction:
     flower: str
     scientific_name: str | None = None
     activation_map: bytes | None = field(default=None, repr=False)
+    translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,8 @@ class Flower:
         other_names: Other common names.
         note: Where the name misleads; may be empty.
         address: Of its page, below the service's own.
+        translations: The `display_name`, `other_names` and `note` in other languages, by their
+            code, "de"; the name is None where none is certain.
     """
 
     class_id: str
@@ -184,6 +189,7 @@ class Flower:
     other_names: tuple[str, ...]
     note: str
     address: str
+    translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

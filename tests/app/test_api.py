@@ -47,6 +47,8 @@ def test_a_photo_in_a_form_gets_five_ranked_names(
         flower = client.get(item["flower"]).get_json()
         assert flower["scientific_name"] == item["scientific_name"]
         assert flower["display_name"] == item["display_name"]
+        german = flower["translations"]["de"]["display_name"]
+        assert item["translations"] == {"de": {"display_name": german}}
     probabilities = [item["probability"] for item in answer["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities == pytest.approx([item.probability for item in expected], abs=1e-6)

@@ -66,6 +66,57 @@ def test_what_is_searched_for_is_text_and_never_markup(client: FlaskClient) -> N
     assert '"><img src=x>' in html.unescape(page)
 
 
+GERMAN_PAGE = {**PAGE, "Accept-Language": "de"}
+
+
+def test_the_german_page_lists_german_names_with_the_english_ones(client: FlaskClient) -> None:
+    page = client.get("/flowers", headers=GERMAN_PAGE).text
+    assert shown(page) == [
+        "Kokardenblume", "Kugeldistel", "Nachtkerze", "Ringelblume", "Ruhmeskrone", "Venusschuh",
+    ]  # fmt: skip
+    assert '<span class="english" lang="en">Fire lily</span>' in page
+    assert "aus dem Gedächtnis" in page
+    english = client.get("/flowers", headers=PAGE).text
+    assert 'class="english"' not in english
+    assert 'lang="de"' not in english
+
+
+@pytest.mark.parametrize("query", ["ruhmesk", "Ruhmesblume", "fire lily", "flame", "gloriosa"])
+@pytest.mark.parametrize("headers", [PAGE, GERMAN_PAGE], ids=["English", "German"])
+def test_a_search_finds_names_of_any_language(
+    client: FlaskClient, query: str, headers: dict[str, str]
+) -> None:
+    page = client.get("/flowers", query_string={"q": query}, headers=headers).text
+    assert len(shown(page)) == 1
+    answer = client.get("/flowers", query_string={"q": query}).get_json()
+    assert [item["class_id"] for item in answer["flowers"]] == ["21"]
+
+
+def test_a_flower_is_told_in_german(client: FlaskClient) -> None:
+    page = client.get("/flowers/21-fire-lily", headers=GERMAN_PAGE).text
+    assert "<title>Ruhmeskrone · Petalscope</title>" in page
+    assert '<h1 lang="de">Ruhmeskrone</h1>' in page
+    assert "<dd>Ruhmesblume</dd>" in page
+    assert "Fire lily, flame lily, glory lily, climbing lily</dd>" in page
+    assert "die Fotos zeigen die kletternde Gloriosa superba" in page
+    assert "Other plants are called" not in page
+    english = client.get("/flowers/21-fire-lily", headers=PAGE).text
+    assert "Ruhmes" not in english
+    assert "In English" not in english
+
+
+@pytest.mark.parametrize("path", ["/flowers", "/flowers?q=ruhmeskrone", "/flowers/21-fire-lily"])
+def test_the_json_is_the_same_for_readers_of_any_language(client: FlaskClient, path: str) -> None:
+    answers = [client.get(path, headers={"Accept-Language": tag}) for tag in ("en", "de")]
+    assert answers[0].data == answers[1].data
+    assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
+    assert "Accept-Language" not in answers[0].vary
+    told = answers[0].get_json()
+    lily = next(item for item in told.get("flowers", [told]) if item["class_id"] == "21")
+    assert lily["display_name"] == "Fire lily"
+    assert lily["translations"]["de"]["display_name"] == "Ruhmeskrone"
+
+
 def test_a_flower_has_a_page(client: FlaskClient) -> None:
     page = client.get("/flowers/21-fire-lily", headers=PAGE).text
     assert '<i lang="la">Gloriosa superba</i>' in page
@@ -157,6 +208,9 @@ def test_of_classes_of_ones_own_the_names_are_shown_and_nothing_claimed(
             assert page.status_code == 200
             assert html.escape(item["display_name"]) in page.text
             assert client.get(item["address"]).get_json() == item
+            german = client.get(item["address"], headers=GERMAN_PAGE).text
+            assert html.escape(item["display_name"]) in german
+        assert found["21"]["translations"] == {}
         assert client.get("/flowers/rose-red").location == "/flowers/rose-red-red-rose"
         text = client.get(found["21"]["address"], headers=PAGE).text
         assert "wikipedia.org/w/index.php?search=rose" in text

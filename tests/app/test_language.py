@@ -15,7 +15,8 @@ from werkzeug.http import parse_accept_header
 
 from app.language import ENGLISH, catalogues, choose_language, percent, text
 from app.problems import Code
-from model.flowers import Rank
+from model.flowers import Rank, describe_class, sources
+from model.labels import FlowerClass
 from tests.app.conftest import form
 from tests.conftest import ROOT
 
@@ -71,6 +72,13 @@ def test_each_language_says_all_that_english_says_with_the_same_placeholders(
         }
 
     assert placeholders(catalogues()[language]) == placeholders(catalogues()[ENGLISH])
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_the_flowers_are_told_in_each_language(language: str) -> None:
+    lily = describe_class(FlowerClass("18", "peruvian lily"))
+    assert lily.name_in(language) not in ("", lily.display_name)
+    assert sources(language)["facts"] != sources()["facts"]
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -63,6 +63,20 @@ def test_each_name_leads_to_its_flower(client: FlaskClient, photo: bytes) -> Non
     assert latin == [predictions[0]["scientific_name"].partition(" '")[0]]
 
 
+def test_the_german_page_names_in_german_with_the_english_name(
+    client: FlaskClient, photo: bytes
+) -> None:
+    german = {"Accept-Language": "de"}
+    page = html.unescape(client.post("/", **form(photo), headers=german).text)
+    answer = client.post("/predict", **form(photo), headers=german).get_json()
+    for item in answer["predictions"]:
+        name = item["translations"]["de"]["display_name"]
+        assert f'lang="de">{name}</a>' in page
+        assert f'lang="en">{item["display_name"]}</span>' in page
+    best = answer["predictions"][0]["translations"]["de"]["display_name"]
+    assert re.search(rf"<title>\s*{best} · Petalscope\s*</title>", page)
+
+
 def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) -> None:
     original = flower_image((1600, 1200))
     file = io.BytesIO()

@@ -10,6 +10,7 @@ import pytest
 from model.flowers import (
     FLOWERS_FILE,
     Flower,
+    Words,
     describe_class,
     describe_classes,
     sources,
@@ -26,6 +27,15 @@ PATTERNS = {
     "hybrid": r"[A-Z][a-z]+ × [a-z]+",
     "cultivar": r"[A-Z][a-z]+( [a-z]+)? '[A-Z][\w ]+'",
 }
+
+
+# Each (flower, words in another language) that there is.
+TRANSLATED = [
+    pytest.param(flower, words, id=f"{language}-{flower.slug}")
+    for flower in FLOWERS
+    for language, words in flower.translations.items()
+]
+ENGLISH_WORDS = re.compile(r"\b(a|and|are|for|is|its|of|some|the|too)\b")
 
 
 def letters(text: str) -> str:
@@ -57,6 +67,35 @@ def test_each_flower_is_spelt_as_its_kind_of_name_is(flower: Flower) -> None:
     assert not flower.note or flower.note.endswith(".")
 
 
+def test_every_class_is_told_in_german() -> None:
+    file = FLOWERS_FILE.with_suffix(".de.json")
+    told = json.loads(file.read_text(encoding="utf-8"))["flowers"]
+    assert [(item["class_id"], item["name"]) for item in told] == sorted(
+        NAMES.items(), key=lambda item: int(item[0])
+    )
+    assert {language for flower in FLOWERS for language in flower.translations} == {"de"}
+    nameless = {flower.name for flower in FLOWERS if not flower.words("de").display_name}
+    assert nameless == {"pelargonium", "bishop of llandaff", "cautleya spicata", "ball moss"}
+
+
+@pytest.mark.parametrize(("flower", "words"), TRANSLATED)
+def test_a_translation_says_all_that_english_says(flower: Flower, words: Words) -> None:
+    assert bool(words.note) == bool(flower.note)
+    assert not words.note or words.note.endswith(".")
+    assert not ENGLISH_WORDS.search(words.note.lower())
+    # Of the plants that the note names by genus and species, none is lost.
+    named = re.findall(r"(?!The )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note)
+    assert [name for name in named if name not in words.note] == []
+    names = [name for name in (words.display_name, *words.other_names) if name]
+    assert all(re.fullmatch(r"[A-ZÄÖÜ][\wäöüß]+([ -][\wäöüß]+)*", name) for name in names)
+    assert len({name.lower() for name in names}) == len(names)
+
+
+def test_no_two_flowers_share_a_german_name() -> None:
+    names = [flower.name_in("de") for flower in FLOWERS]
+    assert len(set(names)) == len(names)
+
+
 def test_names_for_people_differ_from_the_class_names_only_where_those_are_wrong() -> None:
     differing = {
         flower.display_name
@@ -83,6 +122,7 @@ def test_no_two_flowers_share_an_address() -> None:
 
 def test_the_sources_say_that_nothing_was_looked_up() -> None:
     assert "not looked up" in sources()["facts"]
+    assert "nicht nachgeschlagen" in sources("de")["facts"]
 
 
 def named(class_id: str, name: str) -> str | None:
@@ -109,6 +149,15 @@ def test_of_another_checkpoints_classes_nothing_is_claimed(class_id: str, name: 
 def test_flowers_come_by_name() -> None:
     names = [flower.name for flower in describe_classes(TINY_CLASSES)]
     assert names == sorted(item.name for item in TINY_CLASSES)
+    german = [flower.name_in("de") for flower in describe_classes(TINY_CLASSES, "de")]
+    assert german == sorted(german)
+
+
+def test_umlauts_stand_with_their_letters() -> None:
+    classes = [FlowerClass(*item) for item in NAMES.items()]
+    names = [flower.name_in("de") for flower in describe_classes(classes, "de")]
+    place = names.index("Stängelloser Enzian")
+    assert names[place - 1 : place + 2] == ["Sonnenhut", "Stängelloser Enzian", "Staudenphlox"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +172,12 @@ def test_flowers_come_by_name() -> None:
         ("eyed black", {"63"}),
         ("gaura lindheimeri", {"57"}),
         ("dahlia", {"56", "59", "60"}),
+        ("dahlie", {"56", "59", "60"}),
+        ("inkalilie", {"18"}),
+        ("LÖWENM", {"11"}),
+        ("lowenm", {"11"}),
+        ("Hahnenfuss", {"48"}),
+        ("gretel busch", {"33"}),
         ("nothing like this", set()),
         ("%_<", {flower.class_id for flower in FLOWERS}),
         ("", {flower.class_id for flower in FLOWERS}),

@@ -52,13 +52,14 @@ def tiles(page: Page) -> list[str]:
     return page.locator(".tile .label").all_text_contents()
 
 
-def answer_of(*predictions: tuple[str, float]) -> dict[str, object]:
+def answer_of(*predictions: tuple[str, float]) -> dict[str, Any]:
     """A stranger's answer to POST /predict, where a test must know every figure of it."""
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "class_id": "1",
             "name": name,
             "display_name": name,
+            "translations": {},
             "probability": probability,
             "scientific_name": None,
             "flower": "/flowers/1-pink-primrose",

@@ -15,6 +15,7 @@ from tests.app.browser.page import (
     EITHER_WAY,
     LONG_NAMES,
     SCROLL_WIDTH,
+    answer_of,
     answer_with,
     choose,
     hold,
@@ -55,7 +56,9 @@ def test_no_english_is_left_on_a_german_page(
     assert english_on(page) == []
     choose(page, photo_file)
     names(page)
-    assert page.locator(".name").first.get_attribute("lang") == ENGLISH
+    name = page.locator(".prediction:has(.english) .name").first
+    expect(name).to_have_attribute("lang", "de")
+    expect(page.locator(".english").first).to_have_attribute("lang", ENGLISH)
     assert english_on(page) == []
     for path in ("flowers", "flowers?q=lily", "flowers/1-pink-primrose", "nothing", "offline"):
         page.goto(f"{bundled_service}{path}")
@@ -143,6 +146,45 @@ def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
     for path in ("flowers", "flowers/1-pink-primrose", "nothing", "offline"):
         page.goto(f"{bundled_service}{path}")
         assert is_fine()
+
+
+def answer_in_german(page: Page, english: str, german: str) -> None:
+    answer = answer_of((english, 0.9))
+    answer["predictions"][0]["translations"] = {"de": {"display_name": german}}
+    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+
+
+def test_a_long_german_word_leaves_room_for_its_percentage(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service, language=GERMAN, phone=True, width=320)
+    answer_in_german(page, "Moon orchid", "Schmetterlingsorchidee")
+    choose(page, photo_file)
+    names(page)
+    name = page.locator(".prediction .name").bounding_box()
+    percent = page.locator(".prediction .percent").bounding_box()
+    assert name is not None
+    assert percent is not None
+    assert name["x"] + name["width"] <= percent["x"]
+
+
+def test_the_german_name_is_in_all_that_the_script_says(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service, language=GERMAN)
+    answer_in_german(page, "Fire lily", "Ruhmeskrone")
+    choose(page, *[photo_file] * 2)
+    assert names(page) == ["Ruhmeskrone"]
+    expect(page.locator(".english")).to_have_text("Fire lily")
+    expect(page.locator(".tile .label")).to_have_text(["Ruhmeskrone"] * 2)
+    assert page.locator(".tile .label").first.get_attribute("lang") == "de"
+    expect(page.get_by_role("status")).to_have_text("Alle Fotos sind fertig")
+    assert page.title() == "Ruhmeskrone · Petalscope"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Als Text kopieren").click()
+    expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == "Am wahrscheinlichsten\nRuhmeskrone: 90,0\xa0%"
 
 
 def test_the_search_counts_in_german_as_the_server_does(visit: Visit, bundled_service: str) -> None:
