@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ timeout = 120
 graceful_timeout = math.ceil(_settings.timeout) + 20
 keepalive = 5
 
+# Seconds that the kernel keeps a connection on which nothing has come yet to itself.
+_SILENCE = 5
+
 # The heartbeat's file: on a disk it may block, and in a container the disk may be read-only.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
@@ -49,6 +53,18 @@ forwarder_headers = ""
 # The app logs its requests itself, as JSON on standard output.
 accesslog = None
 loglevel = _settings.log_level
+
+
+def when_ready(server: Any) -> None:
+    """Take connections when a request is there: until it comes, each would hold a thread.
+
+    Many that open at once, as clients do when they find the service busy, would make those wait who
+    have sent theirs. Only Linux can do so.
+    """
+    option = getattr(socket, "TCP_DEFER_ACCEPT", None)
+    if option is not None:
+        for listener in server.LISTENERS:
+            listener.setsockopt(socket.IPPROTO_TCP, option, _SILENCE)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

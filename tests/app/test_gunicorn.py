@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -162,6 +163,17 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None
             )
     assert server.post(PHOTO)[0] == 200
     assert "Traceback" not in server.complaints
+
+
+def test_connections_that_say_nothing_keep_nobody_waiting(server: Server) -> None:
+    address = ("127.0.0.1", server.port)
+    with ExitStack() as connections:
+        # Each that took a thread would take it for five seconds: 94 for all of them.
+        for _ in range(600):
+            connections.enter_context(socket.create_connection(address, timeout=60))
+        connection = connections.enter_context(closing(HTTPConnection(*address, timeout=60)))
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
 
 
 def test_the_log_on_standard_output_is_json_alone(server: Server) -> None:
