@@ -1,6 +1,8 @@
 r"""How the service scales: with threads of the model, with clients, with time.
 
-    model threads × clients -> photos a second; 20,000 photos -> memory -> scaling.csv, memory.csv
+    photos in a batch -> photos a second of the bare model -> batches.csv
+    model threads × clients -> photos a second             -> scaling.csv
+    20,000 photos -> memory                                -> memory.csv
 
 python -m benchmarks.scaling
 """
@@ -15,12 +17,25 @@ from typing import Any, Final
 
 from benchmarks.environments import ROOT
 from benchmarks.load import send
+from benchmarks.overhead import bare
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
 from benchmarks.results_file import write_csv
+from model import BUNDLED_CHECKPOINT
+from model.classifier import Classifier
 
+_BATCHES: Final = (1, 2, 4, 8, 16, 32)
 _CLIENTS: Final = (1, 2, 4, 8, 16, 32)
 _TARGET: Final = PEERS["petalscope"].target
+
+
+def by_batch(seconds: float) -> list[dict[str, Any]]:
+    """Measure photos a second of the model alone for each size of batch."""
+    classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"), "cpu")
+    rates = {size: size / bare(classifier, size, seconds) * 1000 for size in _BATCHES}
+    return [
+        {"batch": size, "rate": rate, "of_batch_1": rate / rates[1]} for size, rate in rates.items()
+    ]
 
 
 def by_threads(seconds: float) -> list[dict[str, Any]]:
@@ -44,14 +59,23 @@ def by_threads(seconds: float) -> list[dict[str, Any]]:
 
 
 def over_time(photos: int, pieces: int = 20) -> list[dict[str, Any]]:
-    """Measure the service's memory while it answers photos from 16 clients."""
-    data, rows, answered = photo(500), [], 0.0
+    """Measure the service's memory while it answers photos from 16 clients.
+
+    `growth` is over what it was after the first tenth of the photos, which warms it up.
+    """
+    data, rows, answered = photo(500), list[dict[str, Any]](), 0.0
     seconds = max(2.0, photos / pieces / 60)
+    warm: float | None = None
     with petalscope() as server:
         while answered < photos:
             load = send(_TARGET, data, server.port, 16, seconds)
             answered += load.rate * seconds
-            rows.append({"photos": round(answered), "mib": server.memory()})
+            memory = server.memory()
+            if warm is None and answered >= photos / 10:
+                warm = memory
+            rows.append(
+                {"photos": round(answered), "mib": memory, "growth": memory / (warm or memory) - 1}
+            )
     return rows
 
 
@@ -64,7 +88,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _shown(values: Iterable[Any]) -> list[str]:
-    return [f"{value:.1f}" if isinstance(value, float) else str(value) for value in values]
+    return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
 
 
 def main() -> None:
@@ -74,6 +98,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=20_000)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
+    write(options.output / "batches.csv", by_batch(options.seconds))
     write(options.output / "scaling.csv", by_threads(options.seconds))
     write(options.output / "memory.csv", over_time(options.photos))
 

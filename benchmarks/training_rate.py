@@ -1,0 +1,147 @@
+"""Photos a second of a training, against the same steps fed from memory, and a bare loop.
+
+    photos of DATA -> loader -> Engine.step  ┐
+    one batch in memory      -> Engine.step  ├ in turn -> photos a second, and their ratio
+    one batch in memory      -> a bare step  ┘
+
+What a loop from memory does that a training does not is wait for no photo: the ratio tells how much
+of the machine decoding and augmentation take. timm's own train.py is not in its package.
+
+python -m benchmarks.training_rate --data data/oxford102
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from benchmarks.environments import ROOT
+from benchmarks.results_file import print_rounds, write_csv
+from model.architecture import Architecture
+from model.backbones import build_network, data_transform
+from model.training.data import (
+    ResumableOrder,
+    find_classes,
+    photo_loader,
+    sampling_weights,
+    training_photos,
+)
+from model.training.engine import Engine
+from model.training.options import TrainingOptions
+
+_WARM_UP: Final = 2  # steps
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Training:
+    """A network under training, its photos, and one batch of them that stays in memory."""
+
+    def __init__(self, options: TrainingOptions, precision: str) -> None:
+        self._accelerator = Accelerator(mixed_precision=precision)
+        classes = find_classes(options)
+        network = build_network(Architecture(options.backbone, len(classes)))
+        photos = training_photos(options, classes, data_transform(network, options.image_size))
+        order = ResumableOrder(sampling_weights(photos, options), options.seed)
+        loader = photo_loader(photos, options, order)
+        self._engine = Engine(
+            self._accelerator,
+            network,
+            options,
+            num_classes=len(classes),
+            steps_per_epoch=len(loader),
+        )
+        self._engine.start_epoch()
+        # What Engine holds, without its augmentation, averaging and limits on the gradient.
+        self._network: nn.Module = self._accelerator.unwrap_model(network)
+        self._loader = self._accelerator.prepare(loader)
+        self._steps = 0
+        self.in_memory = next(self.from_folder())
+
+    def from_folder(self) -> Iterator[Batch]:
+        """Yield batches as the training's loader makes them."""
+        yield from self._loader
+
+    def step(self, batch: Batch) -> None:
+        """Do a step as the training does."""
+        self._engine.step(*batch, number=self._steps, seed=self._steps)
+        self._steps += 1
+
+    def bare_step(self, batch: Batch) -> None:
+        """Do the forward pass, the backward pass and the optimizer's step, and no more."""
+        images, targets = batch
+        with self._accelerator.autocast():
+            logits = self._network(images.contiguous(memory_format=torch.channels_last))
+            loss = nn.functional.cross_entropy(logits, targets)
+        self._accelerator.backward(loss)
+        self._engine.optimizer.step()
+        self._engine.optimizer.zero_grad()
+
+
+def rate(step: Callable[[Batch], None], batches: Iterator[Batch], steps: int) -> float:
+    """Return photos a second, after some steps that are not counted."""
+    for _ in range(_WARM_UP):
+        step(next(batches))
+    begun, photos = time.perf_counter(), 0
+    for _ in range(steps):
+        batch = next(batches)
+        step(batch)
+        photos += len(batch[0])
+    return photos / (time.perf_counter() - begun)
+
+
+def measure(training: Training, steps: int) -> dict[str, float]:
+    """Measure each of the three once, one after the other."""
+
+    def memory() -> Iterator[Batch]:
+        while True:
+            yield training.in_memory
+
+    bare = rate(training.bare_step, memory(), steps)
+    fed = rate(training.step, memory(), steps)
+    trained = rate(training.step, training.from_folder(), steps)
+    return {
+        "bare_loop_rate": bare,
+        "steps_from_memory_rate": fed,
+        "training_rate": trained,
+        "steps_over_bare_loop": fed / bare,
+        "training_over_bare_loop": trained / bare,
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Measure photos a second of a training.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and valid/")
+    parser.add_argument("--backbone", default="tf_efficientnet_lite2")
+    parser.add_argument("--size", type=int, default=192, help="side of an image in pixels")
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--precision", choices=["no", "bf16", "fp16"], default="no")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=12, help="of each in a round")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    training = Training(
+        TrainingOptions(
+            data=options.data,
+            backbone=options.backbone,
+            from_scratch=True,
+            train_size=options.size,
+            batch_size=options.batch,
+        ),
+        options.precision,
+    )
+    rows = [measure(training, options.steps) for _ in range(options.rounds)]
+    write_csv(options.output / "training_rate.csv", rows)
+    print_rounds(rows)
+
+
+if __name__ == "__main__":
+    main()
