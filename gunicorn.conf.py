@@ -5,10 +5,12 @@ All that can be set is in `app.settings`; this file only says it in gunicorn's w
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,12 @@ timeout = 120
 # A request under way at SIGTERM is answered: it may need its whole time, and its answer some more.
 graceful_timeout = math.ceil(_settings.timeout) + 20
 keepalive = 5
+
+# Threads share two of glibc's pools of memory. It would make up to eight a core, each of which
+# keeps room for the largest photos that came its way: memory would rise until all have had some.
+_M_ARENA_MAX = -8
+with suppress(OSError, AttributeError):  # other systems have other pools
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 # Seconds that the kernel keeps a connection on which nothing has come yet to itself.
 _SILENCE = 5
