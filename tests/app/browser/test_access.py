@@ -18,6 +18,7 @@ from tests.app.browser.page import (
     hold,
     names,
     violations,
+    wait_for_one,
 )
 from tests.conftest import flower_image
 
@@ -200,6 +201,7 @@ def test_nothing_moves_while_the_page_loads_and_answers(
     held = hold(page)
     choose(page, photo_file)
     expect(page.locator(PHOTO)).to_be_visible()
+    wait_for_one(page, held)
     page.wait_for_timeout(200)
     page.evaluate("window.shifts.splice(0)")
     for route in held:

@@ -21,6 +21,7 @@ from tests.app.browser.page import (
     hold,
     names,
     violations,
+    wait_for_one,
 )
 from tests.app.conftest import encoded
 
@@ -102,6 +103,7 @@ def test_what_the_script_says_is_german(
     held = hold(page)
     choose(page, photo_file)
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-label", re.compile("Das Foto"))
+    wait_for_one(page, held)
     held[0].fulfill(status=429, json={"code": "queue_full", "detail": "All places are taken."})
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("Alle Plätze sind mit anderen Fotos belegt")

@@ -76,6 +76,7 @@ def test_cancel_leads_back_to_what_was_before(
     page = visit(bundled_service)
     held = hold(page)
     choose(page, photo_file, photo_file)
+    wait_for_one(page, held)
     cancel = page.get_by_role("button", name="Cancel", exact=True)
     cancel.focus()
     with page.expect_event("requestfailed") as given_up:
