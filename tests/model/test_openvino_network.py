@@ -255,24 +255,41 @@ def test_loading_tells_no_one_and_leaves_nothing_in_the_home_folder(
 
 WITHOUT = """
 import sys
-for name in ("torch", "torchvision", "timm", "safetensors", "onnx", "matplotlib", "scipy"):
+for name in ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxruntime", "nncf",
+             "matplotlib", "scipy"):
     sys.modules[name] = None  # an import of it fails
 from app import create_app
 from app.settings import Settings
-client = create_app(Settings(log_level="warning")).test_client()
+settings = dict(setting.split("=") for setting in sys.argv[2:])
+client = create_app(Settings.from_environment(settings)).test_client()
 photo = open(sys.argv[1], "rb").read()
 answer = client.post("/predict?explain=1", data=photo, content_type="image/png")
 print(answer.status_code, answer.get_json()["model"]["checkpoint"])
 """
 
 
-def test_the_service_needs_none_of_the_packages_of_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "served"),
+    [
+        ([], "tf_efficientnet_lite2.onnx"),
+        (
+            ["PETALSCOPE_CHECKPOINT=checkpoints/tf_efficientnet_lite2-int8.onnx"],
+            "tf_efficientnet_lite2-int8.onnx",
+        ),
+    ],
+)
+def test_the_service_needs_none_of_the_packages_of_training(
+    tmp_path: Path, settings: list[str], served: str
+) -> None:
     photo = tmp_path / "photo.png"
     flower_image().save(photo)
     result = subprocess.run(
-        [sys.executable, "-c", WITHOUT, str(photo)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", WITHOUT, str(photo), "PETALSCOPE_LOG_LEVEL=warning", *settings],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
-    assert result.stdout == "200 tf_efficientnet_lite2.onnx\n", result.stderr
+    assert result.stdout == f"200 {served}\n", result.stderr
 
 
 def test_a_checkpoint_of_pytorch_says_what_to_install(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from model.classifier import Classifier
 from model.network import Array
 from model.onnx_file import INPUT, export
 from model.quantization import QuantizationError, int8_path, quantize
-from tests.conftest import ROOT, flower_image
+from tests.conftest import flower_image
 
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(8)]
 BUNDLED = int8_path(BUNDLED_CHECKPOINT)
@@ -114,32 +113,6 @@ def test_the_bundled_file_was_made_of_the_bundled_checkpoint() -> None:
     assert small.known_rule is not None
     assert small.known_rule.score == metadata.known_rule.score
     assert BUNDLED.stat().st_size < BUNDLED_CHECKPOINT.stat().st_size / 3
-
-
-SERVING = """
-import sys
-for name in ("torch", "onnx", "nncf", "onnxruntime", "scipy"):
-    sys.modules[name] = None  # an import of it fails
-from app import create_app
-from app.settings import Settings
-settings = {"PETALSCOPE_CHECKPOINT": sys.argv[1], "PETALSCOPE_LOG_LEVEL": "warning"}
-client = create_app(Settings.from_environment(settings)).test_client()
-photo = open(sys.argv[2], "rb").read()
-answer = client.post("/predict?explain=1", data=photo, content_type="image/png")
-print(answer.status_code, answer.get_json()["model"]["checkpoint"])
-"""
-
-
-def test_it_is_served_by_its_name_alone(tmp_path: Path) -> None:
-    photo = tmp_path / "photo.png"
-    flower_image().save(photo)
-    result = subprocess.run(
-        [sys.executable, "-c", SERVING, str(BUNDLED.relative_to(ROOT)), str(photo)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.stdout == f"200 {BUNDLED.name}\n", result.stderr
 
 
 @pytest.mark.data
