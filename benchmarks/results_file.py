@@ -25,3 +25,12 @@ def print_rounds(rows: Sequence[Mapping[str, float]]) -> None:
         values = [row[name] for row in rows]
         each = ", ".join(f"{value:.2f}" for value in values)
         print(f"| {name.replace('_', ' ')} | {each} | {statistics.median(values):.2f} |")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], number: str) -> None:
+    """Print rows of the same columns, one at least, each float by a format such as ".4g"."""
+    print(f"| {' | '.join(name.replace('_', ' ') for name in rows[0])} |")
+    print(f"|{' --- |' * len(rows[0])}")
+    for row in rows:
+        cells = [format(cell, number) if isinstance(cell, float) else cell for cell in row.values()]
+        print(f"| {' | '.join(map(str, cells))} |")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from benchmarks.load import send
 from benchmarks.overhead import bare
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
 
@@ -82,13 +81,7 @@ def over_time(photos: int, pieces: int = 20) -> list[dict[str, Any]]:
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows as CSV and print them as a table."""
     write_csv(path, rows)
-    print(f"| {' | '.join(rows[0])} |\n|{' --- |' * len(rows[0])}")
-    for row in rows:
-        print(f"| {' | '.join(_shown(row.values()))} |")
-
-
-def _shown(values: Iterable[Any]) -> list[str]:
-    return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+    print_table(rows, ".4g")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.environments import ROOT
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_table, write_csv
 from model.classifier import Classifier
 from model.images import IMAGE_SUFFIXES, decode_image
 from model.network import Array
@@ -95,12 +95,7 @@ def main() -> None:
                     column = f"{folder.name}_top{most}"
                     row[column] = float(row.get(column, 0)) + (rank < most) / len(paths)
     write_csv(options.output / "second_looks.csv", list(rows.values()))
-    columns = list(next(iter(rows.values())))
-    print(f"| {' | '.join(name.replace('_', ' ') for name in columns)} |")
-    print(f"|{' --- |' * len(columns)}")
-    for row in rows.values():
-        cells = [f"{value:.2%}" if isinstance(value, float) else value for value in row.values()]
-        print(f"| {' | '.join(cells)} |")
+    print_table(list(rows.values()), ".2%")
 
 
 if __name__ == "__main__":

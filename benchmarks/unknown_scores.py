@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from benchmarks.environments import ROOT
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.checkpoint import load_checkpoint
 from model.classifier import Classifier
@@ -142,11 +142,7 @@ def main() -> None:
     }
     rows = compare(scored(options.data / "valid"), scored(options.wild), unknown)
     write_csv(options.output / "unknown_scores.csv", rows)
-    print(f"| {' | '.join(name.replace('_', ' ') for name in rows[0])} |")
-    print(f"|{' --- |' * len(rows[0])}")
-    for row in rows:
-        cells = [f"{value:.4f}" if isinstance(value, float) else value for value in row.values()]
-        print(f"| {' | '.join(cells)} |")
+    print_table(rows, ".4f")
 
 
 if __name__ == "__main__":
