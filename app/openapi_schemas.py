@@ -188,7 +188,20 @@ SCHEMAS: Final[Json] = {
             "revision": _described(_TEXT, "Of the source that trained it."),
             "created": _described(_TEXT, "ISO 8601, in UTC."),
             "known_rule": {
-                "anyOf": [_object({"score": _TEXT, "threshold": _NUMBER}), {"type": "null"}],
+                "anyOf": [
+                    _object(
+                        {
+                            "score": _TEXT,
+                            "threshold": _NUMBER,
+                            "offsets": _described(
+                                _list_of(_NUMBER),
+                                "What the logits hold that the score does not count, by class; "
+                                "empty for nothing.",
+                            ),
+                        }
+                    ),
+                    {"type": "null"},
+                ],
                 "description": "By which a photo may show none of the flowers.",
             },
             "checkpoint": _described(_TEXT, "The file's name."),
@@ -298,7 +311,7 @@ EXAMPLES: Final[Json] = {
         "versions": {"torch": "2.14.0"},
         "revision": "0123456",
         "created": "2026-11-24T12:00:00+00:00",
-        "known_rule": {"score": "max_logit", "threshold": 7.5},
+        "known_rule": {"score": "max_logit", "threshold": 7.5, "offsets": []},
         "checkpoint": "tf_efficientnet_lite2.onnx",
         "version": "0123456789ab",
         "device": "cpu",

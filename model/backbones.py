@@ -98,6 +98,25 @@ def head_parameters(network: nn.Module) -> list[nn.Parameter]:
     return list(_classifier(network).parameters())
 
 
+@torch.no_grad()
+def add_to_logits(network: nn.Module, offsets: torch.Tensor) -> None:
+    """Add to each class's logit, once and for all, by the bias of the head's last layer.
+
+    Args:
+        network: As `build_network` returns it.
+        offsets: float32 (num_classes,).
+
+    Raises:
+        BackboneError: The head does not end in a linear layer with a bias.
+    """
+    classifier = _classifier(network)
+    for head in classifier if isinstance(classifier, nn.ModuleList) else [classifier]:
+        last = list(head.modules())[-1]
+        if not isinstance(last, nn.Linear) or last.bias is None:
+            raise BackboneError("The head does not end in a linear layer with a bias.")
+        last.bias.add_(offsets)
+
+
 def freeze_backbone(network: nn.Module) -> None:
     """Keep every parameter but the head's from changing.
 

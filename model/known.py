@@ -10,7 +10,7 @@ whether the name can be right, and so does how large its logits are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -67,21 +67,24 @@ class KnownRule:
     Attributes:
         score: A key of `SCORES`.
         threshold: The least score of a known photo.
+        offsets: What was added to each class's logit for the sake of their order, and is not to
+            count here; empty where nothing was. A photo is no less known for it.
     """
 
     score: str
     threshold: float
+    offsets: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            ValueError: There is no such score, or the threshold is not a finite number.
+            ValueError: There is no such score, or threshold and offsets are not finite numbers.
         """
         if self.score not in SCORES:
             raise ValueError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
-        if not math.isfinite(self.threshold):
-            raise ValueError("threshold must be a finite number")
+        if not all(map(math.isfinite, (self.threshold, *self.offsets))):
+            raise ValueError("threshold and offsets must be finite numbers")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KnownRule:
@@ -90,20 +93,32 @@ class KnownRule:
         Raises:
             KeyError, TypeError, ValueError: Values are missing or wrong.
         """
-        return cls(str(values["score"]), float(values["threshold"]))
+        offsets = values.get("offsets", ())  # rules of version 0.1 have none
+        return cls(str(values["score"]), float(values["threshold"]), tuple(map(float, offsets)))
 
     def scores(self, logits: Array, temperature: float) -> Array:
         """Score photos by their logits, float32 (N, classes); return float32 (N,)."""
-        return known_scores(self.score, logits, temperature)
+        return known_scores(self.score, logits, temperature, self.offsets)
 
 
-def known_scores(score: str, logits: Array, temperature: float) -> Array:
-    """Score photos by logits, float32 (N, classes), divided by the temperature; float32 (N,)."""
+def known_scores(
+    score: str, logits: Array, temperature: float, offsets: Sequence[float] = ()
+) -> Array:
+    """Score photos by logits, float32 (N, classes), divided by the temperature; float32 (N,).
+
+    Where there are `offsets`, (classes,), they are taken off the logits before.
+    """
+    if offsets:
+        logits = logits - np.array(offsets, np.float32)
     return SCORES[score](logits / np.float32(temperature))
 
 
 def fit_known_rule(
-    score: str, logits: Array, temperature: float, accepted: float = DEFAULT_ACCEPTED
+    score: str,
+    logits: Array,
+    temperature: float,
+    accepted: float = DEFAULT_ACCEPTED,
+    offsets: Sequence[float] = (),
 ) -> KnownRule:
     """Fit the threshold that accepts a share of photos which are of the classes.
 
@@ -112,9 +127,10 @@ def fit_known_rule(
         logits: Of these photos, float32 (N, classes); best of photos that training did not see.
         temperature: What the logits are divided by.
         accepted: Share of them to accept, in (0, 1).
+        offsets: See `KnownRule`.
     """
-    threshold = np.quantile(known_scores(score, logits, temperature), 1 - accepted)
-    return KnownRule(score, float(threshold))
+    threshold = np.quantile(known_scores(score, logits, temperature, offsets), 1 - accepted)
+    return KnownRule(score, float(threshold), tuple(offsets))
 
 
 def verdict(known: bool | None, probability: float) -> Verdict:

@@ -156,6 +156,8 @@ def parse_metadata(text: str, path: Path) -> Metadata:
     logits, classes = metadata.architecture.num_classes, len(metadata.classes)
     if logits != classes:
         raise MismatchedClassesError(f"{path} names {classes} classes for {logits} logits.")
+    if metadata.known_rule is not None and len(metadata.known_rule.offsets) not in (0, classes):
+        raise MismatchedClassesError(f"{path} has a rule with offsets of other classes.")
     if not 0 < metadata.temperature < math.inf:
         raise NotACheckpointError(f"The temperature in {path} is not a number above 0.")
     return metadata

@@ -39,12 +39,14 @@ def measure_unknown(
         temperature: What logits are divided by.
         rule: The checkpoint's.
     """
+    offsets = () if rule is None else rule.offsets
     return UnknownMeasures(
         n=len(unknown),
         called_unknown=called_unknown(unknown, temperature, rule),
         separations={
             score: separation(
-                known_scores(score, known, temperature), known_scores(score, unknown, temperature)
+                known_scores(score, known, temperature, offsets),
+                known_scores(score, unknown, temperature, offsets),
             )
             for score in SCORES
         },

@@ -6,21 +6,32 @@
 Training does so too, for its best epoch. This is for other photos, another score, another view of
 the photos, or weights that were trained in another precision than they are served in.
 
+`--offset` mends what a part of the training photos taught wrongly: where only some classes have
+photos of another kind, that kind alone comes to say that a photo is of one of them. It is logit
+adjustment (Menon et al. 2021, "Long-tail learning via …") by the classes of that part. Names are
+ranked with it, and the verdict is of the logits without it.
+
 python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from model.backbones import add_to_logits
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.classifier import Classifier
 from model.evaluation import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
 from model.known import DEFAULT_ACCEPTED, SCORES
+from model.metadata import Metadata
+from model.photo_folder import PhotoFolderError, class_folders
 from model.training.calibration import DEFAULT_SCORE, calibrate
 from scripts.command_line import (
     OutputError,
@@ -42,13 +53,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = labelled_photos(classifier, options.data / options.split)
     logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
     network, metadata = load_checkpoint(options.checkpoint)
-    calibrated = calibrate(logits, targets, metadata.classes, options.score, options.accepted)
+    earlier = metadata.known_rule.offsets if metadata.known_rule else ()
+    offsets = torch.tensor(earlier or [0.0] * len(metadata.classes))
+    training = dict(metadata.training)
+    if options.offset is not None:
+        folder, points = options.offset
+        added = _offsets(folder, points, metadata)
+        add_to_logits(network, added)
+        logits, offsets = logits + added, offsets + added
+        training["offset"] = f"{points:+g} for the classes of {folder.name}"
+    calibrated = calibrate(
+        logits,
+        targets,
+        metadata.classes,
+        options.score,
+        options.accepted,
+        offsets.tolist() if offsets.any() else (),
+    )
     metrics = {**metadata.metrics, options.split: calibrated.measures.summary()}
     changed = replace(
         metadata,
         transform=classifier.metadata.transform,
         temperature=calibrated.temperature,
         known_rule=calibrated.known_rule,
+        training=training,
         metrics=metrics,
     )
     try:
@@ -60,6 +88,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{calibrated.known_rule.threshold:.3f} on is known; wrote {options.output}"
     )
     return 0
+
+
+def _offsets(folder: Path, points: float, metadata: Metadata) -> torch.Tensor:
+    """Return what to add to each logit, float32 (classes,): the points where FOLDER has the class.
+
+    Raises:
+        PhotoFolderError: There is no such folder, or it has folders of other classes.
+    """
+    class_ids = [item.class_id for item in metadata.classes]
+    found = set(class_folders(folder))
+    if unknown := sorted(found - set(class_ids)):
+        raise PhotoFolderError(f"{folder} has a folder {unknown[0]}, which is none of the classes.")
+    return torch.tensor([points if class_id in found else 0.0 for class_id in class_ids])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the photos that are to count as known (default: %(default)s)",
     )
+    add(
+        "--offset",
+        type=_offset,
+        metavar="FOLDER:POINTS",
+        help="what to add to the logits of the classes that FOLDER has folders of, such as -0.5",
+    )
     add_view_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
@@ -99,6 +146,17 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
+
+
+def _offset(text: str) -> tuple[Path, float]:
+    folder, _, points = text.rpartition(":")
+    try:
+        value = float(points)
+    except ValueError:
+        value = math.nan
+    if not folder or not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FOLDER:POINTS with a number of points")
+    return Path(folder), value
 
 
 if __name__ == "__main__":

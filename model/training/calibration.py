@@ -50,6 +50,7 @@ def calibrate(
     classes: Sequence[FlowerClass],
     score: str = DEFAULT_SCORE,
     accepted: float = DEFAULT_ACCEPTED,
+    offsets: Sequence[float] = (),
 ) -> Calibration:
     """Fit temperature and rule.
 
@@ -59,11 +60,12 @@ def calibrate(
         classes: In index order.
         score: A key of `known.SCORES`.
         accepted: Share of the photos that the rule is to accept, in (0, 1).
+        offsets: What the logits hold that the rule is not to count, (classes,) or empty.
     """
     temperature = fit_temperature(logits, targets)
     return Calibration(
         temperature,
-        fit_known_rule(score, logits.numpy(), temperature, accepted),
+        fit_known_rule(score, logits.numpy(), temperature, accepted, offsets),
         measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
     )
 
@@ -95,6 +97,7 @@ def recalibrated(
         metadata.classes,
         DEFAULT_SCORE if rule is None else rule.score,
         DEFAULT_ACCEPTED if unknown is None else 1 - unknown,
+        () if rule is None else rule.offsets,
     )
     return replace(
         metadata,

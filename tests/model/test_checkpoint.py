@@ -386,6 +386,11 @@ def test_classes_and_logits_that_disagree_are_counted(checkpoint: Path) -> None:
     assert "names 7 classes for 6 logits" in refusal(checkpoint, MismatchedClassesError)
 
 
+def test_a_rule_of_other_classes_is_refused(checkpoint: Path) -> None:
+    tampered(checkpoint, known_rule={"score": "energy", "threshold": 1, "offsets": [0.5] * 7})
+    assert "rule with offsets of other classes" in refusal(checkpoint, MismatchedClassesError)
+
+
 def test_an_unknown_architecture_lists_the_nearest(checkpoint: Path) -> None:
     tampered(
         checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_eficientnet"}

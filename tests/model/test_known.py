@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,20 @@ def test_the_threshold_accepts_the_share_it_was_fitted_for(score: str, accepted:
     rule = fit_known_rule(score, LOGITS, TEMPERATURE, accepted)
     share = (rule.scores(LOGITS, TEMPERATURE) >= rule.threshold).mean()
     assert share == pytest.approx(accepted, abs=0.006)
+
+
+def test_what_was_added_for_the_order_of_the_names_makes_no_photo_less_known() -> None:
+    offsets = np.linspace(-3, 0, LOGITS.shape[1], dtype=np.float32)
+    plain = fit_known_rule("max_logit", LOGITS, TEMPERATURE)
+    moved = fit_known_rule("max_logit", LOGITS + offsets, TEMPERATURE, offsets=offsets.tolist())
+    assert moved.threshold == pytest.approx(plain.threshold, rel=1e-5)
+    np.testing.assert_allclose(
+        moved.scores(LOGITS + offsets, TEMPERATURE), plain.scores(LOGITS, TEMPERATURE), rtol=1e-5
+    )
+    assert KnownRule.from_dict(asdict(moved)) == moved
+    assert KnownRule.from_dict({"score": "energy", "threshold": 1}).offsets == ()
+    with pytest.raises(ValueError, match="finite"):
+        KnownRule("max_logit", 1.0, (0.0, math.nan))
 
 
 @pytest.mark.parametrize(

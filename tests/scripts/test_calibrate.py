@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from model.checkpoint import read_metadata
+from model.classifier import Classifier
 from scripts.calibrate import main
 
 
@@ -66,3 +68,54 @@ def test_a_share_that_is_none_is_wrong_usage(
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert f"'{share}' is not a number above 0 and below 1" in capsys.readouterr().err
+
+
+def test_an_offset_moves_the_logits_of_the_classes_of_its_folder(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "calibrated.safetensors"
+    class_ids = [item.class_id for item in read_metadata(tiny_checkpoint).classes]
+    (tmp_path / "everyday" / class_ids[1]).mkdir(parents=True)
+    arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
+    assert main(arguments) == 0
+    plain = read_metadata(output)
+    assert plain.known_rule is not None
+    threshold = plain.known_rule.threshold * plain.temperature  # of logits as they are
+    assert main([*arguments, "--offset", f"{tmp_path / 'everyday'}:-0.5"]) == 0
+    photo = Image.new("RGB", (40, 30), "crimson")
+    before, after = (Classifier.load(path, "cpu") for path in (tiny_checkpoint, output))
+    batch = before.preprocess(photo)[None]
+    moved = after.logits(batch)[0] - before.logits(batch)[0]
+    expected = [-0.5 if class_id == class_ids[1] else 0.0 for class_id in class_ids]
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+    assert after.metadata.training["offset"] == "-0.5 for the classes of everyday"
+    rule = after.metadata.known_rule
+    assert rule is not None
+    assert rule.offsets == tuple(expected)
+    assert rule.threshold * after.metadata.temperature == pytest.approx(threshold, rel=1e-4)
+    again = [str(output), *arguments[1:], "--offset", f"{tmp_path / 'everyday'}:0.5"]
+    assert main(again) == 0
+    undone = read_metadata(output).known_rule
+    assert undone is not None
+    assert undone.offsets == ()
+
+
+def test_an_offset_for_a_class_that_is_none_is_told(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "everyday" / "oak").mkdir(parents=True)
+    output = tmp_path / "out.safetensors"
+    arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
+    assert main([*arguments, "--offset", f"{tmp_path / 'everyday'}:-0.5"]) == 1
+    assert "has a folder oak, which is none of the classes" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("offset", ["everyday", "everyday:", ":0.5", "everyday:nan"])
+def test_an_offset_that_is_none_is_wrong_usage(
+    tiny_checkpoint: Path, tmp_path: Path, offset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tiny_checkpoint), "--output", str(tmp_path / "out"), "--offset", offset]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"'{offset}' is not FOLDER:POINTS with a number of points" in capsys.readouterr().err
