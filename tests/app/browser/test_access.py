@@ -118,6 +118,19 @@ def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
     assert page.locator("img.map:visible").bounding_box() == pytest.approx(seen, abs=1)
 
 
+def test_the_plate_leaves_room_for_the_list_of_this_visit(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
+) -> None:
+    page = visit(bundled_service)
+    choose(page, photo_file)
+    names(page)
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator(".plate")).to_be_visible()
+    expect(page.locator(".tile")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollHeight") == 800
+
+
 def test_all_can_be_reached_by_keyboard(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
