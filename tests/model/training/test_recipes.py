@@ -12,7 +12,7 @@ from model.training.recipes import read_recipe, recipe_names
 
 
 def test_the_recipes_are_there() -> None:
-    known = "afield, article, bundled, densenet161, everyday, finish, oxford"
+    known = "afield, article, bundled, densenet161, everyday, finish, meadow, oxford"
     assert ", ".join(recipe_names()) == known
     assert read_recipe("bundled").backbone == "tf_efficientnet_lite2"
     assert read_recipe("densenet161").backbone == "densenet161"
