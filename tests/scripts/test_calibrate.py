@@ -60,16 +60,6 @@ def test_another_view_and_another_share_are_stored(
     assert thresholds[0] < thresholds[1]
 
 
-@pytest.mark.parametrize("share", ["0", "1", "95", "nan", "most"])
-def test_a_share_that_is_none_is_wrong_usage(
-    tiny_checkpoint: Path, tmp_path: Path, share: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [str(tiny_checkpoint), "--output", str(tmp_path / "out"), "--accepted", share]
-    with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert f"'{share}' is not a number above 0 and below 1" in capsys.readouterr().err
-
-
 def test_an_offset_moves_the_logits_of_the_classes_of_its_folder(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:
@@ -111,11 +101,28 @@ def test_an_offset_for_a_class_that_is_none_is_told(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("offset", ["everyday", "everyday:", ":0.5", "everyday:nan"])
-def test_an_offset_that_is_none_is_wrong_usage(
-    tiny_checkpoint: Path, tmp_path: Path, offset: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("option", "value", "right"),
+    [
+        *(
+            ("--accepted", share, "a number above 0 and below 1")
+            for share in ("0", "1", "95", "nan", "most")
+        ),
+        *(
+            ("--offset", offset, "FOLDER:POINTS with a number of points")
+            for offset in ("everyday", "everyday:", ":0.5", "everyday:nan")
+        ),
+    ],
+)
+def test_a_share_or_an_offset_that_is_none_is_wrong_usage(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    option: str,
+    value: str,
+    right: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = [str(tiny_checkpoint), "--output", str(tmp_path / "out"), "--offset", offset]
+    arguments = [str(tiny_checkpoint), "--output", str(tmp_path / "out"), option, value]
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert f"'{offset}' is not FOLDER:POINTS with a number of points" in capsys.readouterr().err
+    assert f"'{value}' is not {right}" in capsys.readouterr().err
