@@ -67,8 +67,8 @@ def _of_http_exception(error: HTTPException) -> Problem:
     if isinstance(error, RateLimitExceeded):
         return Problem(
             Code.RATE_LIMITED,
-            f"You have sent more photos than are taken from one sender, {error.limit.limit}; wait "
-            "as long as Retry-After says.",
+            "You have sent more photos than are taken from one sender, "
+            f"{error.limit.limit}; wait a while and try again.",
         )
     if isinstance(error, ClientDisconnected):
         return Problem(Code.INCOMPLETE_BODY, "The request ended before its body was complete.")

@@ -140,7 +140,7 @@ def _predict(service: Service) -> Json:
             "200": _answer("The likeliest names", "Answer"),
             **_problems(
                 {
-                    Code.EMPTY_PHOTO: f"The file in the field '{FIELD}' is empty: choose a photo.",
+                    Code.EMPTY_PHOTO: "The file is empty: choose a photo.",
                     Code.KEY_NEEDED: "A key is needed: send it as Authorization: Bearer KEY or as "
                     "X-API-Key: KEY.",
                     Code.CROSS_SITE: "A page of another site ('https://other.example') may not "
@@ -212,7 +212,7 @@ def _get(
     """Describe a GET that cannot be refused; where it is a `page` too, that is for browsers."""
     answer = _answer(f"{schema}, as JSON", schema, example)
     if page:
-        answer["description"] += "; a page for who asks for text/html"
+        answer["description"] += "; a page for those who ask for text/html"
         answer["content"][_PAGE] = {"schema": {"type": "string"}, "example": "<!doctype html> …"}
     return {"operationId": operation, "summary": summary, "responses": {"200": answer}}
 

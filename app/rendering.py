@@ -95,7 +95,12 @@ def limits() -> dict[str, Any]:
 
 def script_texts() -> dict[str, Any]:
     """Return what page.js says, and by what it writes numbers."""
-    return {**messages("script"), "decimal": text("language.decimal"), "details": details()}
+    return {
+        **messages("script"),
+        "busy": text("titles.429"),
+        "decimal": text("language.decimal"),
+        "details": details(),
+    }
 
 
 def details() -> dict[str, str]:

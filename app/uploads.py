@@ -223,9 +223,7 @@ def _photos_of_form(request: Request, max_body_bytes: int, most: int) -> list[by
         )
     photos: list[bytes] = [file.read() for file in files]
     if not all(photos):
-        raise Problem(
-            Code.EMPTY_PHOTO, f"The file in the field '{FIELD}' is empty: choose a photo."
-        )
+        raise Problem(Code.EMPTY_PHOTO, "The file is empty: choose a photo.")
     return photos
 
 

@@ -207,7 +207,7 @@ def _decoded(image: Image.Image, data: bytes) -> Image.Image:
         # also SyntaxError, ValueError, IndexError, struct.error, zlib.error…
         raise CorruptImageError(
             f"The {_accepted_kind(data) or image.format} image is truncated or damaged "
-            "and cannot be decoded."
+            "and cannot be decoded; choose another."
         ) from error
 
 
@@ -235,7 +235,7 @@ def _opened(data: bytes, limits: ImageLimits) -> Image.Image:
     except Exception as error:
         if (kind := _accepted_kind(data)) is not None:
             raise CorruptImageError(
-                f"The {kind} file is truncated or damaged and cannot be opened."
+                f"The {kind} file is truncated or damaged and cannot be opened; choose another."
             ) from error
         other = _refused_kind(data) or "not an image in a format that is taken"
         raise UnsupportedImageError(f"The file is {other}; send a {FORMAT_NAMES} photo.") from error

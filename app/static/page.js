@@ -325,9 +325,10 @@ async function name(entry, signal) {
 
 function refusal(code, problem) {
   if (code === 0) return { title: texts.unsent, detail: texts.unsent_detail, retry: true };
-  const refused = code < 500 && code !== 429;
+  const busy = code === 429;
+  const refused = code < 500 && !busy;
   return {
-    title: refused ? texts.refused : texts.failed,
+    title: busy ? texts.busy : refused ? texts.refused : texts.failed,
     detail: texts.details[problem?.code] ?? problem?.detail ?? texts.failed_detail,
     retry: !refused,
   };
