@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 PHOTO = "img.photo"
 EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
@@ -21,16 +21,53 @@ _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 def choose(page: Page, *paths: Path, field: str = "file") -> None:
-    """Choose files as a person would; without the script, also press the button."""
+    """Choose files as a person would; without the script, also press the button.
+
+    Of what was shown before, nothing is left then.
+    """
     page.set_input_files(f"#{field}", paths)
     button = page.locator(f"form:has(#{field}) button")
     if button.is_visible():
-        button.click()
+        with page.expect_navigation():
+            button.click()
 
 
 def names(page: Page) -> list[str]:
+    """Wait for an answer; where another was shown before, `best` tells which it is."""
     expect(page.locator(".prediction").first).to_be_visible()
     return page.locator(".prediction .name").all_text_contents()
+
+
+def best(page: Page) -> Locator:
+    return page.locator(".prediction .name").first
+
+
+def settle(page: Page) -> None:
+    """Wait until all pictures are there, and as large as they will be."""
+    page.evaluate(
+        """() => {
+            const pictures = [...document.images].filter((image) => image.src);
+            return Promise.all(pictures.map((image) => image.decode())).then(() => true);
+        }"""
+    )
+
+
+def resize(page: Page, width: int, height: int = 800) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    # Not innerWidth, which grows with the content on a phone.
+    while page.evaluate("document.documentElement.clientWidth") != width:
+        page.wait_for_timeout(20)
+
+
+def hold_time(page: Page) -> None:
+    """Keep all that the page would do later until `let_time_pass`, however slow the machine is."""
+    page.evaluate(
+        "() => { window.later = []; window.setTimeout = (call) => window.later.push(call); }"
+    )
+
+
+def let_time_pass(page: Page) -> None:
+    page.evaluate("window.later.splice(0).forEach((call) => call())")
 
 
 def transfer(page: Page, *paths: Path) -> object:
@@ -48,8 +85,8 @@ def transfer(page: Page, *paths: Path) -> object:
     )
 
 
-def tiles(page: Page) -> list[str]:
-    return page.locator(".tile .label").all_text_contents()
+def tiles(page: Page) -> Locator:
+    return page.locator(".tile .label")
 
 
 def answer_of(*predictions: tuple[str, float]) -> dict[str, Any]:

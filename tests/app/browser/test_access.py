@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.app.browser.conftest import Visit
 from tests.app.browser.page import (
@@ -17,6 +18,9 @@ from tests.app.browser.page import (
     choose,
     hold,
     names,
+    resize,
+    settle,
+    tiles,
     violations,
     wait_for_one,
 )
@@ -38,7 +42,7 @@ def test_no_state_of_the_page_breaks_wcag(
     assert violations(page) == []
     choose(page, photo_file, text_file)
     names(page)
-    expect(page.locator(".tile .label").last).to_have_text("Not named")
+    expect(tiles(page).last).to_have_text("Not named")
     page.get_by_label("Show where I looked").check()
     assert violations(page) == []
     hold(page)
@@ -81,8 +85,7 @@ def test_nothing_is_wider_than_the_screen(
     def too_wide() -> list[int]:
         found = []
         for width in widths:
-            page.set_viewport_size({"width": width, "height": 800})
-            # Not innerWidth, which grows with the content on a phone.
+            resize(page, width)
             if page.evaluate(SCROLL_WIDTH) > width:
                 found.append(width)
         return found
@@ -94,7 +97,7 @@ def test_nothing_is_wider_than_the_screen(
     answer_with(page, *((name, 0.3) for name in LONG_NAMES))
     choose(page, *[photo_file] * 4)
     names(page)
-    expect(page.locator(".tile .label")).to_have_text([LONG_NAMES[0]] * 4)
+    expect(tiles(page)).to_have_text([LONG_NAMES[0]] * 4)
     assert too_wide() == []
 
 
@@ -107,6 +110,7 @@ def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
     page = visit(bundled_service)
     choose(page, path)
     names(page)
+    settle(page)
     seen = page.locator(PHOTO).bounding_box()
     words = page.locator(".words").bounding_box()
     assert seen is not None
@@ -190,6 +194,14 @@ def test_the_page_is_light(bundled_service: str, encoding: str, most: int, langu
     assert sum(sizes.values()) <= most, sizes
 
 
+def moved(page: Page) -> Any:
+    """Tell what has moved since it was asked last, once all is drawn."""
+    settle(page)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.wait_for_timeout(200)
+    return page.evaluate("window.shifts.splice(0)")
+
+
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 def test_nothing_moves_while_the_page_loads_and_answers(
     visit: Visit, bundled_service: str, photo_file: Path, phone: bool
@@ -207,20 +219,15 @@ def test_nothing_moves_while_the_page_loads_and_answers(
             new PerformanceObserver(told).observe({ type: "layout-shift", buffered: true });
         }"""
     )
-    page.wait_for_timeout(200)
-    shifts = page.evaluate("window.shifts.splice(0)")
-    assert shifts == []
+    assert moved(page) == []
     # A choice makes room for its photo; from then on all stays where it is.
     held = hold(page)
     choose(page, photo_file)
     expect(page.locator(PHOTO)).to_be_visible()
     wait_for_one(page, held)
-    page.wait_for_timeout(200)
-    page.evaluate("window.shifts.splice(0)")
+    moved(page)
     for route in held:
         route.continue_()
     names(page)
     expect(page.get_by_label("Show where I looked")).to_be_visible()
-    page.wait_for_timeout(200)
-    shifts = page.evaluate("window.shifts")
-    assert shifts == []
+    assert moved(page) == []

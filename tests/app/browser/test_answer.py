@@ -15,7 +15,19 @@ from playwright.sync_api import Page, expect
 
 from app.language import percent
 from tests.app.browser.conftest import Visit
-from tests.app.browser.page import EITHER_WAY, PHOTO, answer_of, answer_with, choose, names, tiles
+from tests.app.browser.page import (
+    EITHER_WAY,
+    PHOTO,
+    answer_of,
+    answer_with,
+    best,
+    choose,
+    hold_time,
+    let_time_pass,
+    names,
+    settle,
+    tiles,
+)
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
@@ -78,6 +90,7 @@ def test_the_map_of_any_name_can_be_laid_over_the_photo(
     expect(radios.nth(3)).to_be_checked()
     expect(maps.nth(3)).to_be_visible()
     expect(page.locator("img.map:visible")).to_have_count(1)
+    settle(page)
     assert maps.nth(3).bounding_box() == pytest.approx(page.locator(PHOTO).bounding_box(), abs=1)
     page.get_by_label("Show where I looked").uncheck()
     expect(page.locator("img.map:visible")).to_have_count(0)
@@ -123,6 +136,7 @@ def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: An
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(page, flower("54"))
     found = names(page)
+    hold_time(page)
     as_text, as_json = page.locator(".tools button").all()
     as_text.click()
     expect(as_text).to_have_text("Copied")
@@ -137,6 +151,7 @@ def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: An
     assert [item["display_name"] for item in answer["predictions"]] == found
     assert "activation_map" not in answer["predictions"][0]
     # Over plain HTTP from another machine browsers give a page no clipboard of this kind.
+    let_time_pass(page)
     expect(as_text).to_have_text("Copy as text")
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     as_text.click()
@@ -153,15 +168,16 @@ def test_what_was_named_before_can_be_seen_again(
     names(page)
     expect(page.locator(".visit")).to_be_hidden()
     choose(page, flower("21"), flower("77"))
-    expect(page.locator(".prediction .name").first).to_have_text("Fire lily")
-    expect(page.locator(".tile .label")).to_have_text(["Sunflower", "Fire lily", "Passion flower"])
+    expect(best(page)).to_have_text("Fire lily")
+    expect(tiles(page)).to_have_text(["Sunflower", "Fire lily", "Passion flower"])
     shown = page.locator(PHOTO).get_attribute("src")
+    settle(page)
     pictures = page.locator(".tile img")
     assert pictures.evaluate_all("all => all.map((picture) => picture.naturalWidth)") == [128] * 3
     tile = page.get_by_role("button", name="Sunflower")
     tile.tap()
     expect(tile).to_have_attribute("aria-current", "true")
-    expect(page.locator(".prediction .name").first).to_have_text("Sunflower")
+    expect(best(page)).to_have_text("Sunflower")
     assert page.locator(PHOTO).get_attribute("src") != shown
     assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
     page.reload()
@@ -204,6 +220,7 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
         assert image.size == (960, 1280)
         assert image.getexif().get(0x0112, 1) == 1
     assert len(data) < 400_000
+    settle(page)
     assert page.locator(PHOTO).evaluate("photo => photo.naturalHeight") == 1280
 
 
@@ -273,5 +290,5 @@ def test_a_model_that_does_not_tell_where_it_looked_has_no_switch(
     page.route("**/predict*", lambda route: route.fulfill(json=answer_of(("rose", 0.9))))
     choose(page, photo_file)
     assert names(page) == ["rose"]
-    assert tiles(page) == ["rose"]
+    expect(tiles(page)).to_have_text(["rose"])
     expect(page.get_by_label("Show where I looked")).to_be_hidden()

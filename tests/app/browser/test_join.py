@@ -12,6 +12,7 @@ from tests.app.browser.page import (
     PHOTO,
     SCROLL_WIDTH,
     answer_of,
+    best,
     choose,
     hold,
     names,
@@ -68,14 +69,14 @@ def answer(page: Page, together: str = "Camellia") -> list[int]:
 
 
 def wait_for_all(page: Page, count: int) -> None:
-    expect(page.locator(".tile .label")).to_have_text(list(ALONE[:count]))
+    expect(tiles(page)).to_have_text(list(ALONE[:count]))
 
 
 @pytest.mark.parametrize(
     ("phone", "language", "begin", "now", "told"),
     [
         (False, "en-GB", "Several show one plant", "Name 3 together", "3 photos together"),
-        (True, "de-DE", "Mehrere zeigen eine Pflanze", "3 zusammen benennen", "3 Fotos zusammen"),
+        (True, "de-DE", "Mehrere zeigen eine Pflanze", "3 zusammen bestimmen", "3 Fotos zusammen"),
     ],
     ids=["desktop", "phone, German"],
 )
@@ -96,22 +97,23 @@ def test_photos_of_one_plant_get_one_answer(
     page.get_by_role("button", name=begin).click()
     expect(page.locator(".tile[aria-pressed=true]")).to_have_count(3)
     page.get_by_role("button", name=now).click()
-    assert names(page)[0] == "Camellia"
+    expect(best(page)).to_have_text("Camellia")
     assert joined == [3]
     assert page.title() == "Camellia · Petalscope"
     expect(page.locator(".joined-note")).to_contain_text("3")
     expect(page.locator(PHOTO)).to_have_count(3)
-    assert tiles(page) == ["Rose", "Tulip", "Peony", "Camellia"]
+    expect(tiles(page)).to_have_text(["Rose", "Tulip", "Peony", "Camellia"])
     expect(page.locator(".tile[aria-current]")).to_contain_text(told)
     widths = "tiles => tiles.map((tile) => tile.offsetWidth)"
     assert len(set(page.locator(".tile").evaluate_all(widths))) == 1
-    assert page.evaluate(SCROLL_WIDTH) == page.evaluate("innerWidth")
+    # Not innerWidth, which grows with the content on a phone.
+    assert page.evaluate(SCROLL_WIDTH) == (390 if phone else 1280)
     # Each photo's own answer is a press away, and the joint one from there.
     page.locator(".tile", has_text="Tulip").click()
-    assert names(page)[0] == "Tulip"
+    expect(best(page)).to_have_text("Tulip")
     expect(page.locator(PHOTO)).to_have_count(1)
     page.locator(".tile", has_text=told).click()
-    assert names(page)[0] == "Camellia"
+    expect(best(page)).to_have_text("Camellia")
     expect(page.locator(PHOTO)).to_have_count(3)
 
 
@@ -151,7 +153,7 @@ def test_they_are_chosen_by_keyboard_and_heard(
     page.keyboard.press("Space")
     page.get_by_role("button", name="Name 2 together").focus()
     page.keyboard.press("Enter")
-    assert names(page)[0] == "Camellia"
+    expect(best(page)).to_have_text("Camellia")
     assert joined == [2]
     expect(page.locator("#words")).to_be_focused()
     expect(page.get_by_role("status")).to_have_text("Most likely Camellia, 60.0\xa0%")
@@ -170,7 +172,7 @@ def test_never_mind_leaves_all_as_it_was(
     expect(begin).to_be_focused()
     expect(page.locator(".tile[aria-pressed]")).to_have_count(0)
     expect(page.get_by_role("heading", name="This visit")).to_be_visible()
-    assert names(page)[0] == "Rose"
+    expect(best(page)).to_have_text("Rose")
 
 
 def test_of_more_than_five_the_last_are_offered_and_no_more_are_sent(
@@ -186,7 +188,7 @@ def test_of_more_than_five_the_last_are_offered_and_no_more_are_sent(
     expect(page.get_by_role("button", name="Choose 2 to 5.")).to_be_disabled()
     page.locator(".tile", has_text="Tulip").click()
     page.get_by_role("button", name="Name 5 together").click()
-    assert names(page)[0] == "Camellia"
+    expect(best(page)).to_have_text("Camellia")
     assert joined == [5]
 
 
@@ -196,7 +198,7 @@ def test_one_photo_or_one_that_is_refused_is_nothing_to_join(
     page = visit(bundled_service)
     begin = page.get_by_role("button", name="Several show one plant")
     choose(page, photos[0], text_file)
-    expect(page.locator(".tile .label").last).to_have_text("Not named")
+    expect(tiles(page).last).to_have_text("Not named")
     expect(begin).to_be_hidden()
     choose(page, photos[1])
     expect(begin).to_be_visible()
@@ -227,8 +229,8 @@ def test_a_joint_answer_can_be_cancelled_or_tried_again(
     join()
     wait_for_one(page, held)
     page.get_by_role("button", name="Cancel", exact=True).click()
-    assert names(page)[0] == "Rose"
-    assert tiles(page) == ["Rose", "Tulip"]
+    expect(best(page)).to_have_text("Rose")
+    expect(tiles(page)).to_have_text(["Rose", "Tulip"])
     join()
     while len(held) < 2:
         page.wait_for_timeout(20)
@@ -238,4 +240,4 @@ def test_a_joint_answer_can_be_cancelled_or_tried_again(
     assert joined == []
     answer(page)
     page.get_by_role("button", name="Try again").click()
-    assert names(page)[0] == "Camellia"
+    expect(best(page)).to_have_text("Camellia")

@@ -19,7 +19,9 @@ from tests.app.browser.page import (
     answer_with,
     choose,
     hold,
+    hold_time,
     names,
+    tiles,
     violations,
     wait_for_one,
 )
@@ -106,7 +108,7 @@ def test_what_the_script_says_is_german(
     wait_for_one(page, held)
     held[0].fulfill(status=429, json={"code": "queue_full", "detail": "All places are taken."})
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Alle Plätze sind mit anderen Fotos belegt")
+    expect(alert).to_contain_text("Gerade sind alle Plätze mit anderen Fotos belegt")
     page.unroute("**/predict*")
     page.route("**/predict*", lambda route: route.abort())
     page.get_by_role("button", name="Noch einmal versuchen").click()
@@ -117,6 +119,7 @@ def test_what_the_script_says_is_german(
     assert names(page) == ["Rose"]
     expect(page.get_by_role("status")).to_have_text("Am wahrscheinlichsten Rose, 73,1\xa0%")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hold_time(page)
     page.get_by_role("button", name="Als Text kopieren").click()
     expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -141,7 +144,7 @@ def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
     choose(page, *[photo_file] * 3)
     page.get_by_role("button", name="Mehrere zeigen eine Pflanze").click()
     assert is_fine()
-    page.get_by_role("button", name="3 zusammen benennen").click()
+    page.get_by_role("button", name="3 zusammen bestimmen").click()
     expect(page.locator(".tile .of").last).to_have_text("3 Fotos zusammen")
     names(page)
     assert is_fine()
@@ -178,11 +181,12 @@ def test_the_german_name_is_in_all_that_the_script_says(
     choose(page, *[photo_file] * 2)
     assert names(page) == ["Ruhmeskrone"]
     expect(page.locator(".english")).to_have_text("Fire lily")
-    expect(page.locator(".tile .label")).to_have_text(["Ruhmeskrone"] * 2)
-    assert page.locator(".tile .label").first.get_attribute("lang") == "de"
+    expect(tiles(page)).to_have_text(["Ruhmeskrone"] * 2)
+    expect(tiles(page).first).to_have_attribute("lang", "de")
     expect(page.get_by_role("status")).to_have_text("Alle Fotos sind fertig")
     assert page.title() == "Ruhmeskrone · Petalscope"
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hold_time(page)
     page.get_by_role("button", name="Als Text kopieren").click()
     expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -195,7 +199,8 @@ def test_the_search_counts_in_german_as_the_server_does(visit: Visit, bundled_se
         page = visit(f"{bundled_service}flowers", language=GERMAN, javascript=javascript)
         page.get_by_label("Eine Blume finden").fill("lily")
         if not javascript:
-            page.get_by_role("button", name="Suchen").click()
+            with page.expect_navigation():
+                page.get_by_role("button", name="Suchen").click()
         told.append(page.get_by_role("status").text_content())
     assert told[0] == told[1]
     assert re.fullmatch(r"\d+ von 102 Blumen", told[0] or "")

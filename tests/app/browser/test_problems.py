@@ -8,7 +8,16 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.app.browser.conftest import MAX_BODY_MIB, Visit
-from tests.app.browser.page import EITHER_WAY, PHOTO, choose, drop, hold, names, wait_for_one
+from tests.app.browser.page import (
+    EITHER_WAY,
+    PHOTO,
+    choose,
+    drop,
+    hold,
+    names,
+    tiles,
+    wait_for_one,
+)
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -110,7 +119,7 @@ def test_a_service_that_goes_away_keeps_what_it_has_said(
         expected = names(page)
         wait_for_one(page, held)
     held[0].continue_()
-    expect(page.locator(".tile .label")).to_have_text([expected[0], "Not named"])
+    expect(tiles(page)).to_have_text([expected[0], "Not named"])
     assert names(page) == expected
     page.locator(".tile").last.click()
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
@@ -126,7 +135,9 @@ def test_a_busy_service_is_told_and_can_be_tried_again(
     problem = {"title": "Too Many Requests", "detail": "All 24 places are taken by other photos."}
     page.route("**/predict*", lambda route: route.fulfill(status=429, json=problem))
     choose(page, photo_file)
-    expect(page.get_by_role("alert")).to_contain_text("All 24 places are taken")
+    alert = page.get_by_role("alert")
+    expect(alert.get_by_role("heading")).to_have_text("Too many photos right now")
+    expect(alert).to_contain_text("All 24 places are taken")
     page.unroute("**/predict*")
     page.get_by_role("button", name="Try again").click()
     assert len(names(page)) == 5
