@@ -125,7 +125,7 @@ def _predict(service: Service) -> Json:
             _parameter(
                 "combine",
                 f"1 for one answer to up to {MOST_COMBINED} photos of one plant, each a file "
-                f"'{FIELD}' of the form; `photos` has the answer to each alone.",
+                f"'{FIELD}' of the form; `photos` has the answer to each alone, and its maps.",
                 {"type": "integer", "enum": [0, 1], "default": 0},
             ),
         ],
