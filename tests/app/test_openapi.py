@@ -170,6 +170,8 @@ def test_its_page_shows_every_operation_and_can_send_a_photo(
             assert f"<code>{method.upper()} {path}</code>" in page
     for _, status, _content in responses(document):
         assert f"<code>{status}</code>" in page
-    sent = re.search(r'<form method="post" action="([^"]+)" enctype="multipart/form-data">', page)
+    sent = re.search(
+        r'<form class="picker" method="post" action="([^"]+)" enctype="multipart/form-data">', page
+    )
     assert sent
     assert client.post(sent[1], **form(photo), headers=PAGE).status_code == 200
