@@ -1,8 +1,9 @@
 """What a second look at a photo would bring: other views of it, or other checkpoints.
 
-    each photo -> the checkpoint's own view, mirrored, whole and squeezed, from nearer ┐
-                  the same view by other checkpoints                                   ├ log
-    probabilities, alone and averaged with the first -> top-1, top-5 -> a table        ┘
+    each photo -> the checkpoint's own view, mirrored, whole and squeezed, from nearer, ┐
+                  from nearer where the first look saw the flower                       ├ log
+                  the same view by other checkpoints                                    │
+    probabilities, alone and averaged with the first -> top-1, top-5 -> a table         ┘
 
 python -m benchmarks.second_looks CHECKPOINT… --photos data/oxford102/valid data/wild
 """
@@ -20,6 +21,7 @@ from PIL import Image
 
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_table, write_csv
+from model.activation_map import evidence
 from model.classifier import Classifier
 from model.images import IMAGE_SUFFIXES, decode_image
 from model.network import Array
@@ -28,8 +30,9 @@ from model.transforms import EvaluationTransform
 _NEARER: Final = 1.4  # times as large as in the checkpoint's own view
 
 
-def views(transform: EvaluationTransform, image: Image.Image) -> dict[str, Array]:
+def views(classifier: Classifier, image: Image.Image) -> dict[str, Array]:
     """Return a map from a view to what the network sees of it, float32 (3, H, W)."""
+    transform = classifier.metadata.transform
     own = transform(image)
     nearer = replace(transform, resize=round(transform.resize * _NEARER))
     squeezed = image.resize((transform.crop, transform.crop), Image.Resampling.BICUBIC)
@@ -38,13 +41,37 @@ def views(transform: EvaluationTransform, image: Image.Image) -> dict[str, Array
         "mirrored": np.ascontiguousarray(own[:, :, ::-1]),
         "whole, squeezed": transform.normalize(squeezed),
         "from nearer": nearer(image),
+        "from nearer, where seen": transform(_where_seen(image, transform, _map(classifier, own))),
     }
+
+
+def _map(classifier: Classifier, own: Array) -> Array:
+    """Return the activation map of the likeliest class, float32 (h, w)."""
+    logits, activations = classifier.outputs(own[None])[0]
+    if activations is None:
+        raise SystemExit("The first checkpoint has no activation maps.")
+    likeliest: Array = activations[logits.argmax()]
+    return likeliest
+
+
+def _where_seen(image: Image.Image, transform: EvaluationTransform, seen: Array) -> Image.Image:
+    """Cut out of the photo the square, as large as of "from nearer", around what was seen."""
+    strength = np.maximum(evidence(seen), 1e-6)
+    whole = min(image.size) * transform.crop / transform.resize
+    side = whole / _NEARER
+    corner = []
+    for length, weights in zip(image.size, (strength.sum(0), strength.sum(1)), strict=True):
+        middle = np.average((np.arange(len(weights)) + 0.5) / len(weights), weights=weights)
+        start = (length - whole) / 2 + middle * whole - side / 2
+        corner.append(round(min(max(start, 0), length - side)))
+    left, top = corner
+    return image.crop((left, top, left + round(side), top + round(side)))
 
 
 def looks(classifiers: Sequence[Classifier], image: Image.Image) -> dict[str, Array]:
     """Return a map from a look to its log probabilities, float32 (classes,)."""
     first, *others = classifiers
-    seen = views(first.metadata.transform, image)
+    seen = views(first, image)
     batch = np.stack(list(seen.values()))
     found = dict(zip(seen, np.log(first.probabilities(batch)), strict=True))
     for number, other in enumerate(others, 2):
