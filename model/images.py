@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from model.errors import PetalscopeError
 from model.image_structure import (
@@ -183,6 +183,9 @@ def decode_image(
             pixels += whole // _PASSES_PIXELS_PER_PIXEL
         elif image.format == "AVIF":
             pixels = max(pixels, _LEAST_AVIF_PIXELS)
+        # Given to the decoder at once: pieces are each copied twice, and each waits again for
+        # Python's lock.
+        image.decodermaxblock = len(data)
         with hold(pixels):
             return _decoded(image, data)
 
@@ -219,7 +222,7 @@ def _ignore_warnings() -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def _opened(data: bytes, limits: ImageLimits) -> Image.Image:
+def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
         # Opening an extended WebP allocates its canvas, so its size is checked before.
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
