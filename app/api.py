@@ -59,7 +59,7 @@ def _predict() -> dict[str, Any]:
     mean = np.mean([classification.logits for classification in found], axis=0)
     together = service.classifier.answer(mean, top_k)
     return {
-        **asdict(together),
+        **vars(together),
         "predictions": described(together),
         "photos": answers,
         **about,
@@ -67,7 +67,7 @@ def _predict() -> dict[str, Any]:
 
 
 def _answer(classification: Classification, explain: bool) -> dict[str, Any]:
-    answer = {**asdict(classification.answer), "predictions": described(classification.answer)}
+    answer = {**vars(classification.answer), "predictions": described(classification.answer)}
     if explain:
         pictures = explain_predictions(classification)
         for prediction, picture in zip(answer["predictions"], pictures, strict=True):
@@ -82,7 +82,7 @@ def described(answer: Answer) -> list[dict[str, Any]]:
         flower = describe_class(FlowerClass(item.class_id, item.name))
         predictions.append(
             {
-                **asdict(item),
+                **vars(item),
                 "display_name": flower.display_name,
                 "translations": {
                     language: {"display_name": words.display_name}

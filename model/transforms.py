@@ -82,7 +82,9 @@ class EvaluationTransform:
         across, down = width / size[0], height / size[1]
         first = max(0, math.floor(top * down - _REACH * max(1.0, down)))
         last = min(height, math.ceil((top + self.crop) * down + _REACH * max(1.0, down)))
-        image = image.crop((0, first, width, last)).resize(
+        if last - first < height:
+            image = image.crop((0, first, width, last))
+        image = image.resize(
             (self.crop, last - first),
             _FILTERS[self.interpolation],
             (left * across, 0, (left + self.crop) * across, last - first),
