@@ -6,6 +6,7 @@ All that can be set is in `app.settings`; this file only says it in gunicorn's w
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import os
 import socket
@@ -73,6 +74,15 @@ def when_ready(server: Any) -> None:
     if option is not None:
         for listener in server.LISTENERS:
             listener.setsockopt(socket.IPPROTO_TCP, option, _SILENCE)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Take all that was loaded out of what Python's garbage collection looks through.
+
+    It is some 200,000 objects, which stay; to look through them holds every thread for 0.1 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -96,3 +96,15 @@ def test_the_master_process_stays_free_of_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env={}, capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+def test_a_worker_does_not_look_through_what_it_has_loaded_again_and_again() -> None:
+    code = (
+        "import gc, runpy\n"
+        "hooks = runpy.run_path('gunicorn.conf.py'); before = len(gc.get_objects())\n"
+        "hooks['post_worker_init'](None); print(before > 1000, len(gc.get_objects()) < before // 2)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "True True\n"
