@@ -184,8 +184,9 @@ def decode_image(
         elif image.format == "AVIF":
             pixels = max(pixels, _LEAST_AVIF_PIXELS)
         # Given to the decoder at once: pieces are each copied twice, and each waits again for
-        # Python's lock.
-        image.decodermaxblock = len(data)
+        # Python's lock. No smaller than they were: some decoders unpack by themselves, and give
+        # the pixels of a small file through here.
+        image.decodermaxblock = max(image.decodermaxblock, len(data))
         with hold(pixels):
             return _decoded(image, data)
 
