@@ -169,15 +169,12 @@ class Batcher(Generic[Output]):
         """
         if not wanted():
             raise AbandonedError
-        # Refused without the lock, for which the many who are refused would make all others wait.
-        if self._places_taken >= self._queue_size:
-            self._drop_abandoned()
-            if self._places_taken >= self._queue_size and self.accepting:
-                raise QueueFullError
         place = _Place(wanted)
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
+            if self._places_taken >= self._queue_size and self._clock() >= self._next_sweep:
+                self._drop_abandoned()
             if self._places_taken >= self._queue_size:
                 raise QueueFullError
             self._places_taken += 1
@@ -201,19 +198,12 @@ class Batcher(Generic[Output]):
 
     def _drop_abandoned(self) -> None:
         """Free the places of all who wait for the model in vain, not only of those next in turn."""
-        if self._clock() < self._next_sweep:
-            return
         self._next_sweep = self._clock() + _SWEEP_SECONDS
-        with self._changed:
-            waiting = tuple(self._waiting)
-        for entry in [entry for entry in waiting if not entry.place.wanted()]:
-            with self._changed:
-                if entry not in self._waiting:
-                    continue  # it was next in turn meanwhile
-                self._waiting.remove(entry)
-                self._give_back(entry.place)
+        for entry in [entry for entry in self._waiting if not entry.place.wanted()]:
+            self._waiting.remove(entry)
             if entry.future.set_running_or_notify_cancel():
                 entry.future.set_exception(AbandonedError())
+            self._give_back(entry.place)
 
     def _infer(self, place: _Place, inputs: Array, deadline: float) -> Inference[Output]:
         entry = _Entry[Output](place, inputs, deadline, self._clock())
@@ -243,8 +233,17 @@ class Batcher(Generic[Output]):
 
     def _next_batch(self) -> list[_Entry[Output]]:
         """Wait for photos; return an empty list when there will be no more."""
+        with self._changed:
+            while True:
+                batch = self._gathered()
+                if batch or not self._open:
+                    return batch
+                self._changed.wait()
+
+    def _gathered(self) -> list[_Entry[Output]]:
         batch: list[_Entry[Output]] = []
-        while len(batch) < self._max_batch and (entry := self._next_entry(wait=not batch)):
+        while self._waiting and len(batch) < self._max_batch:
+            entry = self._waiting.popleft()
             if not entry.future.set_running_or_notify_cancel():
                 continue
             if self._clock() >= entry.deadline:
@@ -254,14 +253,6 @@ class Batcher(Generic[Output]):
             else:
                 batch.append(entry)
         return batch
-
-    def _next_entry(self, *, wait: bool) -> _Entry[Output] | None:
-        # Nobody is asked anything under the lock: to ask the system gives Python's lock to another
-        # thread, and all who want this one would wait until it comes back.
-        with self._changed:
-            while wait and self._open and not self._waiting:
-                self._changed.wait()
-            return self._waiting.popleft() if self._waiting else None
 
     def _run_batch(self, batch: list[_Entry[Output]]) -> None:
         while batch:

@@ -286,38 +286,6 @@ def test_who_waits_is_not_asked_again_at_every_refusal(bench: Bench) -> None:
     assert [answer(future.result(PATIENCE)) for future in (first, waiting)] == [0.0, 1.0]
 
 
-def test_nobody_waits_for_a_client_that_is_being_asked(bench: Bench) -> None:
-    bench.batcher.close()
-    bench.make(queue_size=2)
-    being_asked, answered = threading.Event(), threading.Event()
-
-    def wanted() -> bool:
-        being_asked.set()
-        return answered.wait(PATIENCE)
-
-    first = bench.occupy()
-    answered.set()
-    (slow,) = bench.send(1.0, wanted=wanted)
-    being_asked.clear()
-    answered.clear()
-    with ThreadPoolExecutor(2) as threads:
-        # One who is refused looks for those who left …
-        sweeper = threads.submit(bench.infer, 2.0)
-        assert being_asked.wait(PATIENCE)
-        # … while the next is refused and the model's thread goes on.
-        with pytest.raises(QueueFullError):
-            bench.infer(3.0)
-        bench.model.release.set()
-        assert answer(first.result(PATIENCE)) == 0.0
-        until(lambda: bench.batcher.places_taken == 1)
-        with bench.batcher.admit():
-            pass
-        answered.set()
-        # A place was free when it had asked.
-        assert answer(sweeper.result(PATIENCE)) == 2.0
-    assert answer(slow.result(PATIENCE)) == 1.0
-
-
 def test_out_of_memory_halves_the_batch_and_goes_on(bench: Bench) -> None:
     def fault(batch: Array) -> None:
         if len(batch) > 2:
