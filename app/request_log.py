@@ -72,15 +72,6 @@ class _Lines(QueueHandler):
         self._writer = QueueListener(self.queue, _StandardOutput())
         self._writer.start()
 
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Take a record without a handler's lock, of which the queue has no need.
-
-        Who holds it may lose Python's lock meanwhile: refusals waited for it longer than for all
-        else.
-        """
-        self.emit(record)
-        return True
-
     def drain(self) -> None:
         """Return when all that was logged before has been written."""
         self._writer.stop()

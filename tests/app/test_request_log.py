@@ -134,29 +134,6 @@ def test_a_request_does_not_wait_for_whoever_reads_the_log(
         output(capsys)
 
 
-def test_a_request_does_not_wait_for_a_handlers_lock(client: FlaskClient) -> None:
-    (handler,) = logging.getLogger("app").handlers
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        handler.acquire()
-        held.set()
-        release.wait(60)
-        handler.release()
-
-    holder = threading.Thread(target=hold)
-    request = threading.Thread(target=client.get, args=("/labels",))
-    holder.start()
-    assert held.wait(60)
-    request.start()
-    request.join(30)
-    answered = not request.is_alive()
-    release.set()
-    holder.join()
-    request.join()
-    assert answered
-
-
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 64])
 def test_a_safe_request_id_comes_back(client: FlaskClient, given: str) -> None:
     response = client.get("/labels", headers={"X-Request-ID": given})
