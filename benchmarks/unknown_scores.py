@@ -30,6 +30,7 @@ from model.checkpoint import load_checkpoint
 from model.classifier import Classifier
 from model.evaluation import UnknownPhotos, labelled_photos
 from model.known import SCORES, known_scores, separation
+from model.metadata import Metadata
 from model.network import Array
 from model.photo_folder import default_workers
 from model.unknown_photos import unknown_photos
@@ -57,16 +58,20 @@ class Seen:
 class Scores:
     """Every score of photos, higher for what looks like one of the classes."""
 
-    def __init__(self, bank: Seen, temperature: float) -> None:
+    def __init__(self, bank: Seen, metadata: Metadata) -> None:
         classes = range(int(bank.targets.max()) + 1)
         means = np.stack([bank.features[bank.targets == index].mean(axis=0) for index in classes])
         self._prototypes = means / np.linalg.norm(means, axis=1, keepdims=True)
         self._bank = bank.features
-        self._temperature = temperature
+        self._temperature = metadata.temperature
+        self._offsets = metadata.known_rule.offsets if metadata.known_rule else ()
 
     def __call__(self, seen: Seen) -> dict[str, Array]:
         """Return a map from the name of a score to the scores, float32 (N,)."""
-        found = {name: known_scores(name, seen.logits, self._temperature) for name in SCORES}
+        found = {
+            name: known_scores(name, seen.logits, self._temperature, self._offsets)
+            for name in SCORES
+        }
         found["prototype"] = (seen.features @ self._prototypes.T).max(axis=1)
         found["neighbour"] = np.sort(seen.features @ self._bank.T, axis=1)[:, -_NEIGHBOUR]
         return found
@@ -129,7 +134,7 @@ def main() -> None:
     classifier, workers = Classifier.load(options.checkpoint, "cpu"), default_workers()
     network = load_checkpoint(options.checkpoint)[0].eval().to(memory_format=torch.channels_last)
     bank = see(network, _bank(labelled_photos(classifier, options.data / "train")), workers)
-    scores = Scores(bank, classifier.metadata.temperature)
+    scores = Scores(bank, classifier.metadata)
 
     def scored(folder: Path) -> dict[str, Array]:
         return scores(see(network, labelled_photos(classifier, folder), workers))
