@@ -195,7 +195,7 @@ SCHEMAS: Final[Json] = {
                             "threshold": _NUMBER,
                             "offsets": _described(
                                 _list_of(_NUMBER),
-                                "What the logits hold that the score does not count, by class; "
+                                "What is taken off the logits before they are scored, by class; "
                                 "empty for nothing.",
                             ),
                         }

@@ -67,8 +67,8 @@ class KnownRule:
     Attributes:
         score: A key of `SCORES`.
         threshold: The least score of a known photo.
-        offsets: What was added to each class's logit for the sake of their order, and is not to
-            count here; empty where nothing was. A photo is no less known for it.
+        offsets: What each class's logit holds that is not to count here: what was added for the
+            sake of their order, and how high it usually is. Empty where all counts.
     """
 
     score: str

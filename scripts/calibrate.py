@@ -11,6 +11,9 @@ photos of another kind, that kind alone comes to say that a photo is of one of t
 adjustment (Menon et al. 2021, "Long-tail learning via …") by the classes of that part. Names are
 ranked with it, and the verdict is of the logits without it.
 
+`--level-prior` has the verdict ask how large a logit is for its class: the photos of some classes
+are more alike than those of others, and their logits larger.
+
 python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
 """
 
@@ -62,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_to_logits(network, added)
         logits, offsets = logits + added, offsets + added
         training["offset"] = f"{points:+g} for the classes of {folder.name}"
+    if math.isfinite(options.level_prior):
+        training["level_prior"] = options.level_prior
     calibrated = calibrate(
         logits,
         targets,
@@ -69,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.score,
         options.accepted,
         offsets.tolist() if offsets.any() else (),
+        options.level_prior,
     )
     metrics = {**metadata.metrics, options.split: calibrated.measures.summary()}
     changed = replace(
@@ -133,9 +139,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER:POINTS",
         help="what to add to the logits of the classes that FOLDER has folders of, such as -0.5",
     )
+    add(
+        "--level-prior",
+        type=_prior,
+        default=math.inf,
+        metavar="PHOTOS",
+        help="take each class's typical logit off the score, as if the class had so many photos "
+        "more with the logit of an average class, such as 10; beside what the checkpoint's rule "
+        "takes off already (default: take none off)",
+    )
     add_view_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
+
+
+def _prior(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of photos, 0 or more")
+    return value
 
 
 def _share(text: str) -> float:

@@ -51,6 +51,7 @@ def calibrate(
     score: str = DEFAULT_SCORE,
     accepted: float = DEFAULT_ACCEPTED,
     offsets: Sequence[float] = (),
+    level_prior: float = math.inf,
 ) -> Calibration:
     """Fit temperature and rule.
 
@@ -61,13 +62,43 @@ def calibrate(
         score: A key of `known.SCORES`.
         accepted: Share of the photos that the rule is to accept, in (0, 1).
         offsets: What the logits hold that the rule is not to count, (classes,) or empty.
+        level_prior: The rule is not to count how high a class's logit usually is either; see
+            `class_levels`. Infinity has it count.
     """
     temperature = fit_temperature(logits, targets)
+    if math.isfinite(level_prior):
+        held = torch.tensor(offsets or [0.0] * len(classes))
+        offsets = (held + class_levels(logits - held, targets, level_prior)).tolist()
     return Calibration(
         temperature,
         fit_known_rule(score, logits.numpy(), temperature, accepted, offsets),
         measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
     )
+
+
+def class_levels(logits: torch.Tensor, targets: torch.Tensor, prior: float) -> torch.Tensor:
+    """Return how far each class's own logit usually stands above the average class's.
+
+    A class whose photos differ much has lower logits: by one threshold for all, more of its photos
+    would count as unknown, and fewer of those that are wrongly taken for a class of high ones. This
+    is the mean of Jung et al. 2021, "Standardized max logits: a simple yet effective approach for
+    identifying unexpected road obstacles in urban-scene segmentation", drawn to the mean of all
+    where a class has few photos.
+
+    Args:
+        logits: float32 (N, classes), of photos that the network was not trained on.
+        targets: int64 (N,).
+        prior: Number of photos, 0 or more, that stand for the mean of all: a class of as many gets
+            half of its own mean, and half of that. A class without photos gets 0.
+
+    Returns:
+        float32 (classes,).
+    """
+    own = logits.gather(1, targets[:, None]).squeeze(1)
+    own = own - own.mean()
+    counts = torch.bincount(targets, minlength=logits.shape[1])
+    sums = torch.zeros(logits.shape[1]).index_add(0, targets, own)
+    return torch.where(counts > 0, sums / (counts + prior), 0.0)
 
 
 def recalibrated(

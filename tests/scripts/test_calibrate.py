@@ -90,6 +90,22 @@ def test_an_offset_moves_the_logits_of_the_classes_of_its_folder(
     assert undone.offsets == ()
 
 
+def test_levels_of_classes_go_into_the_rule_and_move_no_logit(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "calibrated.safetensors"
+    arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
+    assert main([*arguments, "--level-prior", "2"]) == 0
+    photo = Image.new("RGB", (40, 30), "crimson")
+    before, after = (Classifier.load(path, "cpu") for path in (tiny_checkpoint, output))
+    batch = before.preprocess(photo)[None]
+    np.testing.assert_array_equal(after.logits(batch), before.logits(batch))
+    assert after.metadata.training["level_prior"] == 2
+    rule = after.metadata.known_rule
+    assert rule is not None
+    assert len(set(rule.offsets)) == len(after.metadata.classes)
+
+
 def test_an_offset_for_a_class_that_is_none_is_told(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,9 +128,13 @@ def test_an_offset_for_a_class_that_is_none_is_told(
             ("--offset", offset, "FOLDER:POINTS with a number of points")
             for offset in ("everyday", "everyday:", ":0.5", "everyday:nan")
         ),
+        *(
+            ("--level-prior", prior, "a number of photos, 0 or more")
+            for prior in ("-1", "nan", "few")
+        ),
     ],
 )
-def test_a_share_or_an_offset_that_is_none_is_wrong_usage(
+def test_a_number_that_is_none_is_wrong_usage(
     tiny_checkpoint: Path,
     tmp_path: Path,
     option: str,

@@ -12,7 +12,13 @@ from model.known import fit_known_rule
 from model.labels import FlowerClass
 from model.measures import measure
 from model.metadata import Metadata
-from model.training.calibration import cross_fitted, fit_temperature, recalibrated
+from model.training.calibration import (
+    calibrate,
+    class_levels,
+    cross_fitted,
+    fit_temperature,
+    recalibrated,
+)
 from model.transforms import EvaluationTransform
 from model.unknown_measures import called_unknown
 
@@ -53,6 +59,29 @@ def test_a_single_photo_is_enough_to_get_through() -> None:
     logits, targets = drawn(1.0, count=1)
     assert cross_fitted(logits, targets).isfinite().all()
     assert 0.05 <= fit_temperature(logits, targets) <= 20
+
+
+def test_a_class_of_few_photos_keeps_near_the_level_of_all() -> None:
+    # Own logits of 9 and 1; the third class has no photos.
+    logits = torch.tensor([[9.0, 0, 0]] * 6 + [[0, 1.0, 0]] * 2)
+    targets = torch.tensor([0] * 6 + [1] * 2)
+    assert class_levels(logits, targets, 0).tolist() == [2.0, -6.0, 0.0]
+    assert class_levels(logits, targets, 2).tolist() == [1.5, -3.0, 0.0]
+
+
+def test_levels_come_off_beside_what_was_added() -> None:
+    logits = torch.tensor([[9.0, 0], [0, 1.0]] * 10)
+    targets = torch.tensor([0, 1] * 10)
+    classes = [FlowerClass("1", "tall"), FlowerClass("2", "low")]
+    added = torch.tensor([0.0, -0.5])
+    rule = calibrate(logits, targets, classes, "max_logit", level_prior=0).known_rule
+    assert rule.offsets == (4.0, -4.0)
+    assert rule.scores(logits.numpy(), 1.0).tolist() == [5.0] * 20
+    moved = calibrate(
+        logits + added, targets, classes, "max_logit", offsets=added.tolist(), level_prior=0
+    ).known_rule
+    assert moved.offsets == (4.0, -4.5)
+    assert calibrate(logits, targets, classes, "max_logit").known_rule.offsets == ()
 
 
 @pytest.mark.parametrize("score", ["max_logit", "contrast"])
