@@ -59,6 +59,8 @@ STEPS: Final[tuple[Training | Average, ...]] = (
     Average("wide", (("meadow", 0.5), ("last", 0.5))),
     Training("again", "meadow", start="wide"),
     Average("final", (("again", 0.5), ("wide", 0.5))),
+    Training("dusk", "dusk", start="final"),
+    Average("night", (("dusk", 0.5), ("final", 0.5))),
 )
 # The whole photo's middle, without the margin that training's validation leaves out.
 _VIEW: Final = 288  # pixels
@@ -67,6 +69,8 @@ _SCORE: Final = "max_logit"
 # Everyday photos are at hand for some classes only; being one must not speak for these.
 _EVERYDAY: Final = "wild_train"  # a folder beside the data
 _OFFSET: Final = -0.5
+# Classes whose photos differ much have lower logits: they shall not be called unknown for it.
+_LEVEL_PRIOR: Final = 16  # photos
 
 
 def commands(data: Path, output: Path, weights: Path | None) -> list[list[str]]:
@@ -83,7 +87,8 @@ def commands(data: Path, output: Path, weights: Path | None) -> list[list[str]]:
     last, bundled = _weights(output, STEPS[-1].name), output / "bundled.safetensors"
     view = ["--resize", str(_VIEW), "--crop", str(_VIEW)]
     offset = ["--offset", f"{data.parent / _EVERYDAY}:{_OFFSET:g}"]
-    to = ["--data", str(data), "--score", _SCORE, *view, *offset, "--output", str(bundled)]
+    rule = ["--score", _SCORE, "--level-prior", str(_LEVEL_PRIOR)]
+    to = ["--data", str(data), *rule, *view, *offset, "--output", str(bundled)]
     found.append([_script("calibrate"), str(last), *to])
     for kind in ([], ["--int8"]):
         found.append([_script("export"), str(bundled), "--data", str(data), *kind])

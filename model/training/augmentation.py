@@ -24,6 +24,7 @@ _JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}
 _ARTICLE_ROTATION = 30  # degrees, to either side
 OUTLIER: Final = -1  # the target of a photo that is of none of the classes
 _SIZE_STEP: Final = 16  # pixels
+_MOST_NOISE: Final = 0.12  # standard deviation, of values up to 1: a phone's at night
 _ROUNDNESS: Final = 3.0  # exponent of a superellipse: 2 is an ellipse, more is nearer a rectangle
 
 
@@ -127,6 +128,7 @@ class _Degradation(v2.Transform):  # type: ignore[misc]  # torchvision is not ty
             v2.GaussianBlur(kernel_size=9, sigma=(0.5, 2.5)),
             _compressed,
             _coarse,
+            _noisy,
             self._elsewhere if grounds else _distant,
             _repeated,
         ]
@@ -165,6 +167,13 @@ def _coarse(image: Image.Image) -> Image.Image:
     factor = _uniform(0.15, 0.5)
     small = image.resize([max(1, round(side * factor)) for side in image.size])
     return small.resize(image.size, Image.Resampling.BILINEAR)
+
+
+def _noisy(image: Image.Image) -> Image.Image:
+    pixels = v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
+    noisy = v2.functional.gaussian_noise(pixels, sigma=_uniform(0, _MOST_NOISE))
+    result: Image.Image = v2.functional.to_pil_image(noisy)
+    return result
 
 
 def _distant(image: Image.Image) -> Image.Image:

@@ -74,8 +74,8 @@ class TrainingOptions:
     """Policy: none; article (rotation, crop, flip); light (crop, flip, colour); light with
     TrivialAugmentWide or RandAugment instead of colour."""
     degradation: float = 0.0
-    """Probability that a photo is spoilt: blurred, compressed, of low resolution, small on another
-    ground, or many times side by side."""
+    """Probability that a photo is spoilt: blurred, compressed, of low resolution, noisy, small on
+    another ground, or many times side by side."""
     crop_scale: float = 0.25
     """Smallest part of a photo's area that a random crop takes."""
     crop_aspect: float = 4 / 3

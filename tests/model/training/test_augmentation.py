@@ -78,6 +78,20 @@ def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
     assert not torch.equal(spoil(photo), first)
 
 
+def test_a_spoilt_photo_may_be_noisy() -> None:
+    photo = Image.new("RGB", (64, 64), "grey")  # flat, which every other kind leaves it
+    spoil = training_transform(
+        TrainingOptions(degradation=1.0, augmentation="light"), TRANSFORM, 64
+    )
+    deviations = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        deviations.append(float(spoil(photo).std(dim=(1, 2)).max()))
+    noisy = [deviation for deviation in deviations if deviation > 0.02]
+    assert len(noisy) in range(4, 20)
+    assert 0.1 < max(noisy) < 0.3  # of values from -1 to 1
+
+
 def test_a_photo_is_shown_small_with_round_corners_in_a_ground(tmp_path: Path) -> None:
     photo, ground = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
     ground.resize((30, 90)).save(tmp_path / "ground.png")
@@ -89,7 +103,7 @@ def test_a_photo_is_shown_small_with_round_corners_in_a_ground(tmp_path: Path) -
     for seed in range(60):
         torch.manual_seed(seed)
         bright = (spoil(photo)[1] > 0).float()
-        if bright.min() == 0:  # of the five kinds the only one that darkens what is white
+        if bright.min() == 0:  # of the six kinds the only one that darkens what is white
             shares.append(float(bright.mean()))
             corners = bright[:, bright.any(0)][bright.any(1)][[0, 0, -1, -1], [0, -1, 0, -1]]
             assert corners.min() == 0

@@ -12,7 +12,7 @@ from model.training.recipes import read_recipe, recipe_names
 
 
 def test_the_recipes_are_there() -> None:
-    known = "afield, article, bundled, densenet161, everyday, finish, meadow, oxford"
+    known = "afield, article, bundled, densenet161, dusk, everyday, finish, meadow, oxford"
     assert ", ".join(recipe_names()) == known
     assert read_recipe("bundled").backbone == "tf_efficientnet_lite2"
     assert read_recipe("densenet161").backbone == "densenet161"
@@ -55,7 +55,7 @@ def test_a_recipe_may_change_another(tmp_path: Path) -> None:
     [
         (
             None,
-            "There is no recipe .*afield, article, bundled, densenet161, everyday, finish",
+            "There is no recipe .*afield, article, bundled, densenet161, dusk, everyday, finish",
         ),
         ("colour = 1", "unknown options: colour"),
         ("lr = -1.0", "--lr is -1.0; it must be above 0"),
