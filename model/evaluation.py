@@ -42,6 +42,7 @@ class Evaluation:
         sets: A map from the name of a set of photos of the classes to its measures.
         called_unknown: A map from the same names to the share that the checkpoint calls unknown;
             None without a rule.
+        wrong_called_unknown: The same of wrong answers alone; None where none is wrong, too.
         pairs: A map from the same names to what two photos of a class give over one; None where no
             class has two.
         unknown: A map from the name of a set of photos of none of the classes to its measures,
@@ -51,6 +52,7 @@ class Evaluation:
 
     sets: Mapping[str, Measures]
     called_unknown: Mapping[str, float | None] = field(default_factory=dict)
+    wrong_called_unknown: Mapping[str, float | None] = field(default_factory=dict)
     pairs: Mapping[str, PairMeasures | None] = field(default_factory=dict)
     unknown: Mapping[str, UnknownMeasures] = field(default_factory=dict)
     robustness: Mapping[str, float] = field(default_factory=dict)
@@ -150,6 +152,10 @@ def evaluate_all(
         called_unknown={
             name: called_unknown(logits.numpy(), temperature, rule)
             for name, (logits, _) in outputs.items()
+        },
+        wrong_called_unknown={
+            name: called_unknown(logits[logits.argmax(dim=1) != targets].numpy(), temperature, rule)
+            for name, (logits, targets) in outputs.items()
         },
         pairs={name: measure_pairs(*found) for name, found in outputs.items()},
         unknown={

@@ -46,7 +46,7 @@ def table(
         f"central {transform.crop}×{transform.crop} px",
         "",
         f"{'set':{width}}  photos  {'top-1 %':<22}  {'top-5 %':<22}  per class %    loss  ECE %  "
-        "when wrong %  unknown %",
+        "when wrong %  unknown %  of wrong %",
     ]
     for name, measures in results.items():
         top1 = _with_interval(measures.top1, measures.top1_interval)
@@ -55,13 +55,14 @@ def table(
             f"{name:{width}}  {measures.n:>6}  {top1:<22}  {top5:<22}  "
             f"{100 * measures.mean_per_class:>11.2f}  {measures.loss:>6.4f}  "
             f"{100 * measures.ece:>5.2f}  {_percent(measures.confidence_wrong):>12}  "
-            f"{_percent(evaluation.called_unknown.get(name)):>9}"
+            f"{_percent(evaluation.called_unknown.get(name)):>9}  "
+            f"{_percent(evaluation.wrong_called_unknown.get(name)):>10}"
         )
     lines += [
         "",
         "[..]: 95 % Wilson interval; per class: mean accuracy of the classes that occur; "
         f"ECE: expected calibration error, {CALIBRATION_BINS} bins; when wrong: mean confidence "
-        "of wrong answers; unknown: called none of the classes",
+        "of wrong answers; unknown: called none of the classes, of all and of wrong answers",
         *_pair_rows(evaluation),
         *_unknown_rows(evaluation.unknown, width),
         *_robustness_rows(evaluation, width),
@@ -111,6 +112,7 @@ def card(
                 "folder": str(folders[name]),
                 **_numbers(measures, metadata.classes),
                 "called_unknown": evaluation.called_unknown.get(name),
+                "wrong_called_unknown": evaluation.wrong_called_unknown.get(name),
                 "pairs": asdict(pairs) if (pairs := evaluation.pairs.get(name)) else None,
             }
             for name, measures in evaluation.sets.items()

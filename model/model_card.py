@@ -110,13 +110,14 @@ def _sets(evaluation: Evaluation) -> list[str]:
         f"| {name} | {measures.n} | {_interval(measures.top1, measures.top1_interval)} "
         f"| {_interval(measures.top5, measures.top5_interval)} "
         f"| {_percent(measures.mean_per_class)} | {_percent(measures.confidence_wrong)} "
-        f"| {_percent(evaluation.called_unknown.get(name))} |"
+        f"| {_percent(evaluation.called_unknown.get(name))} "
+        f"| {_percent(evaluation.wrong_called_unknown.get(name))} |"
         for name, measures in evaluation.sets.items()
     ]
     return [
         "| photos of the classes | n | top-1 | top-5 | mean per class | mean confidence when wrong "
-        "| called unknown |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| called unknown | of the wrong |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *rows,
         "",
         "In brackets: 95 % Wilson intervals.",

@@ -54,7 +54,10 @@ def measure_unknown(
 
 
 def called_unknown(logits: Array, temperature: float, rule: KnownRule | None) -> float | None:
-    """Return the share of photos that a rule calls unknown, by their logits (N, classes)."""
-    if rule is None:
+    """Return the share of photos that a rule calls unknown, by their logits (N, classes).
+
+    None without a rule, or without photos.
+    """
+    if rule is None or not len(logits):
         return None
     return float((rule.scores(logits, temperature) < rule.threshold).mean())

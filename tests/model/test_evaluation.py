@@ -157,6 +157,10 @@ def test_all_is_measured_by_the_logits_of_its_own_photos(
         workers=0,
     )
     assert found.called_unknown == pytest.approx({"first": 1 / 3, "second": 1 / 3})
+    wrong = known[known.argmax(axis=1) != np.array(photos.targets)]
+    of_wrong = float((known_scores("max_logit", wrong, metadata.temperature) < scores[1]).mean())
+    assert len(wrong) > 0
+    assert found.wrong_called_unknown == pytest.approx({"first": of_wrong, "second": of_wrong})
     assert found.pairs["first"] == measure_pairs(*compute_logits(classifier, photos, workers=0))
     measures = found.unknown["other"]
     twice = np.concatenate([strange, strange])

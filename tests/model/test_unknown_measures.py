@@ -28,3 +28,4 @@ def test_the_rule_is_used_at_the_temperature() -> None:
     assert called_unknown(UNKNOWN, 2.0, rule) == 0.75
     assert measure_unknown(KNOWN, UNKNOWN, 2.0, rule).called_unknown == 0.75
     assert called_unknown(UNKNOWN, 1.0, None) is None
+    assert called_unknown(UNKNOWN[:0], 1.0, rule) is None

@@ -242,6 +242,7 @@ def test_photos_of_none_of_the_classes_are_measured_against_the_first_set(
         assert item["called_unknown"] == 0
         assert item["separations"]["energy"] == {"auroc": 0.5, "fpr95": 1.0}
     assert values["sets"]["valid"]["called_unknown"] == 0
+    assert values["sets"]["valid"]["wrong_called_unknown"] == 0
     assert set(values["robustness"].values()) == {3 / 8}
     assert "valid: top-1 under changes" in capsys.readouterr().out
     text = card.read_text(encoding="utf-8")
