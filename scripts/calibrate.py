@@ -153,21 +153,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prior(text: str) -> float:
+def _number(text: str) -> float:
+    """Return a number, or NaN for what is none, which no range holds."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
+        return math.nan
+
+
+def _prior(text: str) -> float:
+    value = _number(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of photos, 0 or more")
     return value
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
@@ -175,10 +177,7 @@ def _share(text: str) -> float:
 
 def _offset(text: str) -> tuple[Path, float]:
     folder, _, points = text.rpartition(":")
-    try:
-        value = float(points)
-    except ValueError:
-        value = math.nan
+    value = _number(points)
     if not folder or not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not FOLDER:POINTS with a number of points")
     return Path(folder), value
