@@ -81,6 +81,7 @@ def create_app(
             checkpoint,
             settings.device,
             settings.model_threads,
+            nice=settings.model_nice,
             compiled=bool(settings.compile),
         )
     network = classifier.network

@@ -105,6 +105,13 @@ class Settings:
     model_threads: int = _setting(
         0, "Threads that the model runs on where it runs on a CPU; 0 for one a core", minimum=0
     )
+    model_nice: int = _setting(
+        14,
+        "How far the threads that run an .onnx file stand back behind requests, as nice(1) counts "
+        "it; on Linux alone",
+        minimum=0,
+        maximum=19,
+    )
     compile: int = _setting(
         0,
         "1 has PyTorch compile the network (torch.compile), which takes minutes at the start",

@@ -69,7 +69,13 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, path: Path, device: str = "auto", threads: int = 0, *, compiled: bool = False
+        cls,
+        path: Path,
+        device: str = "auto",
+        threads: int = 0,
+        *,
+        nice: int = 0,
+        compiled: bool = False,
     ) -> Classifier:
         """Load a checkpoint, wherever it was trained.
 
@@ -78,13 +84,15 @@ class Classifier:
             device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; an .onnx file
                 runs on the CPU alone.
             threads: Number of threads of the network on a CPU; 0 leaves it to the library.
+            nice: How far OpenVINO's threads stand back behind others that want the cores, from 0
+                to 19; on Linux alone.
             compiled: Whether PyTorch is to compile the network; OpenVINO does in any case.
 
         Raises:
             CheckpointError: The file cannot be used.
             DeviceError: The device does not exist here.
         """
-        network, metadata = _load(path, device, threads, compiled)
+        network, metadata = _load(path, device, threads, nice, compiled)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(network, metadata, digest[:_DIGEST_LENGTH])
@@ -156,12 +164,14 @@ class Classifier:
         return [self.answer(row, top_k) for row in self.logits(batch)]
 
 
-def _load(path: Path, device: str, threads: int, compiled: bool) -> tuple[Network, Metadata]:
+def _load(
+    path: Path, device: str, threads: int, nice: int, compiled: bool
+) -> tuple[Network, Metadata]:
     # Each library is imported where its kind of file is: a service needs one of them only.
     if path.suffix == ".onnx":
         from model.openvino_network import load_onnx
 
-        return load_onnx(path, device, threads)
+        return load_onnx(path, device, threads, nice)
     try:
         from model.checkpoint import load_checkpoint
         from model.torch_network import TorchNetwork, resolve_device

@@ -150,6 +150,49 @@ def test_it_runs_on_as_many_threads_as_it_is_told(exported: Path) -> None:
     assert network.threads == 1
 
 
+NICENESS = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from model.classifier import Classifier
+classifier = Classifier.load(Path(sys.argv[1]), threads=2, nice=int(sys.argv[2]))
+side = classifier.metadata.transform.crop
+classifier.logits(np.zeros((4, 3, side, side), dtype=np.float32))
+own = os.getpriority(os.PRIO_PROCESS, os.getpid())
+for thread in os.listdir("/proc/self/task"):
+    print(os.getpriority(os.PRIO_PROCESS, int(thread)) - own)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness on Linux alone")
+@pytest.mark.parametrize("nice", [0, 3])
+def test_the_threads_that_run_it_stand_back_as_far_as_they_are_told(
+    exported: Path, nice: int
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", NICENESS, str(exported), str(nice)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    threads = [int(line) for line in result.stdout.split()]
+    # The threads of the program itself stay as they are.
+    assert threads.count(0) >= 1, result.stderr
+    assert threads.count(nice) >= 2
+    assert set(threads) == {0, nice}
+
+
+def test_a_photo_is_named_where_threads_may_not_stand_back(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", forbidden)
+    classifier = Classifier.load(exported, nice=5)
+    assert classifier.logits(batch_of(classifier)).shape == (5, len(TINY_CLASSES))
+
+
 def test_all_metadata_travel(tmp_path: Path) -> None:
     rule = KnownRule("contrast", 4.5)
     path = save_rigged_checkpoint(
