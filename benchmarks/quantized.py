@@ -80,16 +80,17 @@ def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
     verdicts = [[answer.verdict for answer in found] for found in answers]
     return {
         "photos": f"{folder.name}, {len(photos)}",
-        "float32_top1": f"{_alike(named[0], truth):.2%}",
-        "int8_top1": f"{_alike(named[1], truth):.2%}",
-        "named_alike": f"{_alike(*named):.2%}",
-        "verdicts_alike": f"{_alike(*verdicts):.2%}",
+        "float32_top1": f"{alike(named[0], truth):.2%}",
+        "int8_top1": f"{alike(named[1], truth):.2%}",
+        "named_alike": f"{alike(*named):.2%}",
+        "verdicts_alike": f"{alike(*verdicts):.2%}",
         "alone": f"{alone.ratio():.2f}",
         "in_batches": f"{together.ratio():.2f}",
     }
 
 
-def _alike(one: Sequence[str], other: Sequence[str]) -> float:
+def alike(one: Sequence[object], other: Sequence[object]) -> float:
+    """Return the share of places, of 1, in which two lists have the same."""
     return statistics.fmean(a == b for a, b in zip(one, other, strict=True))
 
 

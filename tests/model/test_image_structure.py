@@ -170,6 +170,6 @@ def test_what_is_about_to_be_in_memory_is_told() -> None:
         encode(large, "JPEG", progressive=True),
         SAMPLES["AVIF"],
     ):
-        decode_image(data, target_side=100, hold=Hold)
+        decode_image(data, target_side=200, hold=Hold)
     whole, reduced = 1600 * 1200, 400 * 300
     assert held == [whole, reduced, reduced + whole // 4, 16_000_000]
