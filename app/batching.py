@@ -164,11 +164,9 @@ class Batcher(Generic[Output]):
 
         Raises:
             QueueFullError: Every place is taken.
-            AbandonedError: The output is not wanted.
+            AbandonedError: There is a place, but the output is not wanted.
             BatcherClosedError: No more photos are taken.
         """
-        if not wanted():
-            raise AbandonedError
         place = _Place(wanted)
         with self._changed:
             if not self.accepting:
@@ -179,6 +177,9 @@ class Batcher(Generic[Output]):
                 raise QueueFullError
             self._places_taken += 1
         try:
+            # Not before there is a place, nor under the lock: it gives up Python's.
+            if not wanted():
+                raise AbandonedError
             yield partial(self._infer, place)
         finally:
             with self._changed:

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -112,6 +113,35 @@ def test_a_line_is_written_once_however_many_apps_were_made(
     clients = [make_app().test_client() for _ in range(3)]
     clients[0].get("/labels")
     assert len(lines(capsys)) == 1
+
+
+def test_lines_that_come_at_once_are_each_written_in_their_order(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [f"request-{number}" for number in range(200)]
+    for given in ids:
+        client.get("/labels", headers={"X-Request-ID": given})
+    assert [line["id"] for line in lines(capsys)] == ids
+
+
+def test_what_is_logged_while_the_writer_ends_is_written(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = threading.Event()
+
+    def ask() -> int:
+        count = 0
+        while not ended.is_set():
+            client.get("/labels")
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(ask)
+        written = [len(lines(capsys)) for _ in range(5)]
+        ended.set()
+    written.append(len(lines(capsys)))
+    assert sum(written) == asked.result() > 0
 
 
 def test_a_request_does_not_wait_for_whoever_reads_the_log(
