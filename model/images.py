@@ -50,8 +50,8 @@ IMAGE_SUFFIXES: Final = (
     ".dib",
 )
 
-# A JPEG is decoded at no less than so many times the size that the transform resizes to. With twice
-# as much, colours are nearer to those of all pixels, and names are not: `benchmarks.reduced_jpegs`.
+# A JPEG is decoded at no less than so many times the size that the transform resizes to: about as
+# many photos are named rightly as when all pixels are decoded, by `benchmarks.reduced_jpegs`.
 DRAFT_OVERSAMPLING: Final = 1.25
 _BACKGROUND: Final = (255, 255, 255)
 _WARNINGS_FILTER: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
