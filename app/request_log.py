@@ -61,7 +61,7 @@ class _StandardOutput(logging.StreamHandler[TextIO]):
 
 
 class _Writer(QueueListener):
-    """Write lines as they come, those of a moment at once.
+    """Write a line at once, and those that come within a moment together.
 
     For each line alone it would take Python's lock from a request twice, under load hundreds of
     times a second.
@@ -80,17 +80,17 @@ class _Writer(QueueListener):
         return super().dequeue(block)
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Write a line, and with it those that have come when a moment is over."""
-        time.sleep(_MOMENT)
-        texts = [record.getMessage()]
+        """Write a line, and with it those that have come since; then leave others a moment."""
+        lines = [record.getMessage()]
         while not self._lines.empty():
             more = self._lines.get()
             if more is None:  # so says `stop`; what comes behind is for the next start
                 self._told_to_stop = True
                 break
-            texts.append(more.getMessage())
-        record.msg = "\n".join(texts)
+            lines.append(more.getMessage())
+        record.msg = "\n".join(lines)
         super().handle(record)
+        time.sleep(_MOMENT)
 
 
 class _Lines(QueueHandler):

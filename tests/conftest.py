@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)
             pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _lines_of_each_test_are_written_in_its_time() -> Iterator[None]:
+    """Keep what one test's service logs out of the output that the next one looks at."""
+    yield
+    for handler in logging.getLogger("app").handlers:
+        handler.drain()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
