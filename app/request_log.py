@@ -17,9 +17,10 @@ import random
 import re
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TextIO
 
 from flask import Flask, Response, g, request
@@ -67,10 +68,7 @@ class _Writer(QueueListener):
     times a second.
     """
 
-    def __init__(self, lines: SimpleQueue[logging.LogRecord | None]) -> None:
-        super().__init__(lines, _StandardOutput())
-        self._lines = lines
-        self._told_to_stop = False
+    _told_to_stop = False
 
     def dequeue(self, block: bool) -> Any:
         """Wait for a line; None, once, where it is time to stop."""
@@ -82,12 +80,10 @@ class _Writer(QueueListener):
     def handle(self, record: logging.LogRecord) -> None:
         """Write a line, and with it those that have come since; then leave others a moment."""
         lines = [record.getMessage()]
-        while not self._lines.empty():
-            more = self._lines.get()
-            if more is None:  # so says `stop`; what comes behind is for the next start
-                self._told_to_stop = True
-                break
-            lines.append(more.getMessage())
+        with suppress(Empty):
+            while (more := super().dequeue(block=False)) is not None:
+                lines.append(more.getMessage())
+            self._told_to_stop = True  # what comes behind is for the next start
         record.msg = "\n".join(lines)
         super().handle(record)
         time.sleep(_MOMENT)
@@ -101,10 +97,9 @@ class _Lines(QueueHandler):
     """
 
     def __init__(self) -> None:
-        lines: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
-        super().__init__(lines)
+        super().__init__(SimpleQueue())
         self.setFormatter(JsonFormatter())
-        self._writer = _Writer(lines)
+        self._writer = _Writer(self.queue, _StandardOutput())
         self._writer.start()
 
     def drain(self) -> None:
@@ -133,8 +128,7 @@ def request_id() -> str:
     if "request_id" not in g:
         given = request.headers.get(_HEADER, "")
         # No secret: the system's own randomness would give up Python's lock for each.
-        new = f"{random.getrandbits(128):032x}"
-        g.request_id = given if _SAFE_ID.fullmatch(given) else new
+        g.request_id = given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
     return str(g.request_id)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from benchmarks.photos import photo
 from benchmarks.results_file import print_rounds, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
-from model.images import DRAFT_OVERSAMPLING, decode_image
+from model.images import decode_image, least_decoded_side
 
 _BATCH: Final = 16
 _MANY: Final = 32
@@ -61,7 +60,7 @@ def before_the_model(classifier: Classifier, data: bytes, seconds: float) -> flo
 
 def by_libjpeg(classifier: Classifier, data: bytes, seconds: float) -> float:
     """Return the median milliseconds of libjpeg alone, at the scale that the service asks for."""
-    side = math.ceil(DRAFT_OVERSAMPLING * classifier.metadata.transform.resize)
+    side = least_decoded_side(classifier.metadata.transform.resize)
 
     def decode() -> None:
         with Image.open(io.BytesIO(data)) as image:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Answer, Classifier
 from model.evaluation import labelled_photos
@@ -105,9 +105,7 @@ def main() -> None:
     classifiers = [Classifier.load(path, "cpu") for path in (options.float32, options.int8)]
     rows = [compare(classifiers, folder) for folder in options.folders]
     write_csv(options.output / "quantized.csv", rows)
-    print(f"| {' | '.join(_COLUMNS.values())} |\n|{' --- |' * len(_COLUMNS)}")
-    for row in rows:
-        print(f"| {' | '.join(row[name] for name in _COLUMNS)} |")
+    print_table(rows, titles=_COLUMNS)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import os
 import statistics
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +23,11 @@ from PIL import Image
 
 from benchmarks.environments import ROOT
 from benchmarks.quantized import alike
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
 from model.evaluation import labelled_photos
-from model.images import DRAFT_OVERSAMPLING, decode_image
+from model.images import decode_image, least_decoded_side
 from model.network import Array
 from model.photo_folder import decode_photo
 
@@ -55,7 +54,7 @@ def enlarged(photo: Image.Image, side: int) -> bytes:
 def compare(classifier: Classifier, folder: Path, scale: int) -> dict[str, Any]:
     """Name the photos of a folder of class folders both ways; return the table's row."""
     target = classifier.metadata.transform.resize
-    side = scale * math.ceil(DRAFT_OVERSAMPLING * target)
+    side = scale * least_decoded_side(target)
 
     def both(path: str) -> Array:
         data = enlarged(decode_photo(Path(path)), side)
@@ -91,9 +90,7 @@ def main() -> None:
     classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"), "cpu")
     rows = [compare(classifier, folder, scale) for folder in options.folders for scale in (2, 4, 8)]
     write_csv(options.output / "reduced_jpegs.csv", rows)
-    print(f"| {' | '.join(_COLUMNS.values())} |\n|{' --- |' * len(_COLUMNS)}")
-    for row in rows:
-        print(f"| {' | '.join(row[name] for name in _COLUMNS)} |")
+    print_table(rows, titles=_COLUMNS)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,18 @@ def print_rounds(rows: Sequence[Mapping[str, float]]) -> None:
         print(f"| {name.replace('_', ' ')} | {each} | {statistics.median(values):.2f} |")
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], number: str) -> None:
-    """Print rows of the same columns, one at least, each float by a format such as ".4g"."""
-    print(f"| {' | '.join(name.replace('_', ' ') for name in rows[0])} |")
-    print(f"|{' --- |' * len(rows[0])}")
+def print_table(
+    rows: Sequence[Mapping[str, Any]], number: str = "", titles: Mapping[str, str] | None = None
+) -> None:
+    """Print rows of the same columns, one at least.
+
+    Args:
+        rows: The rows.
+        number: The format of each float, such as ".4g".
+        titles: Of the columns, in their order, where their names do not tell.
+    """
+    named = titles.values() if titles else [name.replace("_", " ") for name in rows[0]]
+    print(f"| {' | '.join(named)} |\n|{' --- |' * len(rows[0])}")
     for row in rows:
         cells = [format(cell, number) if isinstance(cell, float) else cell for cell in row.values()]
         print(f"| {' | '.join(map(str, cells))} |")

@@ -52,7 +52,7 @@ IMAGE_SUFFIXES: Final = (
 
 # A JPEG is decoded at no less than so many times the size that the transform resizes to: about as
 # many photos are named rightly as when all pixels are decoded, by `benchmarks.reduced_jpegs`.
-DRAFT_OVERSAMPLING: Final = 1.25
+_DRAFT_OVERSAMPLING: Final = 1.25
 _BACKGROUND: Final = (255, 255, 255)
 _WARNINGS_FILTER: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
 
@@ -177,7 +177,7 @@ def decode_image(
         _check_run_lengths(image)
         whole = image.width * image.height
         if target_side is not None:
-            side = math.ceil(DRAFT_OVERSAMPLING * target_side)
+            side = least_decoded_side(target_side)
             image.draft(None, (side, side))
         pixels = image.width * image.height
         if passes > 1:
@@ -191,6 +191,11 @@ def decode_image(
         image.decodermaxblock = max(image.decodermaxblock, len(data))
         with hold(pixels):
             return _decoded(image, data)
+
+
+def least_decoded_side(target_side: int) -> int:
+    """Return how many pixels the shorter side of a JPEG keeps that is decoded for `target_side`."""
+    return math.ceil(_DRAFT_OVERSAMPLING * target_side)
 
 
 def _passes(data: bytes) -> int:
