@@ -56,7 +56,7 @@ serve: $(VENV)/$(if $(filter cuda,$(DEVICE)),.cuda,.serve) ## serve on http://lo
 
 # OpenVINO's tests have a process of their own: in one that PyTorch trains in too, signals were seen
 # to crash it. No service has both at work.
-OPENVINO_TESTS := tests/model/test_openvino_network.py tests/model/test_quantization.py \
+OPENVINO_TESTS := tests/model/backends/test_openvino_backend.py tests/model/backends/test_quantization.py \
     tests/scripts/test_export.py
 
 .PHONY: test
@@ -69,7 +69,7 @@ test: $(VENV)/.dev ## check style and types, and run the tests
 
 .PHONY: soak
 soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its API allows (HOSTILE_SEED=1 sends others)
-	HOSTILE_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/hostile/test_fuzz.py tests/contract
+	HOSTILE_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/adversarial/test_fuzz.py tests/contract
 
 .PHONY: train
 train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists them)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.service import service_of
+from app.context import context_of
 from app.settings import Settings, SettingsError
 
 try:
@@ -39,7 +39,7 @@ preload_app = False
 # loading a large checkpoint on a slow disk is part of that.
 timeout = 120
 # A request under way at SIGTERM is answered: it may need its whole time, and its answer some more.
-graceful_timeout = math.ceil(_settings.timeout) + 20
+graceful_timeout = math.ceil(_settings.request_timeout_seconds) + 20
 keepalive = 5
 
 # Threads share two of glibc's pools of memory. It would make up to eight a core, each of which
@@ -89,4 +89,4 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Let the batcher answer what still waits. A worker that did not load its app has none."""
     served = getattr(worker, "wsgi", None)
     if served is not None:
-        service_of(served).batcher.close()
+        context_of(served).batcher.close()

@@ -17,32 +17,35 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from flask import Flask
 
-from app.access import init_access
-from app.api import api
-from app.batching import Batcher
-from app.compression import init_compression
-from app.errors import init_errors
-from app.flowers import flowers
-from app.health import health
-from app.install import install
-from app.metrics import Metrics
-from app.openapi import openapi
-from app.pages import pages
-from app.rendering import init_rendering
-from app.request_log import init_request_log
-from app.security import init_security
-from app.service import Service, install_service
+from app.api.health import health
+from app.api.routes import api
+from app.context import AppContext, install_context
+from app.http.access import init_access
+from app.http.api_version import register_versioned
+from app.http.compression import init_compression
+from app.http.error_handlers import init_error_handlers
+from app.http.request_body import UploadRequest
+from app.http.route_options import route_options
+from app.http.security_headers import init_security
+from app.http.uploads import MAX_TEXT_FIELD_BYTES
+from app.inference.batcher import Batcher
+from app.observability.metrics import Metrics
+from app.observability.request_log import init_request_log
 from app.settings import Settings
-from app.uploads import MAX_TEXT_FIELD_BYTES, UploadRequest
-from app.versions import init_versions
-from model.bundled import bundled_checkpoint
+from app.web.api_docs import api_docs
+from app.web.flowers import flowers
+from app.web.pages import pages
+from app.web.pwa import install
+from app.web.rendering import init_rendering, render_error_page
+from model.checkpoint.bundled import bundled_checkpoint
 from model.errors import PetalscopeError
 
 if TYPE_CHECKING:
+    from model.backends.base import Outputs
     from model.classifier import Classifier
-    from model.network import Outputs
 
-_BLUEPRINTS: Final = (pages, install, api, flowers, openapi, health)
+_PAGES: Final = (pages, install, api_docs)
+_API: Final = (api, flowers, health)
 
 
 class WarmUpError(PetalscopeError):
@@ -82,13 +85,13 @@ def create_app(
             settings.device,
             settings.model_threads,
             nice=settings.model_nice,
-            compiled=bool(settings.compile),
+            compiled=bool(settings.torch_compile),
         )
     network = classifier.network
-    max_batch = min(settings.max_batch, network.max_batch or settings.max_batch)
-    explains = _warm(classifier, max_batch).activations is not None
+    max_batch_size = min(settings.max_batch_size, network.max_batch_size or settings.max_batch_size)
+    explains = _warm(classifier, max_batch_size).activations is not None
 
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder="web/static", template_folder="web/templates")
     app.request_class = UploadRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
     # One byte more than the limit: see `uploads.read_photos`.
@@ -98,34 +101,36 @@ def create_app(
     metrics = Metrics()
     batcher = Batcher(
         classifier.outputs,
-        max_batch=max_batch,
-        queue_size=settings.queue_size,
+        max_batch_size=max_batch_size,
+        max_in_flight=settings.max_in_flight,
         out_of_memory=network.out_of_memory,
         on_batch=metrics.batch_done,
         on_failure=end_process,
     )
-    service = Service(settings, checkpoint, classifier, batcher, explains, metrics)
-    install_service(app, service)
-    metrics.describe(service.model, settings.queue_size, lambda: batcher.places_taken)
+    service = AppContext(settings, checkpoint, classifier, batcher, explains, metrics)
+    install_context(app, service)
+    metrics.describe(service.model, settings.max_in_flight, lambda: batcher.in_flight)
     init_request_log(app, settings.log_level)
     init_rendering(app)
-    init_errors(app)
+    init_error_handlers(app, render_error_page)
     init_security(app)
     init_compression(app)
-    for blueprint in _BLUEPRINTS:
+    for blueprint in _PAGES:
         app.register_blueprint(blueprint)
-    init_versions(app)
+    for blueprint in _API:
+        register_versioned(app, blueprint)
+    route_options(is_public=True)(app.view_functions["static"])
     init_access(app, settings)
     if settings.metrics_port:
         metrics.serve(settings.host, settings.metrics_port, lambda: batcher.accepting)
     return app
 
 
-def _warm(classifier: Classifier, max_batch: int) -> Outputs:
+def _warm(classifier: Classifier, max_batch_size: int) -> Outputs:
     """Run the model once on each size of batch: no photo shall wait for what is done but once."""
     side, network = classifier.metadata.transform.crop, classifier.network
     first: Outputs | None = None
-    for size in network.batch_sizes(max_batch):
+    for size in network.batch_sizes(max_batch_size):
         try:
             output = classifier.outputs(np.zeros((size, 3, side, side), dtype=np.float32))[0]
         except Exception as error:

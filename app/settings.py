@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from app.setting_values import normal_host, normal_origin, normal_rate
-from model.data_folder import DATA_VARIABLE
+from model.data.data_folder import DATA_VARIABLE
 from model.errors import PetalscopeError
 
 _PREFIX: Final = "PETALSCOPE_"
@@ -96,7 +96,7 @@ class Settings:
     )
     min_side: int = _setting(16, "Shortest side of a photo, in pixels", minimum=1, maximum=1024)
     max_form_parts: int = _setting(10, "Most parts of a form", minimum=1, maximum=1000)
-    timeout: float = _setting(
+    request_timeout_seconds: float = _setting(
         10.0,
         "Seconds from a photo's arrival to its answer, after which the answer is 504",
         minimum=0.1,
@@ -112,18 +112,18 @@ class Settings:
         minimum=0,
         maximum=19,
     )
-    compile: int = _setting(
+    torch_compile: int = _setting(
         0,
         "1 has PyTorch compile the network (torch.compile), which takes minutes at the start",
         minimum=0,
         maximum=1,
     )
-    max_batch: int = _setting(
+    max_batch_size: int = _setting(
         16,
         "Most photos that the model runs on at once; an .onnx file's takes four a core at most",
         minimum=1,
     )
-    queue_size: int = _setting(
+    max_in_flight: int = _setting(
         24,
         "Most photos being read, decoded, waiting or worked on; more are answered 429. Below "
         "the number of threads, so that health checks always find one",
@@ -145,7 +145,7 @@ class Settings:
         "Most photos from one key, or without keys one address, such as 60/minute,1000/day",
         normal=normal_rate,
     )
-    rate_storage: str = _setting(
+    rate_limit_storage_uri: str = _setting(
         "memory://",
         "Where the photos of each are counted: memory:// or redis://HOST:PORT, which several "
         "services can share",
@@ -156,7 +156,7 @@ class Settings:
         "takes all names below. None takes any",
         normal=normal_host,
     )
-    proxies: int = _setting(
+    proxy_count: int = _setting(
         0,
         "How many proxies of yours stand in front and set X-Forwarded-For, -Proto, -Host and "
         "-Prefix",
@@ -180,10 +180,11 @@ class Settings:
                 f"{_variable('metrics_port')} and {_variable('port')} are both {self.port}; they "
                 "must differ."
             )
-        if self.queue_size >= self.threads:
+        if self.max_in_flight >= self.threads:
             raise SettingsError(
-                f"{_variable('queue_size')} is {self.queue_size} and {_variable('threads')} is "
-                f"{self.threads}; the queue must be smaller, so that health checks find a thread."
+                f"{_variable('max_in_flight')} is {self.max_in_flight} and "
+                f"{_variable('threads')} is {self.threads}; it must be smaller, so that "
+                "health checks find a thread."
             )
 
     @classmethod

@@ -28,7 +28,7 @@ from benchmarks.photos import photo
 from benchmarks.results_file import print_rounds, write_csv
 from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
-from model.images import decode_image, least_decoded_side
+from model.imaging.decode import decode_image, least_decoded_side
 
 _BATCH: Final = 16
 _MANY: Final = 32

@@ -140,7 +140,7 @@ def main() -> None:
         settings = {
             "PETALSCOPE_METRICS_PORT": str(metrics),
             "PETALSCOPE_THREADS": str(_PLACES + 8),
-            "PETALSCOPE_QUEUE_SIZE": str(_PLACES),
+            "PETALSCOPE_MAX_IN_FLIGHT": str(_PLACES),
         }
         with petalscope(**settings) as server:
             rows.append(overload(server, metrics, options.seconds))

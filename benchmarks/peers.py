@@ -26,7 +26,7 @@ from model import BUNDLED_CHECKPOINT
 _FORM: Final = Target("/predict", "image")
 _CLIENTS: Final = (1, 8, 32, 128)
 # Places for as many photos as there are clients: what is turned away would not be comparable.
-_PETALSCOPE: Final = {"PETALSCOPE_THREADS": "160", "PETALSCOPE_QUEUE_SIZE": "140"}
+_PETALSCOPE: Final = {"PETALSCOPE_THREADS": "160", "PETALSCOPE_MAX_IN_FLIGHT": "140"}
 
 
 @dataclass(frozen=True)

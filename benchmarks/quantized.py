@@ -20,10 +20,10 @@ import numpy as np
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
-from model.classifier import Answer, Classifier
-from model.evaluation import labelled_photos
-from model.network import Array
-from model.quantization import int8_path
+from model.backends.base import Array
+from model.backends.quantization import int8_path
+from model.classifier import ClassificationResult, Classifier
+from model.evaluation.evaluate import labelled_photos
 
 _COLUMNS = {
     "photos": "photos",
@@ -63,9 +63,9 @@ def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
     """Name the photos of a folder of class folders by both classifiers; return the table's row."""
     plain = classifiers[0]
     photos = labelled_photos(plain, folder)
-    size = plain.network.max_batch or 1
+    size = plain.network.max_batch_size or 1
     alone, together = Pair(classifiers), Pair(classifiers)
-    answers: tuple[list[Answer], list[Answer]] = ([], [])
+    answers: tuple[list[ClassificationResult], list[ClassificationResult]] = ([], [])
     for start in range(0, len(photos), size):
         chosen = range(start, min(start + size, len(photos)))
         batch = np.stack([photos[index][0].numpy() for index in chosen])

@@ -25,11 +25,11 @@ from benchmarks.environments import ROOT
 from benchmarks.quantized import alike
 from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
+from model.backends.base import Array
 from model.classifier import Classifier
-from model.evaluation import labelled_photos
-from model.images import decode_image, least_decoded_side
-from model.network import Array
-from model.photo_folder import decode_photo
+from model.data.photo_folder import decode_photo
+from model.evaluation.evaluate import labelled_photos
+from model.imaging.decode import decode_image, least_decoded_side
 
 _QUALITY = 90
 _COLUMNS = {

@@ -21,11 +21,11 @@ from PIL import Image
 
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_table, write_csv
-from model.activation_map import evidence
+from model.backends.base import Array
 from model.classifier import Classifier
-from model.images import IMAGE_SUFFIXES, decode_image
-from model.network import Array
-from model.transforms import EvaluationTransform
+from model.imaging.activation_map import evidence
+from model.imaging.decode import IMAGE_SUFFIXES, decode_image
+from model.imaging.transforms import EvaluationTransform
 
 _NEARER: Final = 1.4  # times as large as in the checkpoint's own view
 

@@ -24,8 +24,9 @@ from torch import nn
 
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_rounds, write_csv
-from model.architecture import Architecture
 from model.backbones import build_network, data_transform
+from model.checkpoint.architecture import Architecture
+from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,
     find_classes,
@@ -34,7 +35,6 @@ from model.training.data import (
     training_photos,
 )
 from model.training.engine import Engine
-from model.training.options import TrainingOptions
 
 _WARM_UP: Final = 2  # steps
 
@@ -44,7 +44,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Training:
     """A network under training, its photos, and one batch of them that stays in memory."""
 
-    def __init__(self, options: TrainingOptions, precision: str) -> None:
+    def __init__(self, options: TrainingConfig, precision: str) -> None:
         self._accelerator = Accelerator(mixed_precision=precision)
         classes = find_classes(options)
         network = build_network(Architecture(options.backbone, len(classes)))
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     training = Training(
-        TrainingOptions(
+        TrainingConfig(
             data=options.data,
             backbone=options.backbone,
             from_scratch=True,

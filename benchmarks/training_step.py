@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from model.architecture import Architecture
 from model.backbones import build_network, freeze_groups, set_train_mode
+from model.checkpoint.architecture import Architecture
 from model.training.depthwise import replace_depthwise
 
 CLASSES = 102

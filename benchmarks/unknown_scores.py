@@ -1,9 +1,9 @@
-"""Which score tells photos of none of the classes best: those of model.known, and by features.
+"""Which score tells photos of none of the classes best: those of model.ood, and by features.
 
     photos of train -> pooled features -> a prototype a class, a bank of neighbours
     photos of valid, of wild, of none of the classes -> scores -> AUROC, FPR95, wild called unknown
 
-The scores of `model.known` see logits alone. The others see the features before the head, scaled to
+The scores of `model.ood` see logits alone. The others see the features before the head, scaled to
 length 1: how near the nearest class mean lies, and how near the k-th nearest photo of train (Sun et
 al. 2022, "Out-of-distribution detection with deep nearest neighbors").
 
@@ -26,14 +26,15 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_CHECKPOINT
-from model.checkpoint import load_checkpoint
+from model.backends.base import Array
+from model.checkpoint.format import load_checkpoint
+from model.checkpoint.metadata import Metadata
 from model.classifier import Classifier
-from model.evaluation import UnknownPhotos, labelled_photos
-from model.known import SCORES, known_scores, separation
-from model.metadata import Metadata
-from model.network import Array
-from model.photo_folder import default_workers
-from model.unknown_photos import unknown_photos
+from model.data.ood_photos import ood_photos
+from model.data.photo_folder import default_workers
+from model.evaluation.evaluate import UnknownPhotos, labelled_photos
+from model.evaluation.ood_metrics import separation
+from model.ood import SCORES, ood_scores
 
 _PHOTOS_A_CLASS: Final = 20
 _NEIGHBOUR: Final = 10
@@ -64,13 +65,12 @@ class Scores:
         self._prototypes = means / np.linalg.norm(means, axis=1, keepdims=True)
         self._bank = bank.features
         self._temperature = metadata.temperature
-        self._offsets = metadata.known_rule.offsets if metadata.known_rule else ()
+        self._offsets = metadata.ood_rule.logit_adjustment if metadata.ood_rule else ()
 
     def __call__(self, seen: Seen) -> dict[str, Array]:
         """Return a map from the name of a score to the scores, float32 (N,)."""
         found = {
-            name: known_scores(name, seen.logits, self._temperature, self._offsets)
-            for name in SCORES
+            name: ood_scores(name, seen.logits, self._temperature, self._offsets) for name in SCORES
         }
         found["prototype"] = (seen.features @ self._prototypes.T).max(axis=1)
         found["neighbour"] = np.sort(seen.features @ self._bank.T, axis=1)[:, -_NEIGHBOUR]
@@ -141,7 +141,7 @@ def main() -> None:
 
     unknown = {
         folder.name: scores(
-            see(network, UnknownPhotos(classifier, unknown_photos(folder, "measuring")), workers)
+            see(network, UnknownPhotos(classifier, ood_photos(folder, "measuring")), workers)
         )
         for folder in options.unknown
     }

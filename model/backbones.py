@@ -17,9 +17,9 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.errors import PetalscopeError
-from model.transforms import EvaluationTransform
+from model.imaging.transforms import EvaluationTransform
 
 _CLOSEST_NAMES: Final = 5
 

@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from model.known import Verdict, verdict
-from model.metadata import CheckpointError, Metadata
-from model.network import Array, Network, Outputs
+from model.backends.base import Array, Backend, Outputs
+from model.checkpoint.metadata import CheckpointError, Metadata
+from model.ood import Verdict, verdict
 
 _DIGEST_LENGTH: Final = 12
 
@@ -32,7 +32,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClassificationResult:
     """What a photo was taken for.
 
     Attributes:
@@ -62,7 +62,7 @@ class Classifier:
         version: First digits of the file's SHA-256, which tell one model from another.
     """
 
-    def __init__(self, network: Network, metadata: Metadata, version: str = "") -> None:
+    def __init__(self, network: Backend, metadata: Metadata, version: str = "") -> None:
         self.network = network
         self.metadata = metadata
         self.version = version
@@ -126,19 +126,21 @@ class Classifier:
         probabilities: Array = exponents / exponents.sum(axis=-1, keepdims=True)
         return probabilities.astype(np.float32)
 
-    def answer(self, logits: Array, top_k: int = 5) -> Answer:
+    def answer(self, logits: Array, top_k: int = 5) -> ClassificationResult:
         """Name the `top_k` likeliest classes of one photo, by its logits (classes,).
 
         Raises:
             ValueError: `top_k` is not from 1 to the number of classes.
         """
         predictions = self.rank(self.calibrated(logits), top_k)
-        rule = self.metadata.known_rule
+        rule = self.metadata.ood_rule
         if rule is None:
-            return Answer(predictions, verdict(None, predictions[0].probability), None, None, None)
+            return ClassificationResult(
+                predictions, verdict(None, predictions[0].probability), None, None, None
+            )
         score = float(rule.scores(logits[None], self.metadata.temperature)[0])
         known = score >= rule.threshold
-        return Answer(
+        return ClassificationResult(
             predictions, verdict(known, predictions[0].probability), known, score, rule.threshold
         )
 
@@ -156,7 +158,7 @@ class Classifier:
             Prediction(classes[i].class_id, classes[i].name, float(probabilities[i])) for i in order
         ]
 
-    def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[Answer]:
+    def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[ClassificationResult]:
         """Classify RGB images in one batch; return what each was taken for."""
         if not images:
             return []
@@ -166,15 +168,15 @@ class Classifier:
 
 def _load(
     path: Path, device: str, threads: int, nice: int, compiled: bool
-) -> tuple[Network, Metadata]:
+) -> tuple[Backend, Metadata]:
     # Each library is imported where its kind of file is: a service needs one of them only.
     if path.suffix == ".onnx":
-        from model.openvino_network import load_onnx
+        from model.backends.openvino_backend import load_onnx
 
         return load_onnx(path, device, threads, nice)
     try:
-        from model.checkpoint import load_checkpoint
-        from model.torch_network import TorchNetwork, resolve_device
+        from model.backends.torch_backend import TorchBackend, resolve_device
+        from model.checkpoint.format import load_checkpoint
     except ModuleNotFoundError as error:
         raise CheckpointError(
             f"{path.name} is run by PyTorch, which is not installed: install "
@@ -183,4 +185,4 @@ def _load(
     chosen = resolve_device(device)
     module, metadata = load_checkpoint(path)
     side = metadata.transform.crop
-    return TorchNetwork(module, chosen, side, threads, compiled=compiled), metadata
+    return TorchBackend(module, chosen, side, threads, compiled=compiled), metadata

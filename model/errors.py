@@ -5,5 +5,5 @@ class PetalscopeError(Exception):
     """Something the caller can put right.
 
     The message is one sentence or two that say what was wrong and what would be right. It may be
-    shown on a terminal as it is; `app.errors` decides which of them a client of the service sees.
+    shown on a terminal as it is; the service decides which of them a client sees.
     """

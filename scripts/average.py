@@ -21,10 +21,10 @@ from typing import Final
 
 import torch
 
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoint.format import load_checkpoint, save_checkpoint
+from model.checkpoint.metadata import Metadata
 from model.errors import PetalscopeError
-from model.metadata import Metadata
-from model.training.run import CHECKPOINT_FILE
+from model.training.trainer import CHECKPOINT_FILE
 from scripts.command_line import OutputError, command, make_folder_of
 
 _ROUNDING: Final = 1e-6
@@ -93,7 +93,7 @@ def average(
     metadata = replace(
         first,
         temperature=1.0,
-        known_rule=None,
+        ood_rule=None,
         metrics={},
         training={**first.training, "average": described},
     )

@@ -29,13 +29,13 @@ from pathlib import Path
 import torch
 
 from model.backbones import add_to_logits
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoint.format import load_checkpoint, save_checkpoint
+from model.checkpoint.metadata import Metadata
 from model.classifier import Classifier
-from model.evaluation import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
-from model.known import DEFAULT_ACCEPTED, SCORES
-from model.metadata import Metadata
-from model.photo_folder import PhotoFolderError, class_folders
-from model.training.calibration import DEFAULT_SCORE, calibrate
+from model.data.photo_folder import PhotoFolderError, class_folders
+from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
+from model.ood import SCORES
+from model.training.calibration import DEFAULT_ACCEPTED, DEFAULT_SCORE, calibrate
 from scripts.command_line import (
     OutputError,
     add_data_option,
@@ -56,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = labelled_photos(classifier, options.data / options.split)
     logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
     network, metadata = load_checkpoint(options.checkpoint)
-    earlier = metadata.known_rule.offsets if metadata.known_rule else ()
-    offsets = torch.tensor(earlier or [0.0] * len(metadata.classes))
+    earlier = metadata.ood_rule.logit_adjustment if metadata.ood_rule else ()
+    logit_adjustment = torch.tensor(earlier or [0.0] * len(metadata.classes))
     training = dict(metadata.training)
     if options.offset is not None:
         folder, points = options.offset
         added = _offsets(folder, points, metadata)
         add_to_logits(network, added)
-        logits, offsets = logits + added, offsets + added
+        logits, logit_adjustment = logits + added, logit_adjustment + added
         training["offset"] = f"{points:+g} for the classes of {folder.name}"
     if math.isfinite(options.level_prior):
         training["level_prior"] = options.level_prior
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metadata.classes,
         options.score,
         options.accepted,
-        offsets.tolist() if offsets.any() else (),
+        logit_adjustment.tolist() if logit_adjustment.any() else (),
         options.level_prior,
     )
     metrics = {**metadata.metrics, options.split: calibrated.measures.summary()}
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metadata,
         transform=classifier.metadata.transform,
         temperature=calibrated.temperature,
-        known_rule=calibrated.known_rule,
+        ood_rule=calibrated.ood_rule,
         training=training,
         metrics=metrics,
     )
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise OutputError(f"{options.output} cannot be written: {error.strerror}.") from error
     print(
         f"temperature {calibrated.temperature:.4f}, {options.score} from "
-        f"{calibrated.known_rule.threshold:.3f} on is known; wrote {options.output}"
+        f"{calibrated.ood_rule.threshold:.3f} on is known; wrote {options.output}"
     )
     return 0
 

@@ -1,6 +1,6 @@
 """Download the flower photos: python scripts/download_data.py [--data DIR] [--source oxford].
 
-    --source, --url -> model.training.download -> DIR/train, DIR/valid, DIR/cat_to_name.json
+    --source, --url -> model.data.download -> DIR/train, DIR/valid, DIR/cat_to_name.json
 
 Exit codes: 0 the data set is there, 1 it could not be had, 2 wrong arguments, 130 Ctrl-C.
 """
@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from model.training.download import (
+from model.data.download import (
     COURSE_URL,
     download_data,
     from_course,

@@ -1,6 +1,6 @@
 """Measure a checkpoint on photos whose classes are known, and on photos of none of them.
 
-    CHECKPOINT, folders of class folders, folders of other photos -> model.evaluation -> Evaluation
+    CHECKPOINT, folders of class folders, folders of other photos -> Evaluation
         -> a table, and where asked for: JSON, a model card, pictures of confusion and calibration
 
 python scripts/evaluate.py checkpoints/tf_efficientnet_lite2.safetensors --json valid.json
@@ -18,15 +18,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model import plots
+from model.checkpoint.labels import FlowerClass
 from model.classifier import Classifier
-from model.evaluation import DEFAULT_BATCH_SIZE, evaluate_all
-from model.evaluation_report import card, table
-from model.labels import FlowerClass
-from model.measures import Measures
-from model.model_card import card_lines, check_card, write_card
-from model.photo_folder import PhotoFolderError, class_folders, default_workers
-from model.unknown_photos import Half, unknown_photos
+from model.data.ood_photos import Half, ood_photos
+from model.data.photo_folder import PhotoFolderError, class_folders, default_workers
+from model.evaluation import plots
+from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, evaluate_all
+from model.evaluation.metrics import ClassificationMetrics
+from model.evaluation.model_card import card_lines, check_card, write_card
+from model.evaluation.report import card, table
 from scripts.command_line import (
     OutputError,
     add_data_option,
@@ -169,7 +169,7 @@ def _unknown_photos(folder: Path, half: Half) -> list[Path]:
         raise PhotoFolderError(f"{root} has no sub-folder {min(missing)!r} to leave out.")
     kept = [
         photo
-        for photo in unknown_photos(root, half)
+        for photo in ood_photos(root, half)
         if photo.relative_to(root).parts[0] not in left_out
     ]
     if not kept:
@@ -178,7 +178,9 @@ def _unknown_photos(folder: Path, half: Half) -> list[Path]:
 
 
 def _draw(
-    options: argparse.Namespace, classes: Sequence[FlowerClass], results: Mapping[str, Measures]
+    options: argparse.Namespace,
+    classes: Sequence[FlowerClass],
+    results: Mapping[str, ClassificationMetrics],
 ) -> None:
     for name, measures in results.items():
         top1 = f"{measures.n} photos, top-1 {100 * measures.top1:.2f} %"

@@ -1,7 +1,7 @@
 """Write a checkpoint as an ONNX file, and see that it answers as the checkpoint does.
 
-    CHECKPOINT -> model.onnx_file -> OpenVINO, against PyTorch, on photos -> FILE.onnx
-        with --int8: -> model.quantization, by photos of train
+    CHECKPOINT -> model.backends.onnx_export -> OpenVINO, against PyTorch, on photos -> FILE.onnx
+        with --int8: -> model.backends.quantization, by photos of train
                      -> OpenVINO, against PyTorch, on all of valid: top-1 -> FILE-int8.onnx
 
 python scripts/export.py checkpoints/tf_efficientnet_lite2.safetensors
@@ -20,15 +20,15 @@ from typing import Final
 
 import numpy as np
 
-from model.atomic import replacing
-from model.checkpoint import load_checkpoint
+from model.atomic_write import atomic_write
+from model.backends.base import Array
+from model.backends.onnx_export import export, write_metadata
+from model.backends.openvino_backend import load_onnx
+from model.backends.quantization import int8_path, quantize
+from model.checkpoint.format import load_checkpoint
 from model.classifier import Classifier
 from model.errors import PetalscopeError
-from model.evaluation import compute_logits, labelled_photos
-from model.network import Array
-from model.onnx_file import export, write_metadata
-from model.openvino_network import load_onnx
-from model.quantization import int8_path, quantize
+from model.evaluation.evaluate import compute_logits, labelled_photos
 from model.training.calibration import recalibrated
 from scripts.command_line import OutputError, add_data_option, command, make_folder_of, whole_number
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write = _write_int8 if options.int8 else _write_float32
     try:
         # The file gets its name when it has been compared: a bad one replaces no good one.
-        with replacing(output) as temporary:
+        with atomic_write(output) as temporary:
             told = write(options, output, temporary)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror}.") from error

@@ -1,6 +1,6 @@
 """Name the flowers in photos.
 
-    files, folders, "-" -> model.photo_stream -> scripts.prediction_formats -> stdout
+    files, folders, "-" -> model.prediction.stream -> model.prediction.formats -> stdout
                                               -> a line for each photo that cannot be read -> stderr
 
 python scripts/predict.py rose.jpg
@@ -19,12 +19,12 @@ from typing import Final
 
 from tqdm import tqdm
 
-from model.activation_map import laid_over, overlay
-from model.bundled import bundled_checkpoint
-from model.images import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
-from model.photo_stream import DEFAULT_BATCH_SIZE, Classified, Photo, Unreadable, classify
-from model.transforms import EvaluationTransform
-from scripts import prediction_formats
+from model.checkpoint.bundled import bundled_checkpoint
+from model.imaging.activation_map import laid_over, overlay
+from model.imaging.decode import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
+from model.imaging.transforms import EvaluationTransform
+from model.prediction import formats as prediction_formats
+from model.prediction.stream import DEFAULT_BATCH_SIZE, Classified, Photo, Unreadable, classify
 from scripts.command_line import (
     FAILED,
     OutputError,
@@ -181,7 +181,7 @@ def _found(folder: str, failures: _Failures) -> list[Photo]:
 def _draw(
     results: Sequence[Classified], path: Path, explained_by: EvaluationTransform | None = None
 ) -> None:
-    from model import plots  # matplotlib takes a second to import
+    from model.evaluation import plots  # matplotlib takes a second to import
 
     photos = []
     for result in results:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import tyro
 
-from model.training.options import TrainingOptions
+from model.training.config import TrainingConfig
 from model.training.recipes import read_recipe
-from model.training.run import Interrupted, read_options, train
+from model.training.trainer import Interrupted, read_config, train
 from scripts.command_line import INTERRUPTED, command
 
 
@@ -36,13 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             description="Go on with a run; its options are those it was started with."
         )
         parser.add_argument("--resume", type=Path, required=True, metavar="RUN")
-        options = read_options(parser.parse_args(arguments).resume)
+        options = read_config(parser.parse_args(arguments).resume)
     else:
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--recipe", metavar="NAME")
         chosen, rest = parser.parse_known_args(arguments)
-        recipe = read_recipe(chosen.recipe) if chosen.recipe else TrainingOptions()
-        options = tyro.cli(TrainingOptions, args=rest, default=recipe, description=__doc__)
+        recipe = read_recipe(chosen.recipe) if chosen.recipe else TrainingConfig()
+        options = tyro.cli(TrainingConfig, args=rest, default=recipe, description=__doc__)
     try:
         train(options, resume=resumed)
     except Interrupted as stop:

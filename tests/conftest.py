@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from model.architecture import Architecture
 from model.backbones import build_network, data_transform
-from model.checkpoint import save_checkpoint
-from model.labels import FlowerClass
-from model.metadata import Metadata
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.format import save_checkpoint
+from model.checkpoint.labels import FlowerClass
+from model.checkpoint.metadata import Metadata
 
 ROOT = Path(__file__).parent.parent
 # Ids in the order in which folders sort: text, so that "2" stands behind "100".

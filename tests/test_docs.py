@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from app.metrics import Metrics
-from app.problems import Code
+from app.http.problems import Code
+from app.observability.metrics import Metrics
 from app.settings import Settings
-from model.training.options import TrainingOptions
+from model.training.config import TrainingConfig
 from tests.conftest import ROOT, flower_image
 from tests.serving import Server, serving
 
@@ -60,7 +60,7 @@ def test_a_script_that_is_named_is_there(path: str) -> None:
 
 
 def test_every_option_of_training_that_is_shown_exists() -> None:
-    known = {"--" + item.name.replace("_", "-") for item in fields(TrainingOptions)}
+    known = {"--" + item.name.replace("_", "-") for item in fields(TrainingConfig)}
     commands = re.findall(r"scripts/train\.py ((?:[^\n]*\\\n)*[^\n`]*)", ALL)
     shown = {option for text in commands for option in re.findall(r"--[a-z-]+", text)}
     assert len(shown) > 5

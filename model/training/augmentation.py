@@ -16,9 +16,9 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from model.photo_folder import decode_photo
-from model.training.options import TrainingOptions
-from model.transforms import EvaluationTransform
+from model.data.photo_folder import decode_photo
+from model.imaging.transforms import EvaluationTransform
+from model.training.config import TrainingConfig
 
 _JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}
 _ARTICLE_ROTATION = 30  # degrees, to either side
@@ -29,7 +29,7 @@ _ROUNDNESS: Final = 3.0  # exponent of a superellipse: 2 is an ellipse, more is 
 
 
 def training_transform(
-    options: TrainingOptions,
+    options: TrainingConfig,
     evaluation: EvaluationTransform,
     size: int,
     grounds: Sequence[Path] = (),
@@ -75,7 +75,7 @@ def training_transform(
     return steps
 
 
-def epoch_size(options: TrainingOptions, evaluation: EvaluationTransform, epoch: int) -> int:
+def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: int) -> int:
     """Return the side in pixels that training sees in an epoch, counted from 0.
 
     Small photos first, for speed, as in EfficientNetV2's progressive learning (Tan & Le 2021).
@@ -99,7 +99,7 @@ def soft_targets(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 
 def batch_mixing(
-    options: TrainingOptions, num_classes: int
+    options: TrainingConfig, num_classes: int
 ) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """Build what is done to a whole batch: mixup, cutmix, either at random, or nothing.
 

@@ -14,16 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-from model.known import DEFAULT_ACCEPTED, KnownRule, fit_known_rule
-from model.labels import FlowerClass
-from model.measures import Measures, measure
-from model.metadata import Metadata
-from model.unknown_measures import called_unknown
+from model.backends.base import Array
+from model.checkpoint.labels import FlowerClass
+from model.checkpoint.metadata import Metadata
+from model.evaluation.metrics import ClassificationMetrics, measure
+from model.evaluation.ood_metrics import called_unknown
+from model.ood import OodRule, ood_scores
 
+DEFAULT_ACCEPTED: Final = 0.95  # of the photos that a rule is fitted on
 DEFAULT_SCORE: Final = "contrast"
 _RANGE: Final = (math.log(0.05), math.log(20.0))  # of the temperature's logarithm
 _FOLDS: Final = 5
@@ -35,13 +38,13 @@ class Calibration:
 
     Attributes:
         temperature: What its logits are to be divided by.
-        known_rule: By which a photo may be of none of the classes.
+        ood_rule: By which a photo may be of none of the classes.
         measures: Of these photos, each with a temperature fitted without it.
     """
 
     temperature: float
-    known_rule: KnownRule
-    measures: Measures
+    ood_rule: OodRule
+    measures: ClassificationMetrics
 
 
 def calibrate(
@@ -50,7 +53,7 @@ def calibrate(
     classes: Sequence[FlowerClass],
     score: str = DEFAULT_SCORE,
     accepted: float = DEFAULT_ACCEPTED,
-    offsets: Sequence[float] = (),
+    logit_adjustment: Sequence[float] = (),
     level_prior: float = math.inf,
 ) -> Calibration:
     """Fit temperature and rule.
@@ -61,19 +64,39 @@ def calibrate(
         classes: In index order.
         score: A key of `known.SCORES`.
         accepted: Share of the photos that the rule is to accept, in (0, 1).
-        offsets: What the logits hold that the rule is not to count, (classes,) or empty.
+        logit_adjustment: What the logits hold that the rule is not to count, (classes,) or empty.
         level_prior: The rule is not to count how high a class's logit usually is either; see
             `class_levels`. Infinity has it count.
     """
     temperature = fit_temperature(logits, targets)
     if math.isfinite(level_prior):
-        held = torch.tensor(offsets or [0.0] * len(classes))
-        offsets = (held + class_levels(logits - held, targets, level_prior)).tolist()
+        held = torch.tensor(logit_adjustment or [0.0] * len(classes))
+        logit_adjustment = (held + class_levels(logits - held, targets, level_prior)).tolist()
     return Calibration(
         temperature,
-        fit_known_rule(score, logits.numpy(), temperature, accepted, offsets),
+        fit_ood_rule(score, logits.numpy(), temperature, accepted, logit_adjustment),
         measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
     )
+
+
+def fit_ood_rule(
+    score: str,
+    logits: Array,
+    temperature: float,
+    accepted: float = DEFAULT_ACCEPTED,
+    logit_adjustment: Sequence[float] = (),
+) -> OodRule:
+    """Fit the threshold that accepts a share of photos which are of the classes.
+
+    Args:
+        score: A key of `SCORES`.
+        logits: Of these photos, float32 (N, classes); best of photos that training did not see.
+        temperature: What the logits are divided by.
+        accepted: Share of them to accept, in (0, 1).
+        logit_adjustment: See `OodRule`.
+    """
+    threshold = np.quantile(ood_scores(score, logits, temperature, logit_adjustment), 1 - accepted)
+    return OodRule(score, float(threshold), tuple(logit_adjustment))
 
 
 def class_levels(logits: torch.Tensor, targets: torch.Tensor, prior: float) -> torch.Tensor:
@@ -120,7 +143,7 @@ def recalibrated(
         before: The network's logits of these photos as it was, float32 (N, classes).
         after: Its logits as it is.
     """
-    rule = metadata.known_rule
+    rule = metadata.ood_rule
     unknown = called_unknown(before.numpy(), metadata.temperature, rule)
     calibrated = calibrate(
         after,
@@ -128,12 +151,12 @@ def recalibrated(
         metadata.classes,
         DEFAULT_SCORE if rule is None else rule.score,
         DEFAULT_ACCEPTED if unknown is None else 1 - unknown,
-        () if rule is None else rule.offsets,
+        () if rule is None else rule.logit_adjustment,
     )
     return replace(
         metadata,
         temperature=calibrated.temperature,
-        known_rule=None if rule is None else calibrated.known_rule,
+        ood_rule=None if rule is None else calibrated.ood_rule,
         metrics={split: calibrated.measures.summary()},
     )
 

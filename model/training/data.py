@@ -17,19 +17,19 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from model.data_folder import NAMES_FILE
-from model.labels import FlowerClass, name_classes, read_category_names
-from model.photo_folder import (
+from model.checkpoint.labels import FlowerClass, name_classes, read_category_names
+from model.data.data_folder import NAMES_FILE
+from model.data.ood_photos import ood_photos
+from model.data.photo_folder import (
     PhotoFolder,
     PhotoFolderError,
     class_folders,
     decode_photo,
     default_workers,
 )
+from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OUTLIER, epoch_size, training_transform
-from model.training.options import TrainingOptions
-from model.transforms import EvaluationTransform
-from model.unknown_photos import unknown_photos
+from model.training.config import TrainingConfig
 
 
 class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
@@ -120,7 +120,7 @@ def combined_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def find_classes(options: TrainingOptions) -> tuple[FlowerClass, ...]:
+def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
     """Read the classes off the folders of DATA/valid, in index order, and name them.
 
     Raises:
@@ -140,7 +140,7 @@ def find_classes(options: TrainingOptions) -> tuple[FlowerClass, ...]:
 
 
 def training_photos(
-    options: TrainingOptions, classes: Sequence[FlowerClass], transform: EvaluationTransform
+    options: TrainingConfig, classes: Sequence[FlowerClass], transform: EvaluationTransform
 ) -> SeededPhotos:
     """List the photos to train on, outliers last.
 
@@ -164,7 +164,7 @@ def training_photos(
         )
     samples = [sample for sample in samples if _in_class_folder(sample[0]) not in unwanted]
     outliers, grounds = (
-        [path for folder in folders for path in unknown_photos(options.data / folder, "training")]
+        [path for folder in folders for path in ood_photos(options.data / folder, "training")]
         for folders in (options.outliers, options.grounds)
     )
     samples += [(path, OUTLIER) for path in outliers]
@@ -176,7 +176,7 @@ def training_photos(
     return SeededPhotos(samples, transform_of, options.seed)
 
 
-def sampling_weights(photos: SeededPhotos, options: TrainingOptions) -> list[float]:
+def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[float]:
     """Say how often each photo should come, up to a common factor.
 
     A class of n photos comes in proportion to n^(1 - balance), outliers with their share.
@@ -190,7 +190,7 @@ def sampling_weights(photos: SeededPhotos, options: TrainingOptions) -> list[flo
     return [weights[target] for _, target in photos.samples]
 
 
-def valid_photos(options: TrainingOptions, transform: EvaluationTransform) -> PhotoFolder:
+def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> PhotoFolder:
     """List the photos of DATA/valid, to be transformed as serving does.
 
     Raises:
@@ -200,7 +200,7 @@ def valid_photos(options: TrainingOptions, transform: EvaluationTransform) -> Ph
 
 
 def photo_loader(
-    photos: Dataset[Any], options: TrainingOptions, order: ResumableOrder | None = None
+    photos: Dataset[Any], options: TrainingConfig, order: ResumableOrder | None = None
 ) -> DataLoader[Any]:
     """Load batches: float32 images (N, 3, H, W) and int64 targets (N,).
 

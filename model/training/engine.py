@@ -18,9 +18,9 @@ from torch.nn import functional
 from model.backbones import set_train_mode
 from model.errors import PetalscopeError
 from model.training.augmentation import OUTLIER, batch_mixing, soft_targets
+from model.training.config import TrainingConfig
 from model.training.depthwise import replace_depthwise
 from model.training.optimization import create_optimizer, create_schedule
-from model.training.options import TrainingOptions
 
 
 class TrainingError(PetalscopeError):
@@ -38,7 +38,7 @@ class Engine:
         self,
         accelerator: Accelerator,
         network: nn.Module,
-        options: TrainingOptions,
+        options: TrainingConfig,
         *,
         num_classes: int,
         steps_per_epoch: int,

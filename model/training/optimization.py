@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from model.errors import PetalscopeError
-from model.training.options import TrainingOptions
+from model.training.config import TrainingConfig
 
 _SCHEDULERS = ("none", "cosine", "tanh", "step", "multistep", "poly", "wsd", "constant")
 
@@ -21,7 +21,7 @@ class OptimizationError(PetalscopeError):
     """timm has no optimizer or schedule of this name, or it cannot be made with these options."""
 
 
-def create_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+def create_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
     """Make timm's optimizer over what is to be trained.
 
     Weight decay spares biases and norms; with `layer_decay`, each of timm's layer groups learns
@@ -50,7 +50,7 @@ def create_optimizer(network: nn.Module, options: TrainingOptions) -> torch.opti
 
 
 def create_schedule(
-    optimizer: torch.optim.Optimizer, options: TrainingOptions, steps_per_epoch: int
+    optimizer: torch.optim.Optimizer, options: TrainingConfig, steps_per_epoch: int
 ) -> Any:
     """Make timm's schedule, which moves at every step; None to leave the learning rate alone.
 
@@ -82,7 +82,7 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float:
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
-def _milestones(options: TrainingOptions) -> list[float]:
+def _milestones(options: TrainingConfig) -> list[float]:
     count = int(options.epochs / options.decay_epochs)
     return [options.decay_epochs * (number + 1) for number in range(count)]
 

@@ -15,10 +15,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.service import service_of
+from app.context import context_of
 from app.settings import Settings
+from model.backends.base import Outputs
 from model.classifier import Classifier
-from model.network import Outputs
 from tests.conftest import flower_image
 
 Run = Callable[[npt.NDArray[np.float32]], list[Outputs]]
@@ -97,7 +97,7 @@ def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]
 
     yield make
     for app in apps:
-        service_of(app).batcher.close()
+        context_of(app).batcher.close()
 
 
 @pytest.fixture

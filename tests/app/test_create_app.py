@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from app import WarmUpError, create_app
-from app.service import service_of
+from app.context import context_of
 from app.settings import Settings
+from model.backends.base import DeviceError, Outputs
+from model.backends.torch_backend import TorchBackend
+from model.checkpoint.metadata import CheckpointError
 from model.classifier import Classifier
-from model.metadata import CheckpointError
-from model.network import DeviceError, Outputs
-from model.torch_network import TorchNetwork
 from tests.app.conftest import MakeApp, form
 from tests.conftest import ROOT
 
@@ -24,7 +24,7 @@ def test_the_checkpoint_of_the_settings_is_loaded(tiny_checkpoint: Path, photo: 
         response = app.test_client().post("/predict", **form(photo))
         assert response.get_json()["model"]["checkpoint"] == "tiny.safetensors"
     finally:
-        service_of(app).batcher.close()
+        context_of(app).batcher.close()
 
 
 def test_several_apps_live_side_by_side_with_settings_of_their_own(
@@ -44,14 +44,14 @@ def test_the_model_is_warm_before_the_app_is_there(make_app: MakeApp) -> None:
         return [Outputs(np.zeros(6, dtype=np.float32), None)] * len(batch)
 
     app = make_app(run=run)
-    side = service_of(app).classifier.metadata.transform.crop
+    side = context_of(app).classifier.metadata.transform.crop
     assert shapes == [(1, 3, side, side)]
 
 
 def test_each_size_of_batch_is_warmed_as_far_as_memory_goes(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TorchNetwork, "batch_sizes", lambda self, largest: [1, 2, 4, largest])
+    monkeypatch.setattr(TorchBackend, "batch_sizes", lambda self, largest: [1, 2, 4, largest])
     sizes = []
 
     def run(batch: np.ndarray) -> list[Outputs]:
@@ -60,7 +60,7 @@ def test_each_size_of_batch_is_warmed_as_far_as_memory_goes(
             raise MemoryError
         return [Outputs(np.zeros(6, dtype=np.float32), None)] * len(batch)
 
-    make_app(run=run, max_batch=8)
+    make_app(run=run, max_batch_size=8)
     assert sizes == [1, 2, 4]
 
 

@@ -259,7 +259,10 @@ def test_a_worker_whose_model_fails_answers_and_is_replaced(
     [
         ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.safetensors"}, "There is no checkpoint at"),
         ({"PETALSCOPE_PROT": "80"}, "There is no setting PETALSCOPE_PROT"),
-        ({"PETALSCOPE_TIMEOUT": "soon"}, "PETALSCOPE_TIMEOUT is soon"),
+        (
+            {"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "soon"},
+            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is soon",
+        ),
     ],
 )
 def test_what_cannot_be_served_stops_the_start_with_one_line(

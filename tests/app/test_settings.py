@@ -12,7 +12,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environment({})
     assert settings == Settings()
     assert settings.checkpoint is None
-    assert settings.queue_size < settings.threads
+    assert settings.max_in_flight < settings.threads
 
 
 def test_every_setting_is_a_variable() -> None:
@@ -27,18 +27,18 @@ def test_every_setting_is_a_variable() -> None:
             "PETALSCOPE_MAX_MEGAPIXELS": "12",
             "PETALSCOPE_MIN_SIDE": "32",
             "PETALSCOPE_MAX_FORM_PARTS": "3",
-            "PETALSCOPE_TIMEOUT": "2.5",
+            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "2.5",
             "PETALSCOPE_MODEL_THREADS": "2",
             "PETALSCOPE_MODEL_NICE": "0",
-            "PETALSCOPE_COMPILE": "1",
-            "PETALSCOPE_MAX_BATCH": "4",
-            "PETALSCOPE_QUEUE_SIZE": "6",
+            "PETALSCOPE_TORCH_COMPILE": "1",
+            "PETALSCOPE_MAX_BATCH_SIZE": "4",
+            "PETALSCOPE_MAX_IN_FLIGHT": "6",
             "PETALSCOPE_CORS_ORIGINS": "https://Example.org:443, http://localhost:3000,",
             "PETALSCOPE_API_KEYS_FILE": "/run/secrets/keys",
             "PETALSCOPE_RATE_LIMITS": "60/minute, 1000/day",
-            "PETALSCOPE_RATE_STORAGE": "redis://redis:6379",
+            "PETALSCOPE_RATE_LIMIT_STORAGE_URI": "redis://redis:6379",
             "PETALSCOPE_TRUSTED_HOSTS": "Flowers.example.org,.example.com",
-            "PETALSCOPE_PROXIES": "1",
+            "PETALSCOPE_PROXY_COUNT": "1",
             "PETALSCOPE_METRICS_PORT": "9100",
             "PETALSCOPE_LOG_LEVEL": "WARNING",
         }
@@ -53,18 +53,18 @@ def test_every_setting_is_a_variable() -> None:
         max_megapixels=12,
         min_side=32,
         max_form_parts=3,
-        timeout=2.5,
+        request_timeout_seconds=2.5,
         model_threads=2,
         model_nice=0,
-        compile=1,
-        max_batch=4,
-        queue_size=6,
+        torch_compile=1,
+        max_batch_size=4,
+        max_in_flight=6,
         cors_origins=("https://example.org", "http://localhost:3000"),
         api_keys_file=Path("/run/secrets/keys"),
         rate_limits=("60/minute", "1000/day"),
-        rate_storage="redis://redis:6379",
+        rate_limit_storage_uri="redis://redis:6379",
         trusted_hosts=("flowers.example.org", ".example.com"),
-        proxies=1,
+        proxy_count=1,
         metrics_port=9100,
         log_level="warning",
     )
@@ -98,13 +98,29 @@ def test_an_unknown_variable_names_the_nearest_known_one() -> None:
         ("PORT", "0", "PETALSCOPE_PORT is 0; it must be a whole number from 1 to 65535."),
         ("PORT", "", "PETALSCOPE_PORT is empty; it must be a whole number from 1 to 65535."),
         ("PORT", "80.5", "PETALSCOPE_PORT is 80.5; it must be a whole number"),
-        ("TIMEOUT", "nan", "PETALSCOPE_TIMEOUT is nan; it must be a number from 0.1 to 600."),
-        ("TIMEOUT", "-1", "PETALSCOPE_TIMEOUT is -1.0; it must be a number from 0.1 to 600."),
-        ("MAX_BATCH", "0", "PETALSCOPE_MAX_BATCH is 0; it must be a whole number from 1 up."),
+        (
+            "REQUEST_TIMEOUT_SECONDS",
+            "nan",
+            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is nan; it must be a number from 0.1 to 600.",
+        ),
+        (
+            "REQUEST_TIMEOUT_SECONDS",
+            "-1",
+            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is -1.0; it must be a number from 0.1 to 600.",
+        ),
+        (
+            "MAX_BATCH_SIZE",
+            "0",
+            "PETALSCOPE_MAX_BATCH_SIZE is 0; it must be a whole number from 1 up.",
+        ),
         ("LOG_LEVEL", "loud", "it must be debug, info, warning, error or critical."),
         ("CHECKPOINT", "", "PETALSCOPE_CHECKPOINT is empty; it must be given."),
         ("HOST", " ", "PETALSCOPE_HOST is empty; it must be given."),
-        ("QUEUE_SIZE", "32", "PETALSCOPE_QUEUE_SIZE is 32 and PETALSCOPE_THREADS is 32; the queue"),
+        (
+            "MAX_IN_FLIGHT",
+            "32",
+            "PETALSCOPE_MAX_IN_FLIGHT is 32 and PETALSCOPE_THREADS is 32; it must",
+        ),
     ],
 )
 def test_a_bad_value_says_what_was_got_and_what_would_be_right(
@@ -173,7 +189,7 @@ def test_the_settings_describe_themselves() -> None:
     assert len(rows) == len(fields(Settings))
     assert rows["PETALSCOPE_PORT"].default == "8000"
     assert rows["PETALSCOPE_PORT"].meaning.endswith(": a whole number from 1 to 65535.")
-    assert rows["PETALSCOPE_TIMEOUT"].default == "10"
+    assert rows["PETALSCOPE_REQUEST_TIMEOUT_SECONDS"].default == "10"
     assert rows["PETALSCOPE_CORS_ORIGINS"].default == "none"
     assert rows["PETALSCOPE_CHECKPOINT"].default == "bundled"
     assert rows["PETALSCOPE_API_KEYS_FILE"].default == "none"

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from model.known import KnownRule
+from model.ood import OodRule
 from tests.chromium import chromium
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.rigged import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_rigged_checkpoint
 from tests.serving import serving
 
 Run = Callable[[str], Any]
@@ -73,7 +73,7 @@ def page_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def address(page_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("service")
     path = save_rigged_checkpoint(
-        folder / "rigged.safetensors", always(4), known_rule=KnownRule("max_logit", 5.0)
+        folder / "rigged.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
     )
     settings = {
         "PETALSCOPE_CHECKPOINT": str(path),

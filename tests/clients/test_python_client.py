@@ -17,9 +17,9 @@ import pytest
 from petalscope_client import AsyncClient, Client, Label, PetalscopeError
 from PIL import Image
 
-from model.known import KnownRule
+from model.ood import OodRule
 from tests.conftest import TINY_CLASSES, flower_image
-from tests.rigged import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_rigged_checkpoint
 from tests.serving import serving
 
 Ask = Callable[..., Any]
@@ -29,7 +29,7 @@ Ask = Callable[..., Any]
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("service")
     path = save_rigged_checkpoint(
-        folder / "rigged.safetensors", always(4), known_rule=KnownRule("max_logit", 5.0)
+        folder / "rigged.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
     )
     with serving(folder, PETALSCOPE_CHECKPOINT=str(path)) as server:
         yield server.address

@@ -13,7 +13,6 @@ import timm
 import torch
 from torch import nn
 
-from model.architecture import Architecture
 from model.backbones import (
     BackboneError,
     UnknownBackboneError,
@@ -23,6 +22,7 @@ from model.backbones import (
     head_parameters,
     set_train_mode,
 )
+from model.checkpoint.architecture import Architecture
 
 TINY = Architecture("test_efficientnet", 6)
 

@@ -14,11 +14,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.backends.base import DeviceError
+from model.backends.torch_backend import TorchBackend, resolve_device
+from model.checkpoint.format import load_checkpoint, save_checkpoint
+from model.checkpoint.metadata import CheckpointNotFoundError
 from model.classifier import Classifier, Prediction
-from model.metadata import CheckpointNotFoundError
-from model.network import DeviceError
-from model.torch_network import TorchNetwork, resolve_device
 from tests.conftest import TINY_CLASSES, flower_image
 
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(6)]
@@ -64,7 +64,7 @@ def test_the_logits_are_those_of_the_checkpoints_network(
 
 def test_a_low_temperature_sharpens_and_a_high_one_flattens(tiny_checkpoint: Path) -> None:
     network, metadata = load_checkpoint(tiny_checkpoint)
-    served = TorchNetwork(network, torch.device("cpu"), metadata.transform.crop)
+    served = TorchBackend(network, torch.device("cpu"), metadata.transform.crop)
     largest = []
     for temperature in (0.1, 1.0, 10.0):
         warm = dataclasses.replace(metadata, temperature=temperature)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from model.checkpoint.format import load_checkpoint, read_metadata, save_checkpoint
 from scripts.average import main
 from tests.conftest import TINY_CLASSES
-from tests.rigged import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_rigged_checkpoint
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_weights_are_mixed_in_their_shares(ingredients: tuple[Path, Path], tmp_p
         torch.testing.assert_close(after[name], (tensor * 1.5).to(tensor.dtype))
     metadata = read_metadata(output)
     assert metadata.temperature == 1
-    assert metadata.known_rule is None
+    assert metadata.ood_rule is None
     assert metadata.metrics == {}
     assert metadata.classes == TINY_CLASSES
     assert metadata.training["average"] == ["0.75 × tiny.safetensors", "0.25 × b.safetensors"]

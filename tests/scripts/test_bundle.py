@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.training.options import TrainingOptions
+from model.training.config import TrainingConfig
 from model.training.recipes import read_recipe
 from scripts import bundle
 from scripts.bundle import STEPS, Training, main
@@ -34,7 +34,7 @@ def test_each_step_rests_on_earlier_ones_and_on_a_recipe_that_exists() -> None:
     done: set[str] = set()
     for step in STEPS:
         if isinstance(step, Training):
-            assert isinstance(read_recipe(step.recipe), TrainingOptions)
+            assert isinstance(read_recipe(step.recipe), TrainingConfig)
             assert step.start is None or step.start in done
         else:
             assert {name for name, _ in step.shares} <= done

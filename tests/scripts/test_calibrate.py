@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from model.checkpoint import read_metadata
+from model.checkpoint.format import read_metadata
 from model.classifier import Classifier
 from scripts.calibrate import main
 
@@ -22,9 +22,9 @@ def test_a_copy_with_the_same_weights_and_a_rule_is_written(
     assert main([*arguments, "--score", "energy"]) == 0
     assert f"wrote {output}" in capsys.readouterr().out
     before, after = read_metadata(tiny_checkpoint), read_metadata(output)
-    assert before.known_rule is None
-    assert after.known_rule is not None
-    assert after.known_rule.score == "energy"
+    assert before.ood_rule is None
+    assert after.ood_rule is not None
+    assert after.ood_rule.score == "energy"
     assert after.temperature != before.temperature
     assert after.metrics["valid"]["n"] == 12
     assert after.classes == before.classes
@@ -55,8 +55,8 @@ def test_another_view_and_another_share_are_stored(
         assert main([*arguments, *view, "--accepted", accepted]) == 0
         metadata = read_metadata(output)
         assert (metadata.transform.resize, metadata.transform.crop) == (48, 48)
-        assert metadata.known_rule is not None
-        thresholds.append(metadata.known_rule.threshold)
+        assert metadata.ood_rule is not None
+        thresholds.append(metadata.ood_rule.threshold)
     assert thresholds[0] < thresholds[1]
 
 
@@ -69,8 +69,8 @@ def test_an_offset_moves_the_logits_of_the_classes_of_its_folder(
     arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
     assert main(arguments) == 0
     plain = read_metadata(output)
-    assert plain.known_rule is not None
-    threshold = plain.known_rule.threshold * plain.temperature  # of logits as they are
+    assert plain.ood_rule is not None
+    threshold = plain.ood_rule.threshold * plain.temperature  # of logits as they are
     assert main([*arguments, "--offset", f"{tmp_path / 'everyday'}:-0.5"]) == 0
     photo = Image.new("RGB", (40, 30), "crimson")
     before, after = (Classifier.load(path, "cpu") for path in (tiny_checkpoint, output))
@@ -79,15 +79,15 @@ def test_an_offset_moves_the_logits_of_the_classes_of_its_folder(
     expected = [-0.5 if class_id == class_ids[1] else 0.0 for class_id in class_ids]
     np.testing.assert_allclose(moved, expected, atol=1e-5)
     assert after.metadata.training["offset"] == "-0.5 for the classes of everyday"
-    rule = after.metadata.known_rule
+    rule = after.metadata.ood_rule
     assert rule is not None
-    assert rule.offsets == tuple(expected)
+    assert rule.logit_adjustment == tuple(expected)
     assert rule.threshold * after.metadata.temperature == pytest.approx(threshold, rel=1e-4)
     again = [str(output), *arguments[1:], "--offset", f"{tmp_path / 'everyday'}:0.5"]
     assert main(again) == 0
-    undone = read_metadata(output).known_rule
+    undone = read_metadata(output).ood_rule
     assert undone is not None
-    assert undone.offsets == ()
+    assert undone.logit_adjustment == ()
 
 
 def test_levels_of_classes_go_into_the_rule_and_move_no_logit(
@@ -101,9 +101,9 @@ def test_levels_of_classes_go_into_the_rule_and_move_no_logit(
     batch = before.preprocess(photo)[None]
     np.testing.assert_array_equal(after.logits(batch), before.logits(batch))
     assert after.metadata.training["level_prior"] == 2
-    rule = after.metadata.known_rule
+    rule = after.metadata.ood_rule
     assert rule is not None
-    assert len(set(rule.offsets)) == len(after.metadata.classes)
+    assert len(set(rule.logit_adjustment)) == len(after.metadata.classes)
 
 
 def test_an_offset_for_a_class_that_is_none_is_told(

@@ -12,10 +12,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from model.checkpoint import read_metadata
+from model.backends.base import Array, Backend, Outputs
+from model.checkpoint.format import read_metadata
 from model.classifier import Classifier
 from model.errors import PetalscopeError
-from model.network import Array, Network, Outputs
 from scripts.command_line import (
     OutputError,
     ViewError,
@@ -111,7 +111,7 @@ def test_a_network_of_one_size_is_not_shown_another(tiny_checkpoint: Path) -> No
             raise RuntimeError("as some library says it")
         return Outputs(np.zeros((len(batch), len(metadata.classes)), dtype=np.float32), None)
 
-    classifier = Classifier(cast(Network, SimpleNamespace(run=run)), metadata)
+    classifier = Classifier(cast(Backend, SimpleNamespace(run=run)), metadata)
     view = argparse.Namespace(resize=side, crop=side)
     transform = seen_by(classifier, view).metadata.transform
     assert (transform.resize, transform.crop) == (side, side)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from model.training import fetch as fetch_module
-from model.training.download import COURSE_URL, from_course, from_oxford
+from model.data import fetch as fetch_module
+from model.data.download import COURSE_URL, from_course, from_oxford
 from scripts import download_data as script
 from tests.conftest import ROOT
 from tests.file_server import FileServer, running_file_server

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model.known import KnownRule
-from model.labels import name_classes, read_category_names
-from model.measures import wilson_interval
-from model.model_card import BEGIN, END
+from model.checkpoint.labels import name_classes, read_category_names
+from model.evaluation.metrics import wilson_interval
+from model.evaluation.model_card import BEGIN, END
+from model.ood import OodRule
 from scripts.evaluate import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.rigged import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_rigged_checkpoint
 
 CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 FIRE_LILY = 4  # index of class 21
@@ -212,10 +212,8 @@ def test_real_photos_are_measured_under_their_own_classes(data_dir: Path, tmp_pa
 def test_photos_of_none_of_the_classes_are_measured_against_the_first_set(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rule = KnownRule("max_logit", 5.0)
-    path = save_rigged_checkpoint(
-        tmp_path / "rigged.safetensors", always(FIRE_LILY), known_rule=rule
-    )
+    rule = OodRule("max_logit", 5.0)
+    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(FIRE_LILY), ood_rule=rule)
     unknown = tmp_path / "unknown"
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "tulip/1.png", "tulip/2.png"):
         (unknown / name).parent.mkdir(parents=True, exist_ok=True)

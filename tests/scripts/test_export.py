@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from model.backends.base import Array
+from model.backends.openvino_backend import OpenVinoBackend
 from model.classifier import Classifier
-from model.known import KnownRule
-from model.network import Array
-from model.openvino_network import OpenVinoNetwork
-from model.photo_folder import PhotoFolder
+from model.data.photo_folder import PhotoFolder
+from model.ood import OodRule
 from scripts.export import main
 from tests.conftest import TINY_CLASSES
-from tests.rigged import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_rigged_checkpoint
 
 
 def test_the_file_is_written_beside_and_compared_on_photos(
@@ -73,9 +73,9 @@ def int8_arguments(checkpoint: Path, data: Path, output: Path) -> list[str]:
 def test_8_bits_are_written_beside_with_what_was_fitted_to_them(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rule = KnownRule("energy", -50.0)  # which calls no photo unknown
+    rule = OodRule("energy", -50.0)  # which calls no photo unknown
     checkpoint = save_rigged_checkpoint(
-        tmp_path / "mine.safetensors", always(2), temperature=0.4, known_rule=rule
+        tmp_path / "mine.safetensors", always(2), temperature=0.4, ood_rule=rule
     )
     assert main([str(checkpoint), "--int8", "--data", str(flower_folder)]) == 0
     valid = flower_folder / "valid"
@@ -86,8 +86,8 @@ def test_8_bits_are_written_beside_with_what_was_fitted_to_them(
     assert after.transform == before.transform
     assert after.temperature != before.temperature
     assert after.metrics["valid"]["n"] == 12
-    assert after.known_rule is not None
-    assert after.known_rule.score == "energy"
+    assert after.ood_rule is not None
+    assert after.ood_rule.score == "energy"
 
 
 def test_8_bits_that_name_fewer_photos_replace_none(
@@ -100,7 +100,7 @@ def test_8_bits_that_name_fewer_photos_replace_none(
     def rigged(classifier: Classifier, photos: PhotoFolder) -> tuple[torch.Tensor, torch.Tensor]:
         targets = torch.tensor(photos.targets)
         logits = torch.nn.functional.one_hot(targets, len(TINY_CLASSES)).float()
-        if isinstance(classifier.network, OpenVinoNetwork):
+        if isinstance(classifier.network, OpenVinoBackend):
             logits[0] = logits[0].roll(1)
         return logits, targets
 

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.architecture import Architecture
 from model.backbones import build_network, data_transform
-from model.checkpoint import save_checkpoint
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.format import save_checkpoint
+from model.checkpoint.labels import name_classes, read_category_names
+from model.checkpoint.metadata import Metadata
 from model.classifier import Classifier
-from model.images import decode_image
-from model.known import KnownRule
-from model.labels import name_classes, read_category_names
-from model.metadata import Metadata
+from model.imaging.decode import decode_image
+from model.ood import OodRule
 from scripts import predict
 from scripts.predict import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.rigged import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_rigged_checkpoint
 
 Output = pytest.CaptureFixture[str]
 
@@ -310,9 +310,9 @@ def test_explain_says_when_the_model_cannot(tmp_path: Path, photo: Path, capsys:
 def test_every_format_says_when_a_photo_may_be_none_of_the_classes(
     tmp_path: Path, photo: Path, capsys: Output, threshold: float, verdict: str, known: bool
 ) -> None:
-    rule = KnownRule("max_logit", threshold)
+    rule = OodRule("max_logit", threshold)
     checkpoint = tmp_path / "rigged.safetensors"
-    save_rigged_checkpoint(checkpoint, always(4), known_rule=rule)
+    save_rigged_checkpoint(checkpoint, always(4), ood_rule=rule)
     arguments = [str(photo), "--checkpoint", str(checkpoint), "--format"]
 
     assert main([*arguments, "json"]) == 0

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from app import create_app
 from app.settings import Settings
-from model.checkpoint import read_metadata
-from model.photo_folder import PhotoFolder
+from model.checkpoint.format import read_metadata
+from model.data.photo_folder import PhotoFolder
 from scripts import evaluate
 from tests.conftest import ROOT
 

@@ -1,8 +1,8 @@
 """Recipes: options of a training that are known to work, as data; one TOML file each.
 
-    NAME -> NAME.toml -> TrainingOptions, its other options at their defaults
+    NAME -> NAME.toml -> TrainingConfig, its other options at their defaults
 
-A key is the name of an option of `TrainingOptions`; a comment says why it has its value. With the
+A key is the name of an option of `TrainingConfig`; a comment says why it has its value. With the
 key `base`, a recipe is another one, by name, but for what it sets itself.
 """
 
@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from model.training.options import OptionsError, TrainingOptions
+from model.training.config import ConfigError, TrainingConfig
 
 _SUFFIX = ".toml"
 
@@ -24,22 +24,22 @@ def recipe_names() -> list[str]:
     return sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX))
 
 
-def read_recipe(name: str) -> TrainingOptions:
+def read_recipe(name: str) -> TrainingConfig:
     """Read a recipe of the project by its name, or any TOML file by its path.
 
     Raises:
-        OptionsError: There is no such recipe, it cannot be read, or an option in it is unknown or
+        ConfigError: There is no such recipe, it cannot be read, or an option in it is unknown or
             out of its range.
     """
     try:
-        return TrainingOptions.from_dict(_values(name))
+        return TrainingConfig.from_dict(_values(name))
     except (FileNotFoundError, IsADirectoryError):
         known = ", ".join(recipe_names())
-        raise OptionsError(
+        raise ConfigError(
             f"There is no recipe {name!r}; give {known}, or the path of a TOML file."
         ) from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise OptionsError(f"The recipe {name} cannot be used: {error}.") from error
+        raise ConfigError(f"The recipe {name} cannot be used: {error}.") from error
 
 
 def _values(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
-from model.training.options import TrainingOptions
+from model.training.config import TrainingConfig
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,10 @@ def own_folder(flower_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny_options(flower_folder: Path, tmp_path: Path) -> Callable[..., TrainingOptions]:
+def tiny_options(flower_folder: Path, tmp_path: Path) -> Callable[..., TrainingConfig]:
     """Options that train timm's smallest network for two epochs of four steps."""
 
-    def options(**changes: Any) -> TrainingOptions:
+    def options(**changes: Any) -> TrainingConfig:
         values: dict[str, Any] = {
             "data": flower_folder,
             "output": tmp_path / "run",
@@ -46,6 +46,6 @@ def tiny_options(flower_folder: Path, tmp_path: Path) -> Callable[..., TrainingO
             "lr": 1e-2,
             "workers": 0,
         }
-        return TrainingOptions(**{**values, **changes})
+        return TrainingConfig(**{**values, **changes})
 
     return options

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OUTLIER, batch_mixing, soft_targets, training_transform
-from model.training.options import TrainingOptions
-from model.transforms import EvaluationTransform
+from model.training.config import TrainingConfig
 
 TRANSFORM = EvaluationTransform(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -22,10 +22,10 @@ def test_an_outlier_belongs_to_each_class_alike() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [TrainingOptions(mixup=1.0, mixing=0.5), TrainingOptions(cutmix=1.0, mixing=0.5)],
+    [TrainingConfig(mixup=1.0, mixing=0.5), TrainingConfig(cutmix=1.0, mixing=0.5)],
     ids=["mixup", "cutmix"],
 )
-def test_mixing_takes_its_share_of_batches(options: TrainingOptions) -> None:
+def test_mixing_takes_its_share_of_batches(options: TrainingConfig) -> None:
     mix = batch_mixing(options, 2)
     images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
     targets = torch.eye(2)
@@ -46,7 +46,7 @@ def test_a_crop_is_stretched_as_far_as_is_asked() -> None:
     photo = Image.merge("RGB", (ramp.rotate(90), ramp, Image.new("L", ramp.size)))
 
     def widest(crop_aspect: float) -> float:
-        options = TrainingOptions(augmentation="light", crop_scale=0.1, crop_aspect=crop_aspect)
+        options = TrainingConfig(augmentation="light", crop_scale=0.1, crop_aspect=crop_aspect)
         crop = training_transform(options, TRANSFORM, 32)
         ratios = []
         for seed in range(40):
@@ -60,12 +60,8 @@ def test_a_crop_is_stretched_as_far_as_is_asked() -> None:
 
 def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
     photo = Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB")
-    spoil = training_transform(
-        TrainingOptions(degradation=1.0, augmentation="light"), TRANSFORM, 48
-    )
-    plain = training_transform(
-        TrainingOptions(degradation=0.0, augmentation="light"), TRANSFORM, 48
-    )
+    spoil = training_transform(TrainingConfig(degradation=1.0, augmentation="light"), TRANSFORM, 48)
+    plain = training_transform(TrainingConfig(degradation=0.0, augmentation="light"), TRANSFORM, 48)
     for seed in range(40):
         torch.manual_seed(seed)
         spoilt = spoil(photo)
@@ -80,9 +76,7 @@ def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
 
 def test_a_spoilt_photo_may_be_noisy() -> None:
     photo = Image.new("RGB", (64, 64), "grey")  # flat, which every other kind leaves it
-    spoil = training_transform(
-        TrainingOptions(degradation=1.0, augmentation="light"), TRANSFORM, 64
-    )
+    spoil = training_transform(TrainingConfig(degradation=1.0, augmentation="light"), TRANSFORM, 64)
     deviations = []
     for seed in range(60):
         torch.manual_seed(seed)
@@ -95,9 +89,7 @@ def test_a_spoilt_photo_may_be_noisy() -> None:
 def test_a_photo_is_shown_small_with_round_corners_in_a_ground(tmp_path: Path) -> None:
     photo, ground = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
     ground.resize((30, 90)).save(tmp_path / "ground.png")
-    options = TrainingOptions(
-        degradation=1.0, augmentation="light", crop_scale=1.0, crop_aspect=1.0
-    )
+    options = TrainingConfig(degradation=1.0, augmentation="light", crop_scale=1.0, crop_aspect=1.0)
     spoil = training_transform(options, TRANSFORM, 32, [tmp_path / "ground.png"])
     shares = []
     for seed in range(60):

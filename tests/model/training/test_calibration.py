@@ -7,20 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.architecture import Architecture
-from model.known import fit_known_rule
-from model.labels import FlowerClass
-from model.measures import measure
-from model.metadata import Metadata
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.labels import FlowerClass
+from model.checkpoint.metadata import Metadata
+from model.evaluation.metrics import measure
+from model.evaluation.ood_metrics import called_unknown
+from model.imaging.transforms import EvaluationTransform
 from model.training.calibration import (
     calibrate,
     class_levels,
     cross_fitted,
+    fit_ood_rule,
     fit_temperature,
     recalibrated,
 )
-from model.transforms import EvaluationTransform
-from model.unknown_measures import called_unknown
 
 
 def drawn(temperature: float, count: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,14 +74,19 @@ def test_levels_come_off_beside_what_was_added() -> None:
     targets = torch.tensor([0, 1] * 10)
     classes = [FlowerClass("1", "tall"), FlowerClass("2", "low")]
     added = torch.tensor([0.0, -0.5])
-    rule = calibrate(logits, targets, classes, "max_logit", level_prior=0).known_rule
-    assert rule.offsets == (4.0, -4.0)
+    rule = calibrate(logits, targets, classes, "max_logit", level_prior=0).ood_rule
+    assert rule.logit_adjustment == (4.0, -4.0)
     assert rule.scores(logits.numpy(), 1.0).tolist() == [5.0] * 20
     moved = calibrate(
-        logits + added, targets, classes, "max_logit", offsets=added.tolist(), level_prior=0
-    ).known_rule
-    assert moved.offsets == (4.0, -4.5)
-    assert calibrate(logits, targets, classes, "max_logit").known_rule.offsets == ()
+        logits + added,
+        targets,
+        classes,
+        "max_logit",
+        logit_adjustment=added.tolist(),
+        level_prior=0,
+    ).ood_rule
+    assert moved.logit_adjustment == (4.0, -4.5)
+    assert calibrate(logits, targets, classes, "max_logit").ood_rule.logit_adjustment == ()
 
 
 @pytest.mark.parametrize("score", ["max_logit", "contrast"])
@@ -89,20 +94,20 @@ def test_as_many_photos_stay_known_where_logits_have_moved(score: str) -> None:
     before, targets = drawn(1.0, count=300)
     after = 1.3 * before + 0.2 * torch.randn(300, 10, generator=torch.Generator().manual_seed(1))
     classes = [FlowerClass(str(index), "a flower") for index in range(10)]
-    rule = fit_known_rule(score, before.numpy(), 1.0, 0.8)
+    rule = fit_ood_rule(score, before.numpy(), 1.0, 0.8)
     old = Metadata(
         Architecture("test_efficientnet", 10),
         tuple(classes),
         EvaluationTransform(32, 32, "bicubic", (0.5,) * 3, (0.5,) * 3),
         metrics={"test": {"top1": 1.0}},
-        known_rule=rule,
+        ood_rule=rule,
     )
     new = recalibrated(old, "valid", targets, before, after)
     assert called_unknown(after.numpy(), 1.0, rule) != pytest.approx(0.2, abs=0.01)
-    assert new.known_rule is not None
-    assert new.known_rule.score == score
-    assert called_unknown(after.numpy(), new.temperature, new.known_rule) == pytest.approx(0.2)
+    assert new.ood_rule is not None
+    assert new.ood_rule.score == score
+    assert called_unknown(after.numpy(), new.temperature, new.ood_rule) == pytest.approx(0.2)
     assert new.temperature == pytest.approx(fit_temperature(after, targets))
     assert list(new.metrics) == ["valid"]
-    unruled = recalibrated(replace(old, known_rule=None), "valid", targets, before, after)
-    assert unruled.known_rule is None
+    unruled = recalibrated(replace(old, ood_rule=None), "valid", targets, before, after)
+    assert unruled.ood_rule is None

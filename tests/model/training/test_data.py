@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.photo_folder import PhotoFolderError
+from model.data.photo_folder import PhotoFolderError
+from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OUTLIER
+from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,
     SeededPhotos,
@@ -18,11 +20,9 @@ from model.training.data import (
     sampling_weights,
     training_photos,
 )
-from model.training.options import TrainingOptions
-from model.transforms import EvaluationTransform
 
 TRANSFORM = EvaluationTransform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-Options = Callable[..., TrainingOptions]
+Options = Callable[..., TrainingConfig]
 
 
 def drawn(weights: list[float], epochs: int = 1) -> list[int]:
@@ -70,14 +70,14 @@ def test_an_epoch_is_entered_anywhere_with_the_same_rest() -> None:
 
 @pytest.mark.parametrize(("balance", "share"), [(0.0, 9 / 10), (0.5, 3 / 4), (1.0, 1 / 2)])
 def test_balance_goes_from_photos_to_classes(balance: float, share: float) -> None:
-    weights = sampling_weights(photos_of([0] * 9 + [1]), TrainingOptions(balance=balance))
+    weights = sampling_weights(photos_of([0] * 9 + [1]), TrainingConfig(balance=balance))
     assert sum(weights[:9]) / sum(weights) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.7])
 def test_outliers_have_their_share(balance: float) -> None:
     photos = photos_of([0] * 7 + [1] * 2 + [OUTLIER] * 5)
-    options = TrainingOptions(balance=balance, outlier_share=0.2)
+    options = TrainingConfig(balance=balance, outlier_share=0.2)
     weights = sampling_weights(photos, options)
     assert sum(weights[9:]) / sum(weights) == pytest.approx(0.2)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.training.options import OptionsError, TrainingOptions
+from model.training.config import ConfigError, TrainingConfig
 from model.training.recipes import read_recipe, recipe_names
 
 
@@ -28,13 +28,13 @@ def test_the_article_is_as_it_was() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_survives_the_run_folder(name: str) -> None:
     recipe = read_recipe(name)
-    assert TrainingOptions.from_dict(recipe.to_dict()) == recipe
+    assert TrainingConfig.from_dict(recipe.to_dict()) == recipe
 
 
 def test_a_file_of_ones_own_sets_what_it_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('backbone = "resnet18"\ntrain_data = ["train", "more"]\n', encoding="utf-8")
-    recipe, default = read_recipe(str(path)), TrainingOptions()
+    recipe, default = read_recipe(str(path)), TrainingConfig()
     assert recipe.train_data == (Path("train"), Path("more"))
     changed = {
         item.name
@@ -67,5 +67,5 @@ def test_a_bad_recipe_is_refused(tmp_path: Path, content: str | None, message: s
     path = tmp_path / "mine.toml"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    with pytest.raises(OptionsError, match=message):
+    with pytest.raises(ConfigError, match=message):
         read_recipe(str(path))

@@ -1,0 +1,113 @@
+"""One handler for every error: a page for browsers, problem+json (RFC 9457) for all others.
+
+    Problem | HTTPException | any other exception -> Problem -> error.html | JSON
+
+Of an exception that is not ours nothing reaches the client: it gets the request's id, and the log
+has the trace under the same id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from flask import Flask, Response, jsonify, request
+from flask_limiter.errors import RateLimitExceeded
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestedRangeNotSatisfiable,
+)
+from werkzeug.http import HTTP_STATUS_CODES
+
+from app.http.content_negotiation import PROBLEM_JSON, prefers_html
+from app.http.problems import Code, Problem, quoted
+from app.http.request_body import discard_rest
+from app.http.request_id import request_id
+
+_log: Final = logging.getLogger(__name__)
+
+_DISCARD_SECONDS: Final = 1.0
+
+
+def init_error_handlers(app: Flask, render_error_page: Callable[[Problem], Response]) -> None:
+    """Handle every error of `app`, including unknown paths and methods.
+
+    Args:
+        app: The app.
+        render_error_page: Renders a problem as a page for browsers. Passed in because pages belong
+            to `app.web`, which imports this package.
+    """
+
+    def handle(error: Exception) -> Response:
+        return _render(_to_problem(error), render_error_page)
+
+    app.register_error_handler(Exception, handle)
+    app.after_request(_discard_after_refusal)
+
+
+def _to_problem(error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException) and error.code is not None and error.code < 500:
+        return _of_http_exception(error)
+    _log.error("unhandled exception", exc_info=error, extra={"fields": {"id": request_id()}})
+    return Problem(
+        Code.INTERNAL_ERROR,
+        "Something went wrong on our side. The log of the service tells what, under the "
+        f"request id {request_id()}.",
+    )
+
+
+def _of_http_exception(error: HTTPException) -> Problem:
+    if isinstance(error, NotFound):
+        return Problem(Code.NOT_FOUND, f"There is nothing at {quoted(request.path)}.")
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return Problem(
+            Code.METHOD_NOT_ALLOWED,
+            f"{quoted(request.method)} is not taken at {quoted(request.path)}; it takes {allowed}.",
+            {"Allow": allowed},
+        )
+    if isinstance(error, RateLimitExceeded):
+        return Problem(
+            Code.RATE_LIMITED,
+            "You have sent more photos than are taken from one sender, "
+            f"{error.limit.limit}; wait a while and try again.",
+        )
+    if isinstance(error, ClientDisconnected):
+        return Problem(Code.INCOMPLETE_BODY, "The request ended before its body was complete.")
+    if isinstance(error, RequestedRangeNotSatisfiable):
+        return Problem(
+            Code.BAD_RANGE, "The file ends before the range begins that the request asks for."
+        )
+    return Problem(Code.BAD_REQUEST, "The request could not be understood.")
+
+
+def _render(problem: Problem, render_error_page: Callable[[Problem], Response]) -> Response:
+    if prefers_html():
+        response = render_error_page(problem)
+        response.vary.add("Accept")
+        return response
+    response = jsonify(
+        type="about:blank",
+        title=HTTP_STATUS_CODES[problem.status],
+        status=problem.status,
+        code=problem.code,
+        detail=problem.detail,
+        request_id=request_id(),
+    )
+    response.mimetype = PROBLEM_JSON
+    response.status_code = problem.status
+    response.vary.add("Accept")
+    response.headers.update(problem.headers)
+    return response
+
+
+def _discard_after_refusal(response: Response) -> Response:
+    if response.status_code >= 400:
+        discard_rest(request, _DISCARD_SECONDS)
+    return response

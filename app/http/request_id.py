@@ -1,0 +1,21 @@
+"""The id of a request: in its X-Request-ID header, its log line and its answer."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Final
+
+from flask import g, request
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id() -> str:
+    """Return the id of the current request: the client's where it is safe, or a new one."""
+    if "request_id" not in g:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        # No secret: the system's own randomness would give up Python's lock for each.
+        g.request_id = given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    return str(g.request_id)

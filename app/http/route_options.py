@@ -1,0 +1,61 @@
+"""Facts about a route that other layers ask for, declared on the route itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from flask import Flask, current_app, request
+
+_ATTRIBUTE: Final = "route_options"
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class RouteOptions:
+    """How a route is guarded and logged.
+
+    Attributes:
+        is_public: Needs neither an API key nor a trusted host name.
+        is_quiet: Logged at debug level.
+        allows_cors: Pages of the allowed origins may use it.
+        takes_photos: Counts against the rate limit.
+    """
+
+    is_public: bool = False
+    is_quiet: bool = False
+    allows_cors: bool = False
+    takes_photos: bool = False
+
+
+_DEFAULT: Final = RouteOptions()
+
+
+def route_options(
+    *,
+    is_public: bool = False,
+    is_quiet: bool = False,
+    allows_cors: bool = False,
+    takes_photos: bool = False,
+) -> Callable[[_View], _View]:
+    """Decorate a view function with its `RouteOptions`; put it below the route decorator."""
+    options = RouteOptions(is_public, is_quiet, allows_cors, takes_photos)
+
+    def mark(view: _View) -> _View:
+        setattr(view, _ATTRIBUTE, options)
+        return view
+
+    return mark
+
+
+def options_of(app: Flask, endpoint: str | None) -> RouteOptions:
+    """Return the options of an endpoint; the defaults for none."""
+    view = app.view_functions.get(endpoint or "")
+    return getattr(view, _ATTRIBUTE, _DEFAULT)
+
+
+def current_route_options() -> RouteOptions:
+    """Return the options of the route that the current request matched."""
+    return options_of(current_app, request.endpoint)

@@ -1,0 +1,82 @@
+"""The page: a photo in by an ordinary form, the same page out with its names.
+
+    GET /  -> index.html
+    POST / -> index.html with the photo and five names, or with what was wrong and its status
+
+The photo is shown back from memory, as a data URL, and forgotten with the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flask import Blueprint, Response
+
+from app.context import current_context
+from app.http.content_negotiation import prefers_json
+from app.http.data_urls import data_url
+from app.http.problems import Problem
+from app.http.route_options import route_options
+from app.inference.activation_overlays import explain_predictions
+from app.inference.pipeline import DEFAULT_TOP_K, classify_upload
+from app.schemas.serialization import MAX_COMBINED_PHOTOS, about, serialize_predictions
+from app.web.rendering import limits, render_page, script_texts
+
+pages: Final = Blueprint("pages", __name__)
+
+_LONGEST_SIDE: Final = 800
+
+
+@pages.get("/")
+def index() -> Response:
+    """Show the upload form, or tell a program where the routes are."""
+    if prefers_json():
+        return about()
+    response = _page()
+    response.vary.add("Accept")
+    return response
+
+
+@pages.post("/")
+@route_options(takes_photos=True)
+def classify() -> Response:
+    """Show the photo that the form carries, with its names."""
+    classes = len(current_context().classifier.metadata.classes)
+    try:
+        classification = classify_upload(min(DEFAULT_TOP_K, classes))
+    except Problem as problem:
+        return _page(problem=problem)
+    predictions = serialize_predictions(classification.answer)
+    if classification.activations is not None:
+        pictures = explain_predictions(classification)
+        for prediction, picture in zip(predictions, pictures, strict=True):
+            prediction["activation_map"] = data_url(picture, "PNG")
+    shown = classification.photo.copy()
+    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return _page(
+        data_url(shown, "JPEG"), predictions=predictions, verdict=classification.answer.verdict
+    )
+
+
+def _page(
+    photo: str | None = None,
+    *,
+    predictions: Sequence[dict[str, Any]] = (),
+    verdict: str | None = None,
+    problem: Problem | None = None,
+) -> Response:
+    service = current_context()
+    return render_page(
+        "index.html",
+        problem=problem,
+        photo=photo,
+        predictions=predictions,
+        verdict=verdict,
+        explains=service.explains,
+        class_count=len(service.classifier.metadata.classes),
+        limits=limits(),
+        most_joined=MAX_COMBINED_PHOTOS,
+        script_texts=script_texts(),
+        model=service.model,
+    )

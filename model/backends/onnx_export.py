@@ -1,0 +1,94 @@
+"""A checkpoint as one ONNX file, for runtimes without PyTorch: OpenVINO here, phones elsewhere.
+
+network, metadata -> torch.onnx -> FILE.onnx
+    input  images       float32 (N, 3, H, W), as the metadata's transform makes them
+    output logits       float32 (N, classes)
+    output activations  float32 (N, classes, h, w), where the head allows it
+    metadata_props["petalscope"]  the metadata, as JSON
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Final
+
+import onnx
+import torch
+from torch import nn
+
+from model.atomic_write import atomic_write
+from model.backends.torch_backend import map_head
+from model.checkpoint.metadata import METADATA_KEY, Metadata
+
+INPUT: Final = "images"
+_OPSET: Final = 17  # read by ONNX Runtime since 1.12, on phones too
+
+
+def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
+    """Write a network as an ONNX file, atomically.
+
+    Args:
+        network: As `checkpoint.load_checkpoint` returns it.
+        metadata: Likewise.
+        path: Where to; folders are made.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    side = metadata.transform.crop
+    example = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
+    head = map_head(network, example)
+    names = ["logits"] if head is None else ["logits", "activations"]
+    exported = _WithMaps(network, head).eval()
+    with torch.inference_mode():
+        outputs = exported(example)
+    with atomic_write(path) as temporary:
+        with warnings.catch_warnings():
+            # The exporter by tracing gives a plain graph, and needs no further package.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                exported,
+                (example,),
+                str(temporary),
+                input_names=[INPUT],
+                output_names=names,
+                dynamic_axes={name: {0: "n"} for name in (INPUT, *names)},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+        model = onnx.load(str(temporary))
+        for described, output in zip(model.graph.output, outputs, strict=True):
+            # Tracing gives the sides of the maps names, and one of them that of the batch.
+            lengths = described.type.tensor_type.shape.dim[1:]
+            for length, known in zip(lengths, output.shape[1:], strict=True):
+                length.dim_value = known
+        onnx.checker.check_model(model)
+        onnx.save(model, str(temporary))
+        write_metadata(temporary, metadata)
+
+
+def write_metadata(path: Path, metadata: Metadata) -> None:
+    """Put metadata into an ONNX file, in place of any that it has.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
+    onnx.save(model, str(path))
+
+
+class _WithMaps(nn.Module):
+    def __init__(self, network: nn.Module, head: nn.Linear | None) -> None:
+        super().__init__()
+        self._network = network
+        self._head = head
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self._head is None:
+            return (self._network(images),)
+        features = self._network.forward_features(images)  # type: ignore[operator]
+        logits = self._network.forward_head(features)  # type: ignore[operator]
+        kernel = self._head.weight[:, :, None, None]
+        return logits, nn.functional.conv2d(features, kernel)

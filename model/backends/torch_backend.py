@@ -1,0 +1,154 @@
+"""A network run by PyTorch: on CUDA, and the reference on a CPU.
+
+The maps come from the same pass as the logits: the head is one linear layer on features that are
+averaged over the image, so that applied to the features before they are averaged it gives, for
+each class, a map whose average is the logit (Zhou et al. 2016, "Learning deep features for
+discriminative localization").
+
+On a GPU it runs in half precision where PyTorch holds that safe (autocast), and on batches of 1, 2,
+4, 8, … photos, those between filled up: a GPU's libraries choose and record their work for each
+shape.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+from torch import nn
+
+from model.backends.base import Array, DeviceError, Outputs
+
+
+class TorchBackend:
+    """A network of timm's, with any head of ours.
+
+    Args:
+        network: As `backbones.build_network` returns it.
+        device: Where to run it.
+        side: Side in pixels of an input that the network takes.
+        threads: Number of threads on a CPU, for all networks of the process; 0 leaves it as it is.
+        compiled: Whether to compile the network with `torch.compile`, for each size of batch.
+        fills_batches: Whether to fill batches up; by default on a GPU alone.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        side: int,
+        threads: int = 0,
+        *,
+        compiled: bool = False,
+        fills_batches: bool | None = None,
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = device
+        self._on_gpu = device.type == "cuda"
+        self._fills_batches = self._on_gpu if fills_batches is None else fills_batches
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        example = torch.linspace(-1, 1, 3 * side * side, device=device).view(1, 3, side, side)
+        self._head = map_head(self._network, example)
+        self._forward = torch.compile(self._outputs, dynamic=False) if compiled else self._outputs
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu", "cuda:0"."""
+        return str(self._device)
+
+    @property
+    def max_batch_size(self) -> int | None:
+        """None: larger batches are faster, up to what the device's memory holds."""
+        return None
+
+    @property
+    def out_of_memory(self) -> tuple[type[BaseException], ...]:
+        """What `run` raises where a batch is too large."""
+        return (torch.OutOfMemoryError, MemoryError)
+
+    def batch_sizes(self, max_batch_size: int) -> list[int]:
+        """1, 2, 4, … to the first that holds `max_batch`, where batches are filled up; else 1."""
+        if not self._fills_batches:
+            return [1]
+        return [1 << power for power in range((max_batch_size - 1).bit_length() + 1)]
+
+    def run(self, batch: Array) -> Outputs:
+        """Run on float32 (N, 3, H, W).
+
+        Raises:
+            One of `out_of_memory`: The batch does not fit on the device.
+        """
+        count = len(batch)
+        if self._fills_batches and (missing := self.batch_sizes(count)[-1] - count):
+            batch = np.concatenate((batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)))
+        inputs = torch.from_numpy(batch)
+        if self._on_gpu:
+            inputs = inputs.pin_memory()
+        # Both are properties of the thread: they are entered where the network runs.
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, torch.float16, enabled=self._on_gpu),
+        ):
+            logits, maps = self._forward(
+                inputs.to(self._device, memory_format=torch.channels_last, non_blocking=True)
+            )
+        return Outputs(_array(logits[:count]), None if maps is None else _array(maps[:count]))
+
+    def _outputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if self._head is None:
+            return self._network(inputs), None
+        features = self._network.forward_features(inputs)  # type: ignore[operator]
+        logits = self._network.forward_head(features)  # type: ignore[operator]
+        return logits, torch.einsum("nchw,kc->nkhw", features, self._head.weight)
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.float().cpu().numpy()
+    return array
+
+
+@torch.inference_mode()
+def map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
+    """Return the head, if it is one linear layer on features averaged over the image.
+
+    Args:
+        network: As `backbones.build_network` returns it, in evaluation mode.
+        example: An input to compare averages on, float32 (1, 3, H, W).
+    """
+    head = network.get_classifier()  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        return None
+    try:
+        features = network.forward_features(example)  # type: ignore[operator]
+        pooled = network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+    except RuntimeError:
+        return None  # it does not run on inputs of this size, as its first use will tell
+    if features.dim() != 4 or features.shape[1] != head.in_features:
+        return None
+    means = features.mean(dim=(2, 3))
+    same = pooled.shape == means.shape and torch.allclose(pooled, means, rtol=1e-3, atol=1e-4)
+    return head if same else None
+
+
+def resolve_device(name: str) -> torch.device:
+    """Find the device meant by "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        DeviceError: The name is none of these, or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device(name)
+    match = re.fullmatch("cuda(?::([0-9]+))?", name)
+    if match is None:
+        raise DeviceError(f"The device is {name!r}; it must be auto, cpu, cuda or cuda:N.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(match[1] or 0) >= count:
+        raise DeviceError(
+            f"The device {name} was asked for, but PyTorch sees {count} CUDA devices; "
+            "choose auto or cpu, or check the driver with nvidia-smi."
+        )
+    return torch.device(name)

@@ -1,0 +1,166 @@
+"""The checkpoint: one safetensors file that rebuilds its model and says how it came about.
+
+    training -> Checkpoint -> save_checkpoint -> FILE.safetensors -> load_checkpoint -> Classifier
+
+The header of a safetensors file may hold a map of text to text; all metadata stands there as one
+JSON object under the key "petalscope". `read_metadata` reads it without touching a weight. Nothing
+is ever pickled: unpickling a file can run any code that its author liked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from model.atomic_write import atomic_write
+from model.backbones import BackboneError, build_network
+from model.checkpoint.metadata import (
+    JSON_DAMAGE,
+    METADATA_KEY,
+    CheckpointNotFoundError,
+    Metadata,
+    MismatchedWeightsError,
+    NotACheckpointError,
+    NotANumberError,
+    TruncatedCheckpointError,
+    UnknownArchitectureError,
+    parse_metadata,
+)
+
+_LARGEST_HEADER: Final = 100_000_000  # as the safetensors format limits it
+
+
+def save_checkpoint(
+    path: Path,
+    weights: Mapping[str, torch.Tensor],
+    metadata: Metadata,
+    *,
+    half_precision: bool = False,
+) -> None:
+    """Write a checkpoint atomically: `path` holds the old file or the whole new one.
+
+    Args:
+        path: Where to; folders are made.
+        weights: The network's state dict, on any device.
+        metadata: What it says about itself.
+        half_precision: Store matrices and kernels as float16, half the size. Vectors (biases,
+            batch statistics) stay float32: some variances are too small for float16.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    tensors = {name: _stored(tensor, half_precision) for name, tensor in weights.items()}
+    header = {METADATA_KEY: metadata.to_text()}
+    with atomic_write(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=header)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read what a checkpoint says about itself, without its weights.
+
+    Raises:
+        CheckpointError: In its subclasses, all but those that need the weights.
+    """
+    text = _read_header(path)
+    if text is None:
+        raise NotACheckpointError(
+            f"{path} is a safetensors file without Petalscope's metadata, so its classes are "
+            "unknown; bare weights can start a training (--weights) but cannot be served."
+        )
+    return parse_metadata(text, path)
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, Metadata]:
+    """Rebuild a checkpoint's network on the CPU, in float32 and evaluation mode.
+
+    Raises:
+        CheckpointError: In its subclasses, for each way a file can be wrong.
+    """
+    metadata = read_metadata(path)
+    try:
+        stored = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise NotACheckpointError(f"The weights in {path} are damaged.") from error
+    weights = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in stored.items()
+    }
+    try:
+        network = build_network(metadata.architecture)
+    except BackboneError as error:
+        raise UnknownArchitectureError(f"{path} cannot be rebuilt: {error}") from error
+    except RuntimeError as error:
+        # PyTorch has not the memory for widths that no one has trained.
+        raise UnknownArchitectureError(
+            f"{path} cannot be rebuilt: its layers are too large for this machine."
+        ) from error
+    if (difference := _first_difference(network.state_dict(), weights)) is not None:
+        raise MismatchedWeightsError(
+            f"The weights in {path} are not those of {metadata.architecture.backbone} "
+            f"with its head: {difference}."
+        )
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise NotANumberError(
+                f"{name} in {path} holds values that are infinite or not numbers; "
+                "the training that wrote it diverged, or the file is damaged."
+            )
+    network.load_state_dict(weights)
+    return network.eval(), metadata
+
+
+def _stored(tensor: torch.Tensor, half_precision: bool) -> torch.Tensor:
+    if half_precision and tensor.is_floating_point() and tensor.dim() > 1:
+        tensor = tensor.half()
+    # A clone, since safetensors refuses tensors that share memory, as tied weights do.
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def _read_header(path: Path) -> str | None:
+    """Check the frame of a safetensors file; return its metadata's text, if it has any of ours."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= _LARGEST_HEADER:
+                raise NotACheckpointError(f"{path} is not a safetensors file.")
+            content = file.read(length)
+    except FileNotFoundError:
+        raise CheckpointNotFoundError(f"There is no checkpoint at {path}.") from None
+    except OSError as error:
+        raise CheckpointNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(content) < length and content[:1] in (b"", b"{"):
+        raise TruncatedCheckpointError(f"{path} is truncated: it ends inside its header.")
+    try:
+        header = json.loads(content)
+        text: str | None = header.pop("__metadata__", {}).get(METADATA_KEY)
+        expected = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+    except JSON_DAMAGE:
+        raise NotACheckpointError(f"{path} is not a safetensors file.") from None
+    if (held := size - 8 - length) < expected:
+        raise TruncatedCheckpointError(
+            f"{path} is truncated: it should hold {expected:,} bytes of weights and holds {held:,}."
+        )
+    return text
+
+
+def _first_difference(
+    expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
+) -> str | None:
+    for name, tensor in expected.items():
+        if name not in weights:
+            return f"{name} is missing"
+        if weights[name].shape != tensor.shape:
+            return f"{name} has shape {_shape(weights[name])}, not {_shape(tensor)}"
+    extra = sorted(weights.keys() - expected.keys())
+    return f"{extra[0]} is not among them" if extra else None
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "×".join(str(length) for length in tensor.shape)

@@ -1,0 +1,121 @@
+"""Whether a photo shows one of the classes at all.
+
+    logits, temperature -> score: higher for what looks like one of the classes
+    score < threshold   -> "unknown"; likeliest class below a half -> "unsure"; else "known"
+
+A network trained on 102 flowers gives one of their names to anything. How sure it is tells much of
+whether the name can be right, and so does how large its logits are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from model.backends.base import Array
+
+Verdict = Literal["known", "unsure", "unknown"]
+
+_SURE: Final = 0.5  # a name that is likelier than all others together
+
+
+def _energy(scaled: Array) -> Array:
+    """Return the negative free energy (Liu et al. 2020, "Energy-based out-of-distribution …")."""
+    largest = scaled.max(axis=1)
+    total: Array = largest + np.log(np.exp(scaled - largest[:, None]).sum(axis=1))
+    return total
+
+
+def _max_logit(scaled: Array) -> Array:
+    """Return the largest logit (Hendrycks et al. 2022, "Scaling out-of-distribution …")."""
+    largest: Array = scaled.max(axis=1)
+    return largest
+
+
+def _log_probability(scaled: Array) -> Array:
+    """Return the log of the largest probability (Hendrycks and Gimpel 2017, "A baseline …")."""
+    return _max_logit(scaled) - _energy(scaled)
+
+
+def _contrast(scaled: Array) -> Array:
+    """Return how far the largest logit stands above the mean of all.
+
+    A network that was taught to be unsure of photos of none of the classes (outlier exposure,
+    Hendrycks et al. 2019) gives them logits that are alike, at whatever level they lie.
+    """
+    above: Array = scaled.max(axis=1) - scaled.mean(axis=1)
+    return above
+
+
+SCORES: Final[Mapping[str, Callable[[Array], Array]]] = {
+    "probability": _log_probability,
+    "max_logit": _max_logit,
+    "energy": _energy,
+    "contrast": _contrast,
+}
+
+
+@dataclass(frozen=True)
+class OodRule:
+    """By which score, from which value on, a photo counts as one of the classes.
+
+    Attributes:
+        score: A key of `SCORES`.
+        threshold: The least score of a known photo.
+        logit_adjustment: Per-class values subtracted from the logits before scoring: the
+            logit adjustment and the class-mean shrinkage. Empty for none.
+    """
+
+    score: str
+    threshold: float
+    logit_adjustment: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: There is no such score, or a number is not finite.
+        """
+        if self.score not in SCORES:
+            raise ValueError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
+        if not all(map(math.isfinite, (self.threshold, *self.logit_adjustment))):
+            raise ValueError("threshold and logit_adjustment must be finite numbers")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> OodRule:
+        """Rebuild a rule from its values.
+
+        Raises:
+            KeyError, TypeError, ValueError: Values are missing or wrong.
+        """
+        logit_adjustment = values["logit_adjustment"]
+        return cls(
+            str(values["score"]), float(values["threshold"]), tuple(map(float, logit_adjustment))
+        )
+
+    def scores(self, logits: Array, temperature: float) -> Array:
+        """Score photos by their logits, float32 (N, classes); return float32 (N,)."""
+        return ood_scores(self.score, logits, temperature, self.logit_adjustment)
+
+
+def ood_scores(
+    score: str, logits: Array, temperature: float, logit_adjustment: Sequence[float] = ()
+) -> Array:
+    """Score photos by logits, float32 (N, classes), divided by the temperature; float32 (N,).
+
+    Where there are `logit_adjustment`, (classes,), they are taken off the logits before.
+    """
+    if logit_adjustment:
+        logits = logits - np.array(logit_adjustment, np.float32)
+    return SCORES[score](logits / np.float32(temperature))
+
+
+def verdict(known: bool | None, probability: float) -> Verdict:
+    """Put into a word whether a photo is known, and how likely its likeliest class is."""
+    if known is False:
+        return "unknown"
+    return "known" if probability >= _SURE else "unsure"

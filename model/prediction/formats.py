@@ -1,0 +1,81 @@
+"""How `predict.py` prints what photos were taken for: text, CSV or JSON, a photo at a time.
+
+Each format is a context in which a function prints one `Classified` photo.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Final
+
+from model.prediction.stream import Classified
+
+Write = Callable[[Classified], None]
+
+
+@contextmanager
+def text() -> Iterator[Write]:
+    """Print the file's name, and below it a line for each of its names."""
+
+    def write(result: Classified) -> None:
+        print(printable(result.photo.name))
+        if result.answer.known is False:
+            print("  This may be none of the flowers that the model knows. The nearest are:")
+        for prediction in result.answer.predictions:
+            percent = 100 * prediction.probability
+            print(f"  {percent:6.2f} %  {prediction.name} ({prediction.class_id})")
+
+    yield write
+
+
+@contextmanager
+def comma_separated() -> Iterator[Write]:
+    """Print a header, then a line for each name of each photo."""
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(("file", "rank", "class_id", "name", "probability", "verdict"))
+
+    def write(result: Classified) -> None:
+        for rank, prediction in enumerate(result.answer.predictions, start=1):
+            probability = f"{prediction.probability:.6f}"
+            rows.writerow(
+                (
+                    result.photo.name,
+                    rank,
+                    prediction.class_id,
+                    prediction.name,
+                    probability,
+                    result.answer.verdict,
+                )
+            )
+
+    yield write
+
+
+@contextmanager
+def json_array() -> Iterator[Write]:
+    """Print one array, with an object for each photo on a line of its own."""
+    before = "[\n"
+
+    def write(result: Classified) -> None:
+        nonlocal before
+        photo = {"file": result.photo.name, **asdict(result.answer)}
+        print(before, json.dumps(photo), sep="", end="")
+        before = ",\n"
+
+    yield write
+    print("[]" if before == "[\n" else "\n]")
+
+
+FORMATS: Final = {"text": text, "json": json_array, "csv": comma_separated}
+
+
+def printable(name: str) -> str:
+    """Escape what would upset a terminal: a file's name may hold newlines and control codes."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in name
+    )

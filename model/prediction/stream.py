@@ -1,0 +1,120 @@
+"""Any number of photos through a classifier, in order and in little memory.
+
+photos -> decode and transform (threads, at most two batches ahead) -> batches
+       -> Classifier.outputs -> Classified: its answer | Unreadable: why it has none
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from model.backends.base import Array
+from model.imaging.decode import ImageError, decode_image
+
+if TYPE_CHECKING:
+    from model.classifier import ClassificationResult, Classifier
+
+DEFAULT_BATCH_SIZE: Final = 32
+_MOST_THREADS: Final = 8
+_BATCHES_AHEAD: Final = 2
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo to classify: what to call it, and its path or its bytes."""
+
+    name: str
+    source: Path | bytes
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A photo and what it was taken for.
+
+    Attributes:
+        photo: The photo.
+        answer: Its names and a verdict.
+        activations: The class activation map of its likeliest class, float32 (h, w); None for a
+            network that does not tell.
+    """
+
+    photo: Photo
+    answer: ClassificationResult
+    activations: Array | None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A photo that could not be read, and why not, as a sentence."""
+
+    photo: Photo
+    reason: str
+
+
+def classify(
+    classifier: Classifier,
+    photos: Iterable[Photo],
+    *,
+    top_k: int,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Iterator[Classified | Unreadable]:
+    """Classify photos one batch after the other; a photo that cannot be read stops nothing.
+
+    Args:
+        classifier: What classifies them.
+        photos: Read no further ahead than two batches.
+        top_k: How many names to give each, from 1 to the number of classes.
+        batch_size: Photos that go through the network at once.
+
+    Yields:
+        What became of each photo, in their order.
+    """
+    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+    try:
+        read = _read_ahead(threads, classifier, photos, _BATCHES_AHEAD * batch_size)
+        while part := list(itertools.islice(read, batch_size)):
+            inputs = [values for _, values in part if not isinstance(values, str)]
+            outputs = iter(classifier.outputs(np.stack(inputs)) if inputs else ())
+            for photo, values in part:
+                if isinstance(values, str):
+                    yield Unreadable(photo, values)
+                else:
+                    logits, maps = next(outputs)
+                    best = None if maps is None else maps[logits.argmax()]
+                    yield Classified(photo, classifier.answer(logits, top_k), best)
+    finally:
+        # Reached by Ctrl-C and a closed pipe too: what was not begun is not worth waiting for.
+        threads.shutdown(cancel_futures=True)
+
+
+def _read_ahead(
+    threads: ThreadPoolExecutor, classifier: Classifier, photos: Iterable[Photo], most: int
+) -> Iterator[tuple[Photo, Array | str]]:
+    waiting: deque[tuple[Photo, Future[Array | str]]] = deque()
+    for photo in photos:
+        waiting.append((photo, threads.submit(_read, classifier, photo)))
+        if len(waiting) >= most:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for photo, future in waiting:
+        yield photo, future.result()
+
+
+def _read(classifier: Classifier, photo: Photo) -> Array | str:
+    """Return the network's input, float32 (3, H, W), or why there is none."""
+    try:
+        image = decode_image(photo.source, target_side=classifier.metadata.transform.resize)
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.strerror}."
+    return classifier.preprocess(image)

@@ -1,0 +1,108 @@
+"""What a run leaves to look at.
+
+history -> history.csv, TensorBoard events, curves.png
+photos  -> samples.png, a grid of augmented photos with their names
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from model.atomic_write import atomic_write
+from model.checkpoint.labels import FlowerClass
+from model.imaging.transforms import EvaluationTransform
+from model.training.augmentation import OUTLIER, denormalized
+from model.training.data import SeededPhotos
+
+_GRID: Final = (4, 6)  # rows, columns
+_LONGEST_TITLE: Final = 22  # characters
+
+Row = dict[str, float]
+
+
+def write_history(path: Path, history: Sequence[Row]) -> None:
+    """Write one line for each epoch as CSV; the whole file anew, so that a resumed run fits in."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def write_events(folder: Path, row: Row) -> None:
+    """Add the last epoch to the TensorBoard events; an epoch written twice shows its last row."""
+    epoch = int(row["epoch"])
+    with SummaryWriter(str(folder), purge_step=epoch) as writer:
+        for name in row.keys() - {"epoch"}:
+            writer.add_scalar(name.replace("_", "/", 1), row[name], epoch)
+
+
+def draw_curves(path: Path, history: Sequence[Row]) -> None:
+    """Draw loss and accuracy of train and valid over the epochs, as PNG."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axes, measure, scale in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1.0, 100.0), strict=True
+    ):
+        for part in ("train", "valid"):
+            values = [scale * row[f"{part}_{measure}"] for row in history]
+            axes.plot(epochs, values, marker="o", markersize=3, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(measure if measure == "loss" else "top-1 accuracy (%)")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def draw_samples(
+    path: Path,
+    photos: SeededPhotos,
+    classes: Sequence[FlowerClass],
+    transform: EvaluationTransform,
+    seed: int,
+) -> None:
+    """Draw a grid of random training photos as the network sees them, with their names."""
+    rows, columns = _GRID
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(photos), generator=generator)[: rows * columns].tolist()
+    rows = math.ceil(len(chosen) / columns)
+    figure = Figure(figsize=(2 * columns, 2.25 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, index in zip(grid, chosen, strict=False):
+        image, target = photos[index]
+        axes.imshow(denormalized(image, transform).permute(1, 2, 0).numpy())
+        item = classes[target]
+        title = "none of them" if target == OUTLIER else f"{item.class_id} {item.name}"
+        axes.set_title(
+            title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…", fontsize=8
+        )
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def epoch_line(row: Row, epochs: int, best: bool) -> str:
+    """Say in one line how an epoch went, and how long the rest will take."""
+    left = row["seconds"] / row["epoch"] * (epochs - row["epoch"])
+    return (
+        f"epoch {row['epoch']:{len(str(epochs))}.0f}/{epochs}"
+        f"  train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:7.2%}"
+        f"  valid loss {row['valid_loss']:.4f} accuracy {row['valid_accuracy']:7.2%}"
+        f"  {_duration(row['seconds'])} elapsed, {_duration(left)} left"
+        f"{'  best so far' if best else ''}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,196 @@
+"""Kinds of uploads whose file is bad or odd, and the request around it as it should be."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import partial
+
+from PIL import Image
+
+from tests.adversarial.kinds import (
+    DAMAGED,
+    EITHER,
+    FOREIGN,
+    FORMATS,
+    LARGE,
+    MIB,
+    NOISE,
+    REFUSED,
+    SIDE,
+    SMALL,
+    TAKEN,
+    Kind,
+    file,
+    gif_with,
+    jpeg_with,
+    photo,
+    png_chunk,
+    segment,
+    upload,
+)
+from tests.model.imaging.test_decode import encode
+from tests.model.imaging.test_decode_refused import claiming
+
+
+def photos() -> Iterator[Kind]:
+    for make in (_cut, _damaged, _misnamed, _surrounded, _sizes):
+        yield from make()
+    for make in (_polyglots, _modes, _animated, _foreign):
+        yield from make()
+
+
+def _cut() -> Iterator[Kind]:
+    for name in FORMATS:
+        data = file(name)
+        for part in (1, 6, 20, len(data) // 10, len(data) // 2, 9 * len(data) // 10):
+            yield upload(f"{name} cut to {part} bytes", data[:part], DAMAGED)
+        yield upload(f"{name} without its last byte", data[:-1], EITHER)
+        yield upload(f"{name} without its first byte", data[1:], REFUSED)
+
+
+def _damaged() -> Iterator[Kind]:
+    for name in FORMATS:
+        data = file(name)
+        places = {"head": 8, "second part": 30, "middle": len(data) // 2, "end": len(data) - 20}
+        for place, at in places.items():
+            yield upload(
+                f"{name} with noise in its {place}",
+                data[:at] + NOISE[:16] + data[at + 16 :],
+                EITHER,
+            )
+        yield upload(f"{name} of zeros behind its head", data[:24] + bytes(5000), REFUSED)
+        yield upload(f"{name} with its middle twice", data[: len(data) // 2] + data[99:], EITHER)
+        yield upload(f"{name} of noise behind its head", data[:24] + NOISE[:50_000], EITHER)
+
+
+def _misnamed() -> Iterator[Kind]:
+    for name in FORMATS:
+        data = file(name)
+        for kind in ("image/tiff", "image/svg+xml", "application/octet-stream", "IMAGE/ANY; q=1"):
+            yield upload(f"{name} called {kind}", data, TAKEN, kind)
+        for kind in ("text/plain", "application/pdf"):
+            yield upload(f"{name} called {kind}", data, FOREIGN, kind)
+
+
+def _surrounded() -> Iterator[Kind]:
+    for name in FORMATS:
+        data = file(name)
+        # An AVIF is boxes up to its end.
+        allowed = EITHER if name == "AVIF" else TAKEN
+        yield upload(f"{name} with noise behind", data + NOISE, allowed)
+        yield upload(f"{name} with a program behind", data + b"\x7fELF" + NOISE[:5000], allowed)
+        yield upload(f"{name} behind an empty line", b"\r\n" + data, REFUSED)
+        yield upload(f"{name} in base64", b"data:image/any;base64,/9j/4AAQSkZJRg" * 99, FOREIGN)
+
+
+def _sizes() -> Iterator[Kind]:
+    for name in FORMATS:
+        # A GIF is as large as its frame, whatever it claims.
+        nothing = EITHER if name == "GIF" else REFUSED
+        yield upload(f"{name} that claims gigapixels", claiming(name, 16_000, 16_000), LARGE)
+        yield upload(f"{name} that claims no pixels", claiming(name, 0, 0), nothing)
+        yield upload(f"{name} that claims no height", claiming(name, SIDE, 0), nothing)
+        yield upload(f"{name} that claims a larger size", claiming(name, 300, 300), EITHER)
+        yield upload(f"{name} that claims a smaller size", claiming(name, 40, 40), EITHER)
+        for size in ((1, 1), (1, 400), (400, 1), (15, 16)):
+            yield upload(f"{name} of {size[0]}×{size[1]}", file(name, size=size), SMALL)
+        yield upload(f"{name} of 16×2000", file(name, size=(16, 2000)), TAKEN)
+    for name in ("PNG", "BMP"):
+        for side in (2**31 - 1, 2**31, 2**32 - 1):
+            yield upload(f"{name} that claims {side} a side", claiming(name, side, side), REFUSED)
+    yield upload(
+        "PNG that really unpacks to 400 megapixels",
+        lambda: _grey_png((20_000, 20_000), 1, bytes(20_000 * 2501)),
+        LARGE,
+    )
+    yield upload(
+        "PNG of 16 megapixels in a few kB",
+        lambda: encode(Image.new("1", (4000, 4000)), "PNG"),
+        TAKEN,
+    )
+    yield upload(
+        "WebP of 9 transparent megapixels in some bytes",
+        lambda: encode(Image.new("RGBA", (3000, 3000)), "WEBP", lossless=True, quality=0, method=0),
+        TAKEN,
+    )
+    row = bytes(SIDE + 1)
+    yield upload("PNG of pixels for one row", _grey_png((SIDE, SIDE), 8, row), EITHER)
+    yield upload("PNG of far too many rows", _grey_png((SIDE, SIDE), 8, 9999 * row), EITHER)
+
+
+def _grey_png(size: tuple[int, int], depth: int, lines: bytes) -> bytes:
+    head = struct.pack(">IIBBBBB", *size, depth, 0, 0, 0, 0)
+    pixels = png_chunk(b"IDAT", zlib.compress(lines))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + pixels + png_chunk(b"IEND")
+
+
+def _polyglots() -> Iterator[Kind]:
+    page = b"<html><script>alert(1)</script></html>"
+    archive = b"PK\x03\x04" + NOISE[:400] + b"PK\x05\x06" + bytes(18)
+    yield upload("JPEG and a page behind", file("JPEG") + page, TAKEN)
+    yield upload("JPEG with a page in a comment", jpeg_with(segment(0xFE, page)), TAKEN)
+    yield upload("JPEG with PHP in its EXIF", jpeg_with(segment(0xE1, b"<?php x(); ?>")), TAKEN)
+    yield upload("GIF and a script", file("GIF") + b"=1;/**/alert(1)", TAKEN)
+    yield upload("GIF with a script in a comment", gif_with(b"!\xfe\x06*/x();\0"), TAKEN)
+    yield upload("PNG and an archive", file("PNG") + archive, TAKEN)
+    yield upload("an archive and a PNG", archive + file("PNG"), FOREIGN)
+    yield upload("PDF and a JPEG", b"%PDF-1.7\n" + file("JPEG"), FOREIGN)
+    yield upload("a page and a JPEG", page + file("JPEG"), FOREIGN)
+    yield upload("two JPEGs", 2 * file("JPEG"), TAKEN)
+    yield upload("a PNG in the head of a JPEG", file("JPEG")[:20] + file("PNG"), REFUSED)
+
+
+def _modes() -> Iterator[Kind]:
+    by_format = {
+        "JPEG": ("L", "CMYK", "YCbCr"),
+        "PNG": ("1", "L", "LA", "P", "RGBA", "I;16"),
+        "WEBP": ("RGBA", "L"),
+        "GIF": ("1", "L", "P"),
+        "AVIF": ("RGBA", "L"),
+        "BMP": ("1", "L", "P"),
+    }
+    for name, modes in by_format.items():
+        for mode in modes:
+            yield upload(f"{name} in mode {mode}", file(name, mode), TAKEN)
+    for name in ("PNG", "GIF"):
+        for shade in (0, 255):
+            see_through = encode(photo("P"), name, transparency=shade)
+            yield upload(f"{name} with shade {shade} transparent", see_through, TAKEN)
+
+
+def _animated() -> Iterator[Kind]:
+    for name, frames in (("GIF", 50), ("PNG", 50), ("WEBP", 50), ("AVIF", 10)):
+        others = [photo(size=(32, 32), seed=seed) for seed in range(frames)]
+        animation = partial(
+            encode, others[0], name, save_all=True, append_images=others[1:], **FORMATS[name]
+        )
+        yield upload(f"{name} of {frames} frames", animation, TAKEN)
+
+
+def _foreign() -> Iterator[Kind]:
+    for name in ("TIFF", "ICO", "PDF", "EPS", "JPEG2000", "PPM", "TGA", "SGI", "PCX", "DDS"):
+        yield upload(f"a {name} file", file(name), FOREIGN)
+    packed = encode(photo("L"), "TIFF", compression="tiff_lzw")
+    entities = b'<!DOCTYPE x [<!ENTITY a "aaaa">' + b'<!ENTITY b "&a;&a;">' * 999 + b"]><svg/>"
+    files = {
+        "a packed TIFF": packed,
+        "an SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+        "an SVG of entities": entities,
+        "a Photoshop file": b"8BPS\0\x01" + bytes(500),
+        "a HEIC": b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(500),
+        "a video": b"\0\0\0\x20ftypisom\0\0\x02\0" + bytes(500),
+        "a sound": b"RIFF\0\x10\0\0WAVEfmt " + bytes(500),
+        "a gzip file": b"\x1f\x8b\x08" + NOISE[:500],
+        "a program": b"\x7fELF\x02\x01\x01" + bytes(500),
+        "JSON": b'{"image": "x"}',
+        "noise": NOISE[:500_000],
+        "zeros": bytes(5 * MIB),
+        "two zeros and an end": b"\0\0\xff\xd9",
+        "words": b"A rose is a rose. " * 5000,
+    }
+    for what, data in files.items():
+        yield upload(what, data, FOREIGN)
+    yield upload("nothing", b"", DAMAGED)
+    yield upload("more than the limit", bytes(33 * MIB), LARGE)

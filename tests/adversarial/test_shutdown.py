@@ -1,0 +1,119 @@
+"""What clients see when the service is told to stop under load, and when its worker is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, IncompleteRead
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from typing import Final
+
+from tests.adversarial.conftest import SETTINGS
+from tests.adversarial.service import GOOD_PHOTO, worker_of
+from tests.serving import PATIENCE, Server, answer, serving, until
+
+REQUESTS: Final = 500
+SENDERS: Final = 8
+_STOP_AFTER: Final = 60
+
+ANSWERED = "answered"
+TURNED_AWAY = "answered 429 or 503"
+REFUSED = "refused"  # before a connection
+UNREAD = "unread"  # closed before the first byte of an answer
+CUT = "cut"
+
+
+class Load:
+    """Requests from several threads, and what became of each, under its id."""
+
+    def __init__(self, port: int) -> None:
+        self.fates: dict[str, str] = {}
+        self._port = port
+        self._numbers = count()
+        self._threads = [Thread(target=self._send, args=(n % 2 == 0,)) for n in range(SENDERS)]
+
+    @property
+    def counted(self) -> Counter[str]:
+        return Counter(self.fates.values())
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        yield
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+    def _send(self, keep_alive: bool) -> None:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        while (number := next(self._numbers)) < REQUESTS:
+            name = f"request-{number}"
+            self.fates[name] = self._fate(connection, name)
+            if not keep_alive or self.fates[name] != ANSWERED:
+                connection.close()
+
+    def _fate(self, connection: HTTPConnection, name: str) -> str:
+        headers = {"Content-Type": "image/jpeg", "X-Request-ID": name}
+        try:
+            connection.request("POST", "/predict", GOOD_PHOTO, headers)
+            response = connection.getresponse()
+        except ConnectionRefusedError:
+            return REFUSED
+        except (ConnectionError, HTTPException):
+            return UNREAD
+        try:
+            status, body = answer(response)
+        except (ConnectionError, IncompleteRead, ValueError):
+            return CUT
+        if status == 200:
+            return ANSWERED if len(body["predictions"]) == 5 else CUT
+        return TURNED_AWAY if status in (429, 503) else f"status {status}"
+
+
+def test_none_of_500_requests_is_lost_or_cut_when_the_service_stops(tmp_path: Path) -> None:
+    with serving(tmp_path, **SETTINGS) as server:
+        load = Load(server.port)
+        with load.running():
+            until(lambda: len(load.fates) >= _STOP_AFTER)
+            told = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(PATIENCE) == 0
+            stopped = time.monotonic() - told
+        print(f"{dict(load.counted)}; stopped in {stopped:.1f} s")
+        assert len(load.fates) == REQUESTS
+        assert set(load.counted) <= {ANSWERED, TURNED_AWAY, REFUSED, UNREAD}
+        assert load.counted[ANSWERED] >= _STOP_AFTER
+        # The service logs each request that it took: to every one of these came a whole answer.
+        taken = [line["id"] for line in server.log if line.get("path") == "/predict"]
+        assert Counter(taken).most_common(1)[0][1] == 1
+        answered = {name for name, fate in load.fates.items() if fate in (ANSWERED, TURNED_AWAY)}
+        assert set(taken) == answered
+        # What waited in the system's queue, at most one from each sender, was not read at all.
+        assert load.counted[UNREAD] <= SENDERS
+        assert "Traceback" not in server.complaints
+
+
+def seconds_until_replaced(server: Server, old: int) -> float:
+    killed = time.monotonic()
+    os.kill(old, signal.SIGKILL)
+    until(lambda: worker_of(server) not in (0, old))
+    until(lambda: server.is_ready(patience=1))
+    return time.monotonic() - killed
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, **SETTINGS) as server:
+        expected = server.post(GOOD_PHOTO)[1]["predictions"]
+        for _ in range(2):
+            seconds = seconds_until_replaced(server, worker_of(server))
+            print(f"ready again {seconds:.1f} s after its worker was killed")
+            assert seconds < 30
+            assert server.post(GOOD_PHOTO)[1]["predictions"] == expected
+        assert "Traceback" not in server.complaints

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from app import create_app
+from app.settings import Settings
+from model.backends.base import Outputs
+from model.classifier import Classifier
+from model.imaging.decode import decode_image
+from model.ood import OodRule
+from tests.app.conftest import MakeApp, encoded, form
+from tests.conftest import TINY_CLASSES
+from tests.fake_checkpoint import save_rigged_checkpoint
+
+
+def test_a_photo_in_a_form_gets_five_ranked_names(
+    client: FlaskClient, classifier: Classifier, photo: bytes
+) -> None:
+    response = client.post("/predict", **form(photo))
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    answer = response.get_json()
+    assert list(answer) == [
+        "predictions", "verdict", "known", "known_score", "known_threshold", "model", "request_id",
+    ]  # fmt: skip
+    assert answer["model"] == {
+        "architecture": "test_efficientnet",
+        "checkpoint": "tiny.safetensors",
+        "version": classifier.version,
+    }
+    assert answer["request_id"] == response.headers["X-Request-ID"]
+    expected = classifier.predict([decode_image(photo)])[0].predictions
+    assert [(item["class_id"], item["name"]) for item in answer["predictions"]] == [
+        (item.class_id, item.name) for item in expected
+    ]
+    for item in answer["predictions"]:
+        assert item["flower"].startswith(f"/flowers/{item['class_id']}-")
+        flower = client.get(item["flower"]).get_json()
+        assert flower["scientific_name"] == item["scientific_name"]
+        assert flower["display_name"] == item["display_name"]
+        german = flower["translations"]["de"]["display_name"]
+        assert item["translations"] == {"de": {"display_name": german}}
+    probabilities = [item["probability"] for item in answer["predictions"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert probabilities == pytest.approx([item.probability for item in expected], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/jpeg", "image/x-whatever", "application/octet-stream"]
+)
+def test_a_photo_as_the_body_gets_the_same_answer(
+    client: FlaskClient, photo: bytes, content_type: str
+) -> None:
+    of_form = client.post("/predict", **form(photo)).get_json()
+    of_body = client.post("/predict", data=photo, content_type=content_type).get_json()
+    assert of_body["predictions"] == of_form["predictions"]
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"])
+def test_every_format_is_taken_whatever_its_name_says(
+    client: FlaskClient, image_format: str
+) -> None:
+    data = form(encoded(image_format), name="../../<img onerror=alert(1)>.exe")
+    assert client.post("/predict", **data).status_code == 200
+
+
+def test_a_browsers_form_gets_lines_for_people(client: FlaskClient, photo: bytes) -> None:
+    page = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    of_form = client.post("/predict", **form(photo), headers=page)
+    of_script = client.post("/predict", **form(photo))
+    assert of_form.content_type == of_script.content_type == "application/json"
+    assert of_form.get_json()["predictions"] == of_script.get_json()["predictions"]
+    assert '\n  "verdict": ' in of_form.text
+    assert of_script.text.count("\n") == 1
+
+
+def test_top_k_chooses_how_many_names(client: FlaskClient, photo: bytes) -> None:
+    for top_k in (1, 3, len(TINY_CLASSES)):
+        response = client.post(f"/predict?top_k={top_k}", **form(photo))
+        assert len(response.get_json()["predictions"]) == top_k
+    everything = response.get_json()["predictions"]
+    assert {item["class_id"] for item in everything} == {item.class_id for item in TINY_CLASSES}
+    assert sum(item["probability"] for item in everything) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "top_k", ["0", "7", "103", "abc", "", "5.0", "-1", "%2B1", "1e0", "٣", "9" * 5000]
+)
+def test_a_top_k_out_of_range_is_refused_with_422(
+    client: FlaskClient, photo: bytes, top_k: str
+) -> None:
+    response = client.post(f"/predict?top_k={top_k}", **form(photo))
+    assert response.status_code == 422
+    detail = response.get_json()["detail"]
+    assert "from 1 to 6" in detail
+    assert len(detail) < 200
+
+
+def test_two_values_of_top_k_are_refused(client: FlaskClient, photo: bytes) -> None:
+    response = client.post("/predict?top_k=1&top_k=2", **form(photo))
+    assert response.status_code == 422
+    assert "given 2 times" in response.get_json()["detail"]
+
+
+def test_the_model_card_tells_what_is_served(
+    client: FlaskClient, classifier: Classifier, tiny_checkpoint: Path
+) -> None:
+    card = client.get("/model").get_json()
+    metadata = json.loads(json.dumps(classifier.metadata.to_dict()))
+    assert {name: card[name] for name in metadata} == metadata
+    assert card["version"] == classifier.version
+    assert card["checkpoint"] == tiny_checkpoint.name
+    assert card["device"] == "cpu"
+
+
+def test_labels_come_in_index_order(client: FlaskClient) -> None:
+    labels = client.get("/labels").get_json()["labels"]
+    assert [(item["class_id"], item["name"]) for item in labels] == [
+        (item.class_id, item.name) for item in TINY_CLASSES
+    ]
+    assert [item["class_id"] for item in labels] == ["1", "10", "100", "2", "21", "5"]
+
+
+def test_each_name_is_explained_where_asked_for(client: FlaskClient) -> None:
+    photo = encoded("PNG", (400, 200))
+    plain = client.post("/predict", **form(photo)).get_json()
+    explained = client.post("/predict?explain=1&top_k=3", **form(photo)).get_json()
+    assert not any("activation_map" in item for item in plain["predictions"])
+    assert len(explained["predictions"]) == 3
+    for item in explained["predictions"]:
+        head, _, data = item["activation_map"].partition(",")
+        assert head == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert picture.mode == "RGBA"
+            assert picture.width == 2 * picture.height
+
+
+@pytest.mark.parametrize("query", ["explain=2", "explain=yes", "explain=", "explain=1&explain=1"])
+def test_a_wrong_explain_is_told(client: FlaskClient, photo: bytes, query: str) -> None:
+    response = client.post(f"/predict?{query}", **form(photo))
+    assert response.status_code == 422
+    assert "must be 0 or 1" in response.get_json()["detail"]
+
+
+def test_a_model_that_cannot_explain_says_so(make_app: MakeApp, photo: bytes) -> None:
+    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+        return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
+
+    client = make_app(run=run).test_client()
+    assert client.post("/predict?explain=0", **form(photo)).status_code == 200
+    response = client.post("/predict?explain=1", **form(photo))
+    assert response.status_code == 422
+    assert "cannot tell where it looked" in response.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("logits", "threshold", "verdict"),
+    [
+        ([9.0, 0, 0, 0, 0, 0], 5.0, "known"),
+        ([9.0, 0, 0, 0, 0, 0], 9.5, "unknown"),
+        ([9.0, 8.9, 8.9, 0, 0, 0], 5.0, "unsure"),
+    ],
+)
+def test_every_answer_says_whether_it_may_be_none_of_the_classes(
+    tmp_path: Path, photo: bytes, logits: list[float], threshold: float, verdict: str
+) -> None:
+    rule = OodRule("max_logit", threshold)
+    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", logits, ood_rule=rule)
+    app = create_app(Settings(checkpoint=path, device="cpu"))
+    answer = app.test_client().post("/predict", **form(photo)).get_json()
+    assert answer["verdict"] == verdict
+    assert answer["known"] is (verdict != "unknown")
+    assert answer["known_score"] == pytest.approx(9.0)
+    assert answer["known_threshold"] == threshold
+    assert len(answer["predictions"]) == 5
+    page = app.test_client().post("/", **form(photo)).text
+    words = {
+        "known": "Most likely",
+        "unsure": "I am not sure",
+        "unknown": "This may not be one of the 6 flowers I know",
+    }
+    heading = page.split('<h1 class="kicker">')[1].split("</h1>")[0]
+    assert words[verdict] in heading
+
+
+def test_a_checkpoint_without_a_rule_leaves_it_open(client: FlaskClient, photo: bytes) -> None:
+    answer = client.post("/predict", **form(photo)).get_json()
+    assert answer["known"] is answer["known_score"] is answer["known_threshold"] is None
+    assert answer["verdict"] in ("known", "unsure")

@@ -1,0 +1,187 @@
+"""The file of flowers is whole and spelt as the class names are."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from app.catalog.flowers import (
+    FLOWERS_FILE,
+    Flower,
+    Words,
+    describe_class,
+    describe_classes,
+    sources,
+)
+from model.checkpoint.labels import FlowerClass, read_category_names
+from tests.conftest import ROOT, TINY_CLASSES
+
+NAMES = read_category_names(ROOT / "model" / "data" / "cat_to_name.json")
+FLOWERS = describe_classes(FlowerClass(*item) for item in NAMES.items())
+
+PATTERNS = {
+    "species": r"[A-Z][a-z]+ [a-z]+",
+    "genus": r"[A-Z][a-z]+",
+    "hybrid": r"[A-Z][a-z]+ × [a-z]+",
+    "cultivar": r"[A-Z][a-z]+( [a-z]+)? '[A-Z][\w ]+'",
+}
+
+
+# Each (flower, words in another language) that there is.
+TRANSLATED = [
+    pytest.param(flower, words, id=f"{language}-{flower.slug}")
+    for flower in FLOWERS
+    for language, words in flower.translations.items()
+]
+ENGLISH_WORDS = re.compile(r"\b(a|and|are|for|is|its|of|some|the|too)\b")
+
+
+def letters(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
+
+
+def test_every_class_is_there_once_and_named_as_the_data_set_names_it() -> None:
+    values = json.loads(FLOWERS_FILE.read_text(encoding="utf-8"))["flowers"]
+    assert [(item["class_id"], item["name"]) for item in values] == sorted(
+        NAMES.items(), key=lambda item: int(item[0])
+    )
+
+
+@pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
+def test_each_flower_is_spelt_as_its_kind_of_name_is(flower: Flower) -> None:
+    if flower.rank == "uncertain":
+        assert flower.scientific_name is None
+        assert flower.note
+    else:
+        assert re.fullmatch(PATTERNS[flower.rank], flower.scientific_name or "")
+    assert re.fullmatch(r"[A-Z][a-z]+aceae", flower.family or "")
+    assert flower.display_name[0].isupper()
+    for name in flower.synonyms:
+        assert re.fullmatch(r"[A-Z][a-z]+( [a-z]+)?", name)
+        assert name != flower.scientific_name
+    names = [flower.display_name, *flower.other_names]
+    assert len({name.lower() for name in names}) == len(names)
+    assert flower.note == flower.note.strip()
+    assert not flower.note or flower.note.endswith(".")
+
+
+def test_every_class_is_told_in_german() -> None:
+    file = FLOWERS_FILE.with_suffix(".de.json")
+    told = json.loads(file.read_text(encoding="utf-8"))["flowers"]
+    assert [(item["class_id"], item["name"]) for item in told] == sorted(
+        NAMES.items(), key=lambda item: int(item[0])
+    )
+    assert {language for flower in FLOWERS for language in flower.translations} == {"de"}
+    nameless = {flower.name for flower in FLOWERS if not flower.words("de").display_name}
+    assert nameless == {"pelargonium", "bishop of llandaff", "cautleya spicata", "ball moss"}
+
+
+@pytest.mark.parametrize(("flower", "words"), TRANSLATED)
+def test_a_translation_says_all_that_english_says(flower: Flower, words: Words) -> None:
+    assert bool(words.note) == bool(flower.note)
+    assert not words.note or words.note.endswith(".")
+    assert not ENGLISH_WORDS.search(words.note.lower())
+    # Of the plants that the note names by genus and species, none is lost.
+    named = re.findall(r"(?!The )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note)
+    assert [name for name in named if name not in words.note] == []
+    names = [name for name in (words.display_name, *words.other_names) if name]
+    assert all(re.fullmatch(r"[A-ZÄÖÜ][\wäöüß]+([ -][\wäöüß]+)*", name) for name in names)
+    assert len({name.lower() for name in names}) == len(names)
+
+
+def test_no_two_flowers_share_a_german_name() -> None:
+    names = [flower.name_in("de") for flower in FLOWERS]
+    assert len(set(names)) == len(names)
+
+
+def test_names_for_people_differ_from_the_class_names_only_where_those_are_wrong() -> None:
+    differing = {
+        flower.display_name
+        for flower in FLOWERS
+        if letters(flower.display_name) != letters(flower.name)
+    }
+    assert differing == {"Love-in-a-mist", "Barberton daisy", "Lotus"}
+
+
+def test_a_genus_is_of_one_family() -> None:
+    families: dict[str, set[str | None]] = {}
+    for flower in FLOWERS:
+        if flower.scientific_name:
+            families.setdefault(flower.scientific_name.split()[0], set()).add(flower.family)
+    assert {genus: found for genus, found in families.items() if len(found) > 1} == {}
+
+
+def test_no_two_flowers_share_an_address() -> None:
+    slugs = {flower.slug for flower in FLOWERS}
+    assert len(slugs) == 102
+    assert all(re.fullmatch(r"\d+(-[a-z]+)+", slug) for slug in slugs)
+    assert {"18-peruvian-lily", "12-colts-foot", "33-love-in-the-mist"} <= slugs
+
+
+def test_the_sources_say_that_nothing_was_looked_up() -> None:
+    assert "not looked up" in sources()["facts"]
+    assert "nicht nachgeschlagen" in sources("de")["facts"]
+
+
+def named(class_id: str, name: str) -> str | None:
+    return describe_class(FlowerClass(class_id, name)).scientific_name
+
+
+def test_scientific_names_are_of_what_the_photos_show() -> None:
+    assert named("18", "peruvian lily") == "Alstroemeria"
+    assert named("89", "watercress") == "Tropaeolum majus"
+    assert named("58", "geranium") == "Pelargonium × hortorum"
+    assert named("99", "bromelia") is None
+
+
+@pytest.mark.parametrize(
+    ("class_id", "name"), [("18", "rose"), ("103", "peruvian lily"), ("roses", "rose")]
+)
+def test_of_another_checkpoints_classes_nothing_is_claimed(class_id: str, name: str) -> None:
+    assert named(class_id, name) is None
+    flower = describe_class(FlowerClass(class_id, name))
+    assert (flower.name, flower.family, flower.rank) == (name, None, "uncertain")
+    assert flower.display_name == name.capitalize()
+
+
+def test_flowers_come_by_name() -> None:
+    names = [flower.name for flower in describe_classes(TINY_CLASSES)]
+    assert names == sorted(item.name for item in TINY_CLASSES)
+    german = [flower.name_in("de") for flower in describe_classes(TINY_CLASSES, "de")]
+    assert german == sorted(german)
+
+
+def test_umlauts_stand_with_their_letters() -> None:
+    classes = [FlowerClass(*item) for item in NAMES.items()]
+    names = [flower.name_in("de") for flower in describe_classes(classes, "de")]
+    place = names.index("Stängelloser Enzian")
+    assert names[place - 1 : place + 2] == ["Sonnenhut", "Stängelloser Enzian", "Staudenphlox"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("peruvian", {"18"}),
+        ("  ALSTRO ", {"18"}),
+        ("amaryllidaceae", {"37", "42", "91"}),
+        ("colts foot", {"12"}),
+        ("Colt’s foot", {"12"}),
+        ("x-eyed", set()),
+        ("eyed black", {"63"}),
+        ("gaura lindheimeri", {"57"}),
+        ("dahlia", {"56", "59", "60"}),
+        ("dahlie", {"56", "59", "60"}),
+        ("inkalilie", {"18"}),
+        ("LÖWENM", {"11"}),
+        ("lowenm", {"11"}),
+        ("Hahnenfuss", {"48"}),
+        ("gretel busch", {"33"}),
+        ("nothing like this", set()),
+        ("%_<", {flower.class_id for flower in FLOWERS}),
+        ("", {flower.class_id for flower in FLOWERS}),
+    ],
+)
+def test_a_search_finds_words_of_any_name(query: str, found: set[str]) -> None:
+    assert {flower.class_id for flower in FLOWERS if flower.matches(query)} == found

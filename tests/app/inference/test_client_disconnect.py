@@ -1,0 +1,170 @@
+"""A client that leaves costs nothing more: how it is noticed, and what becomes of its photo."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.inference.client_disconnect import is_connected
+from tests.app.conftest import encoded
+from tests.app.observability.test_metrics import scrape
+from tests.serving import PATIENCE, free_port, serving, until
+
+PHOTO = encoded()
+REQUEST = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(PHOTO) + PHOTO
+)
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """The two ends of a connection: the server's and the client's."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as server,
+    ):
+        yield server, client
+
+
+def test_a_client_waits_until_it_closes(pair: Pair) -> None:
+    server, client = pair
+    waits = is_connected({"gunicorn.socket": server})
+    assert waits()
+    client.close()
+    until(lambda: not waits())
+
+
+def test_bytes_of_a_next_request_neither_are_read_nor_hide_that_a_client_left(pair: Pair) -> None:
+    server, client = pair
+    waits = is_connected({"gunicorn.socket": server})
+    client.sendall(b"GET / HTTP/1.1\r\n")
+    server.recv(1, socket.MSG_PEEK)
+    assert waits()
+    client.close()
+    until(lambda: not waits())
+    assert server.recv(100) == b"GET / HTTP/1.1\r\n"
+
+
+def test_a_connection_that_breaks_is_noticed(pair: Pair) -> None:
+    server, client = pair
+    waits = is_connected({"gunicorn.socket": server})
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    until(lambda: not waits())
+
+
+def test_a_client_that_closed_for_sending_counts_as_gone(pair: Pair) -> None:
+    server, client = pair
+    waits = is_connected({"gunicorn.socket": server})
+    client.shutdown(socket.SHUT_WR)
+    until(lambda: not waits())
+
+
+def test_of_an_encrypted_connection_nothing_is_read(pair: Pair) -> None:
+    contexts = [ssl.SSLContext(kind) for kind in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)]
+    for context in contexts:
+        # Without certificates, which would have to be made.
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("AECDH:@SECLEVEL=0")
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    with ThreadPoolExecutor(1) as thread:
+        accepting = thread.submit(contexts[0].wrap_socket, pair[0], server_side=True)
+        client = contexts[1].wrap_socket(pair[1])
+        server = accepting.result(PATIENCE)
+    with server, client:
+        waits = is_connected({"gunicorn.socket": server})
+        client.sendall(b"GET / HTTP/1.1")
+        assert waits()
+        assert server.recv(100) == b"GET / HTTP/1.1"
+        assert waits()
+        # As browsers and curl do it: TLS is told first.
+        client.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            client.unwrap()
+        client.close()
+        until(lambda: not waits())
+
+
+def test_nobody_waits_at_a_connection_that_the_server_closed(pair: Pair) -> None:
+    server, _ = pair
+    waits = is_connected({"gunicorn.socket": server})
+    server.close()
+    assert not waits()
+
+
+def test_without_gunicorn_every_client_waits() -> None:
+    assert is_connected({})()
+
+
+HELD = """
+import os, time
+from pathlib import Path
+from app import create_app
+from app.settings import Settings
+from model.classifier import Classifier
+
+settings = Settings.from_environment(os.environ)
+classifier = Classifier.load(settings.checkpoint, "cpu")
+outputs, calls = classifier.outputs, 0
+folder = Path(os.environ["HELD"])
+
+def held(batch):
+    global calls
+    calls += 1
+    if calls > 1:
+        (folder / f"run{calls - 1}").touch()
+    while calls > 1 and not (folder / "release").exists():
+        time.sleep(0.01)
+    return outputs(batch)
+
+classifier.outputs = held
+app = create_app(settings, classifier)
+"""
+
+
+def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    (tmp_path / "held.py").write_text(HELD)
+    metrics = free_port()
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_METRICS_PORT": str(metrics),
+        "PYTHONPATH": str(tmp_path),
+        "HELD": str(tmp_path),
+    }
+
+    def in_flight() -> float:
+        return scrape(metrics)["queue_places_taken", ()]
+
+    with serving(tmp_path, "held:app", **settings) as server, ExitStack() as clients:
+
+        def send() -> socket.socket:
+            client = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+            clients.enter_context(client)
+            client.sendall(REQUEST)
+            return client
+
+        first = send()
+        until((tmp_path / "run1").exists)
+        leaving = [send() for _ in range(4)]
+        until(lambda: in_flight() == 5)
+        for client in leaving:
+            client.close()
+        (tmp_path / "release").touch()
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
+        until(lambda: in_flight() == 0)
+        assert scrape(metrics)["photos_refused_total", (("reason", "abandoned"),)] == 4
+        assert "Traceback" not in server.complaints
+    assert not (tmp_path / "run2").exists()

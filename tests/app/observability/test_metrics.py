@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import socket
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.context import context_of
+from app.observability.metrics import Metrics, MetricsPortError
+from tests.app.conftest import HeldRun, MakeApp, form
+from tests.serving import free_port
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+_PREFIX = "petalscope_"
+
+
+def scrape(port: int) -> Samples:
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        text = response.read().decode()
+    return {
+        (
+            sample.name.removeprefix("petalscope_"),
+            tuple(sorted(sample.labels.items())),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def app(make_app: MakeApp, port: int) -> Flask:
+    return make_app(metrics_port=port)
+
+
+def test_what_happens_to_photos_is_counted(app: Flask, port: int, photo: bytes) -> None:
+    client = app.test_client()
+    verdict = client.post("/predict?top_k=1", **form(photo)).get_json()["verdict"]
+    client.post("/predict", **form(b"words"))
+    client.get("/nowhere/at/all")
+    client.open("/predict", method="BREW")
+    samples = scrape(port)
+
+    def requests(method: str, route: str, status: int) -> float | None:
+        labels = (("method", method), ("route", route), ("status", str(status)))
+        return samples.get(("http_requests_total", labels))
+
+    assert requests("POST", "/predict", 200) == 1
+    assert requests("POST", "/predict", 415) == 1
+    # Neither a path nor a method of a stranger's making becomes a time series.
+    assert requests("GET", "none", 404) == 1
+    assert requests("other", "none", 405) == 1
+    assert samples["photos_answered_total", (("verdict", verdict),)] == 1
+    for step in ("decode", "wait", "inference"):
+        assert samples["photo_duration_seconds_count", (("step", step),)] == 1
+    assert samples["batch_size_photos_count", ()] == 1
+    assert samples["http_request_duration_seconds_count", (("route", "/predict"),)] == 2
+    assert samples["queue_places", ()] == 24
+    assert samples["queue_places_taken", ()] == 0
+    info = next(dict(labels) for name, labels in samples if name == "model_info")
+    assert info["architecture"]
+    assert info["version"]
+    assert samples["process_resident_memory_bytes", ()] > 0
+
+
+def test_refusals_for_the_services_own_reasons_are_counted(
+    make_app: MakeApp, classifier: object, port: int, photo: bytes
+) -> None:
+    held = HeldRun(classifier.outputs)  # type: ignore[attr-defined]
+    client = make_app(
+        run=held, metrics_port=port, request_timeout_seconds=0.3, max_in_flight=1
+    ).test_client()
+    assert client.post("/predict", **form(photo)).status_code == 504
+    held.release.set()
+    samples = scrape(port)
+    assert samples["photos_refused_total", (("reason", "expired"),)] == 1
+    assert not any(name == "photos_answered_total" for name, _ in samples)
+
+
+def test_nothing_of_the_service_itself_is_at_the_metrics_port(app: Flask, port: int) -> None:
+    with pytest.raises(HTTPError) as caught:
+        urlopen(f"http://127.0.0.1:{port}/predict")
+    assert caught.value.code == 404
+    caught.value.close()
+    assert app.test_client().get("/metrics").status_code == 404
+
+
+def test_health_checks_are_answered_there_too(app: Flask, port: int) -> None:
+    for path in ("healthz", "readyz"):
+        with urlopen(f"http://127.0.0.1:{port}/{path}") as response:
+            assert response.status == 200
+    context_of(app).batcher.close()
+    with pytest.raises(HTTPError) as caught:
+        urlopen(f"http://127.0.0.1:{port}/readyz")
+    assert caught.value.code == 503
+    caught.value.close()
+    with urlopen(f"http://127.0.0.1:{port}/healthz") as response:
+        assert response.status == 200
+
+
+def test_a_port_that_is_taken_stops_the_start() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(MetricsPortError, match="Address already in use"),
+    ):
+        Metrics().serve("127.0.0.1", taken.getsockname()[1], lambda: True)
+
+
+def test_an_old_worker_and_its_successor_share_the_port(port: int) -> None:
+    for _ in range(2):
+        Metrics().serve("127.0.0.1", port, lambda: True)
+    assert scrape(port)

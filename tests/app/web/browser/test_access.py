@@ -1,0 +1,233 @@
+"""Who can use the page, and on what: WCAG, screens of all sizes, the keyboard, slow networks."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import (
+    LONG_NAMES,
+    PHOTO,
+    SCROLL_WIDTH,
+    answer_with,
+    choose,
+    hold,
+    names,
+    resize,
+    settle,
+    tiles,
+    violations,
+    wait_for_one,
+)
+from tests.conftest import flower_image
+
+pytestmark = pytest.mark.browser
+
+MOST_BYTES = 60 * 1024
+MOST_UNPACKED = 80 * 1024
+
+
+def test_no_state_of_the_page_breaks_wcag(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
+) -> None:
+    page = visit(bundled_service)
+    assert violations(page) == []
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert violations(page) == []
+    choose(page, photo_file, text_file)
+    names(page)
+    expect(tiles(page).last).to_have_text("Not named")
+    page.get_by_label("Show where I looked").check()
+    assert violations(page) == []
+    hold(page)
+    choose(page, photo_file)
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("path", ["flowers", "flowers/18-peruvian-lily", "docs", "nothing/here"])
+def test_no_other_page_breaks_wcag(visit: Visit, bundled_service: str, path: str) -> None:
+    assert violations(visit(f"{bundled_service}{path}")) == []
+
+
+def test_no_answer_without_the_script_breaks_wcag(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service, phone=True)
+    # axe-core is a script too: only the page's own is missing.
+    page.route("**/page.js", lambda route: route.abort())
+    page.reload()
+    choose(page, photo_file)
+    names(page)
+    page.get_by_label("Show where I looked").check()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize(
+    ("phone", "widths"), [(True, [320, 390, 736]), (False, [1280, 3840])], ids=["phone", "desktop"]
+)
+def test_nothing_is_wider_than_the_screen(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    text_file: Path,
+    phone: bool,
+    widths: list[int],
+) -> None:
+    page = visit(bundled_service, phone=phone)
+
+    def too_wide() -> list[int]:
+        found = []
+        for width in widths:
+            resize(page, width)
+            if page.evaluate(SCROLL_WIDTH) > width:
+                found.append(width)
+        return found
+
+    assert too_wide() == []
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert too_wide() == []
+    answer_with(page, *((name, 0.3) for name in LONG_NAMES))
+    choose(page, *[photo_file] * 4)
+    names(page)
+    expect(tiles(page)).to_have_text([LONG_NAMES[0]] * 4)
+    assert too_wide() == []
+
+
+@pytest.mark.parametrize("size", [(16, 16), (1200, 40), (40, 1200), (2000, 3000)])
+def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
+    visit: Visit, bundled_service: str, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "photo.jpg"
+    flower_image(size).save(path)
+    page = visit(bundled_service)
+    choose(page, path)
+    names(page)
+    settle(page)
+    seen = page.locator(PHOTO).bounding_box()
+    words = page.locator(".words").bounding_box()
+    assert seen is not None
+    assert words is not None
+    assert seen["x"] >= 0
+    assert seen["x"] + seen["width"] <= words["x"]
+    assert page.evaluate("document.documentElement.scrollHeight") == 800
+    page.get_by_label("Show where I looked").check()
+    assert page.locator("img.map:visible").bounding_box() == pytest.approx(seen, abs=1)
+
+
+def test_the_plate_leaves_room_for_the_list_of_this_visit(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
+) -> None:
+    page = visit(bundled_service)
+    choose(page, photo_file)
+    names(page)
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator(".plate")).to_be_visible()
+    expect(page.locator(".tile")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollHeight") == 800
+
+
+def test_all_can_be_reached_by_keyboard(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    choose(page, photo_file, photo_file)
+    names(page)
+    # Until the second is named too there is one more button, which cancels it.
+    expect(page.locator("#status")).to_have_text("All photos are done")
+    page.get_by_label("Show where I looked").check()
+    page.focus(".brand")
+    seen = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        # What it is, and whether a person sees that it has the focus.
+        found, ring = page.evaluate(
+            """() => {
+                const on = document.activeElement;
+                const ringed = on.matches(".picker input") ? on.nextElementSibling : on;
+                const { outlineStyle, outlineWidth } = getComputedStyle(ringed);
+                return [on.type || on.className || on.tagName,
+                        outlineStyle !== "none" && parseFloat(outlineWidth) >= 2];
+            }"""
+        )
+        if found == "BODY":
+            break
+        assert ring, found
+        seen.append(found)
+    assert seen[:6] == ["checkbox", "radio", "name", "wikipedia", "gbif", "name"]
+    # Two copy, one joins photos of one plant, two lead to a photo.
+    assert seen[9:] == ["button", "button", "file", "button", "button", "button", "A", "A", "A"]
+    # What is chosen from the list keeps the focus, for the next choice.
+    first = page.locator(".tile").first
+    page.locator(".tile").last.click()
+    first.focus()
+    page.keyboard.press("Enter")
+    expect(first).to_have_attribute("aria-current", "true")
+    expect(first).to_be_focused()
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize(("encoding", "most"), [("gzip", MOST_BYTES), ("identity", MOST_UNPACKED)])
+def test_the_page_is_light(bundled_service: str, encoding: str, most: int, language: str) -> None:
+    files = ("style.css", "page.js", "answer.js", "photo.js", "icon.svg")
+    page = ("", *(f"static/{name}" for name in files))
+    # What the browser fetches of its own accord.
+    for_later = ("manifest.webmanifest", "service-worker.js", "offline")
+    headers = {
+        "Accept": "text/html,*/*;q=0.8",
+        "Accept-Encoding": encoding,
+        "Accept-Language": language,
+    }
+    sizes = {}
+    for path in (*page, *for_later):
+        request = urllib.request.Request(f"{bundled_service}{path}", headers=headers)
+        with urllib.request.urlopen(request) as response:
+            sizes[path] = len(response.read())
+    assert sum(sizes.values()) <= most, sizes
+
+
+def moved(page: Page) -> Any:
+    """Tell what has moved since it was asked last, once all is drawn."""
+    settle(page)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.wait_for_timeout(200)
+    return page.evaluate("window.shifts.splice(0)")
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_nothing_moves_while_the_page_loads_and_answers(
+    visit: Visit, bundled_service: str, photo_file: Path, phone: bool
+) -> None:
+    page = visit(bundled_service, phone=phone)
+    page.evaluate(
+        """() => {
+            window.shifts = [];
+            const told = (list) => {
+                for (const { value, sources } of list.getEntries()) {
+                    const moved = [...sources].map(({ node }) => node?.className || node?.nodeName);
+                    window.shifts.push([value, ...moved]);
+                }
+            };
+            new PerformanceObserver(told).observe({ type: "layout-shift", buffered: true });
+        }"""
+    )
+    assert moved(page) == []
+    # A choice makes room for its photo; from then on all stays where it is.
+    held = hold(page)
+    choose(page, photo_file)
+    expect(page.locator(PHOTO)).to_be_visible()
+    wait_for_one(page, held)
+    moved(page)
+    for route in held:
+        route.continue_()
+    names(page)
+    expect(page.get_by_label("Show where I looked")).to_be_visible()
+    assert moved(page) == []

@@ -1,0 +1,294 @@
+"""The answer in Chromium, of the bundled checkpoint to real photos, with and without JavaScript."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from app.web.translations import format_percent
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import (
+    EITHER_WAY,
+    PHOTO,
+    answer_of,
+    answer_with,
+    best,
+    choose,
+    hold_time,
+    let_time_pass,
+    names,
+    settle,
+    tiles,
+)
+from tests.conftest import flower_image
+
+pytestmark = pytest.mark.browser
+
+PROBABILITIES = (1.0, 0.9995, 0.99949, 0.94131, 0.5, 0.0381, 0.001, 0.00099, 0.0)
+
+
+@pytest.fixture
+def flower(data_dir: Path) -> Any:
+    """Find a photo of a class."""
+    return lambda class_id: min((data_dir / "valid" / class_id).iterdir())
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("class_id", "phone"), [("21", False), ("54", True)])
+@EITHER_WAY
+def test_a_real_photo_is_named(
+    visit: Visit,
+    bundled_service: str,
+    data_dir: Path,
+    flower: Any,
+    class_id: str,
+    phone: bool,
+    javascript: bool,
+) -> None:
+    expected = json.loads((data_dir / "cat_to_name.json").read_text())[class_id].capitalize()
+    page = visit(bundled_service, javascript=javascript, phone=phone)
+    choose(page, flower(class_id), field="camera" if phone else "file")
+    found = names(page)
+    assert found[0] == expected
+    assert len(found) == 5
+    percents = page.locator(".prediction .percent").all_text_contents()
+    assert all(re.fullmatch(r"([<>]\xa0)?\d+\.\d\xa0%", percent) for percent in percents)
+    assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
+    assert page.title() == f"{expected} · Petalscope"
+
+
+@pytest.mark.data
+@EITHER_WAY
+def test_the_map_of_any_name_can_be_laid_over_the_photo(
+    visit: Visit, bundled_service: str, flower: Any, javascript: bool
+) -> None:
+    page = visit(bundled_service, javascript=javascript)
+    choose(page, flower("54"))
+    found = names(page)
+    maps = page.locator("img.map")
+    expect(maps).to_have_count(5)
+    expect(page.locator("img.map:visible")).to_have_count(0)
+    expect(page.get_by_role("radio")).to_have_count(0)
+    page.get_by_label("Show where I looked").check()
+    radios = page.get_by_role("radio")
+    expect(radios).to_have_count(5)
+    expect(radios.first).to_be_checked()
+    expect(maps.nth(0)).to_be_visible()
+    # By a press on the row, and by the keyboard.
+    page.locator(".prediction").nth(2).click()
+    expect(page.get_by_role("radio", name=f"Show where it looks like {found[2]}")).to_be_checked()
+    expect(page.locator("img.map:visible")).to_have_attribute("alt", re.compile(found[2]))
+    page.keyboard.press("ArrowDown")
+    expect(radios.nth(3)).to_be_checked()
+    expect(maps.nth(3)).to_be_visible()
+    expect(page.locator("img.map:visible")).to_have_count(1)
+    settle(page)
+    assert maps.nth(3).bounding_box() == pytest.approx(page.locator(PHOTO).bounding_box(), abs=1)
+    page.get_by_label("Show where I looked").uncheck()
+    expect(page.locator("img.map:visible")).to_have_count(0)
+
+
+@pytest.mark.data
+@EITHER_WAY
+def test_the_answer_leads_to_its_flowers(
+    visit: Visit, bundled_service: str, flower: Any, javascript: bool
+) -> None:
+    page = visit(bundled_service, javascript=javascript)
+    choose(page, flower("54"))
+    found = names(page)
+    expect(page.locator(".latin")).to_have_text("Helianthus annuus")
+    sizes = page.locator(".name").evaluate_all(
+        "names => names.map((name) => parseFloat(getComputedStyle(name).fontSize))"
+    )
+    assert sizes[0] > 1.8 * sizes[1]
+    for name, address in (
+        ("Wikipedia", "https://en.wikipedia.org/w/index.php?search=Helianthus+annuus"),
+        ("GBIF", "https://www.gbif.org/species/search?q=Helianthus+annuus"),
+    ):
+        expect(page.get_by_role("link", name=name)).to_have_attribute("href", address)
+    page.get_by_role("link", name=found[1]).click()
+    expect(page).to_have_url(re.compile(r"/flowers/\d+-[a-z-]+$"))
+    expect(page.get_by_role("heading", name=found[1])).to_be_visible()
+
+
+@EITHER_WAY
+def test_a_photo_of_no_known_flower_is_told_in_words(
+    visit: Visit, bundled_service: str, photo_file: Path, javascript: bool
+) -> None:
+    page = visit(bundled_service, javascript=javascript)
+    choose(page, photo_file)
+    assert len(names(page)) == 5
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_contain_text("This may not be one of the 102 flowers I know")
+
+
+@pytest.mark.data
+def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: Any) -> None:
+    page = visit(bundled_service)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(page, flower("54"))
+    found = names(page)
+    hold_time(page)
+    as_text, as_json = page.locator(".tools button").all()
+    as_text.click()
+    expect(as_text).to_have_text("Copied")
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert lines[0] == "Most likely"
+    assert re.fullmatch(r"Sunflower \(Helianthus annuus\): .+%", lines[1])
+    assert len(lines) == 6
+    as_json.click()
+    expect(as_json).to_have_text("Copied")
+    answer = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert [item["display_name"] for item in answer["predictions"]] == found
+    assert "activation_map" not in answer["predictions"][0]
+    # Over plain HTTP from another machine browsers give a page no clipboard of this kind.
+    let_time_pass(page)
+    expect(as_text).to_have_text("Copy as text")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    as_text.click()
+    expect(as_text).to_have_text("Copied")
+    expect(as_text).to_be_focused()
+
+
+@pytest.mark.data
+def test_what_was_named_before_can_be_seen_again(
+    visit: Visit, bundled_service: str, flower: Any
+) -> None:
+    page = visit(bundled_service, phone=True)
+    choose(page, flower("54"))
+    names(page)
+    expect(page.locator(".visit")).to_be_hidden()
+    choose(page, flower("21"), flower("77"))
+    expect(best(page)).to_have_text("Fire lily")
+    expect(tiles(page)).to_have_text(["Sunflower", "Fire lily", "Passion flower"])
+    shown = page.locator(PHOTO).get_attribute("src")
+    settle(page)
+    pictures = page.locator(".tile img")
+    assert pictures.evaluate_all("all => all.map((picture) => picture.naturalWidth)") == [128] * 3
+    tile = page.get_by_role("button", name="Sunflower")
+    tile.tap()
+    expect(tile).to_have_attribute("aria-current", "true")
+    expect(best(page)).to_have_text("Sunflower")
+    assert page.locator(PHOTO).get_attribute("src") != shown
+    assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
+    page.reload()
+    expect(page.locator(".visit")).to_be_hidden()
+
+
+def sent(page: Page, path: Path) -> bytes:
+    """Choose a photo, wait for its names, and tell what was sent of it."""
+    # Playwright does not see the files of a form.
+    page.evaluate(
+        """() => {
+            const { send } = XMLHttpRequest.prototype;
+            XMLHttpRequest.prototype.send = function (body) {
+                window.sent = body.get("image");
+                send.call(this, body);
+            };
+        }"""
+    )
+    choose(page, path)
+    names(page)
+    values = page.evaluate("async () => [...new Uint8Array(await window.sent.arrayBuffer())]")
+    return bytes(values)
+
+
+@pytest.mark.data
+def test_a_large_photo_is_made_smaller_before_it_is_sent(
+    visit: Visit, bundled_service: str, flower: Any, tmp_path: Path
+) -> None:
+    page = visit(bundled_service)
+    large = tmp_path / "large.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: to be turned by 90° clockwise.
+    with Image.open(flower("54")) as image:
+        image.rotate(90, expand=True).resize((4000, 3000)).save(large, quality=95, exif=exif)
+    assert large.stat().st_size > 2**20  # more than the service takes
+    data = sent(page, large)
+    assert names(page)[0] == "Sunflower"
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "JPEG"
+        assert image.size == (960, 1280)
+        assert image.getexif().get(0x0112, 1) == 1
+    assert len(data) < 400_000
+    settle(page)
+    assert page.locator(PHOTO).evaluate("photo => photo.naturalHeight") == 1280
+
+
+@pytest.mark.data
+def test_a_small_photo_is_sent_as_it_is(visit: Visit, bundled_service: str, flower: Any) -> None:
+    assert sent(visit(bundled_service), flower("54")) == flower("54").read_bytes()
+
+
+def test_a_long_strip_keeps_a_side_that_the_model_can_see(
+    visit: Visit, bundled_service: str, tmp_path: Path
+) -> None:
+    strip = tmp_path / "strip.png"
+    flower_image((2600, 500)).save(strip)
+    with Image.open(io.BytesIO(sent(visit(bundled_service), strip))) as image:
+        assert image.size == (2080, 400)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
+def test_the_script_draws_what_the_server_draws(
+    visit: Visit, bundled_service: str, flower: Any, language: str
+) -> None:
+    # One with a cultivar's name and no German one, one without a scientific name.
+    bromelia = "Bromelia" if language == "en-GB" else "Bromelie"
+    for class_id, name in (("56", "Bishop of Llandaff"), ("99", bromelia)):
+        drawn = []
+        for javascript in (True, False):
+            page = visit(bundled_service, javascript=javascript, language=language)
+            choose(page, flower(class_id))
+            names(page)
+            page.mouse.move(0, 0)
+            markup = re.sub(r">\s+<", "><", page.inner_html("#words")).strip()
+            drawn.append((markup, page.title()))
+        assert drawn[0] == drawn[1]
+        assert drawn[0][1] == f"{name} · Petalscope"
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en-GB", (">\xa099.9\xa0%", "94.1\xa0%", "<\xa00.1\xa0%")),
+        ("de-AT", (">\xa099,9\xa0%", "94,1\xa0%", "<\xa00,1\xa0%")),
+    ],
+)
+def test_percentages_read_the_same_from_script_and_server(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    app: Flask,
+    language: str,
+    expected: tuple[str, ...],
+) -> None:
+    page = visit(bundled_service, language=language)
+    answer_with(page, *(("rose", probability) for probability in PROBABILITIES))
+    choose(page, photo_file)
+    names(page)
+    with app.test_request_context(headers={"Accept-Language": language}):
+        served = [format_percent(probability) for probability in PROBABILITIES]
+    assert page.locator(".percent").all_text_contents() == served
+    assert (served[0], served[3], served[-1]) == expected
+
+
+def test_a_model_that_does_not_tell_where_it_looked_has_no_switch(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    page.route("**/predict*", lambda route: route.fulfill(json=answer_of(("rose", 0.9))))
+    choose(page, photo_file)
+    assert names(page) == ["rose"]
+    expect(tiles(page)).to_have_text(["rose"])
+    expect(page.get_by_label("Show where I looked")).to_be_hidden()

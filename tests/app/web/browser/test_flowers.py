@@ -1,0 +1,72 @@
+"""The pages of flowers and of the API in Chromium, with and without JavaScript."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import SCROLL_WIDTH
+
+pytestmark = pytest.mark.browser
+
+ROWS = ".list li:visible"
+
+
+def rows(page: Page) -> list[str]:
+    return page.locator(f"{ROWS} a").all_text_contents()
+
+
+@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
+@pytest.mark.parametrize(
+    "query", ["", "dahlia", "amaryllidaceae", "Colt’s", "barbeton", "x_y", "Löwen", "hahnenfuss"]
+)
+def test_the_script_finds_what_the_server_finds(
+    visit: Visit, bundled_service: str, query: str, language: str
+) -> None:
+    typed = visit(f"{bundled_service}flowers", language=language)
+    field = typed.get_by_role("searchbox")
+    field.fill("z")
+    field.fill(query)
+    served = visit(f"{bundled_service}flowers", javascript=False, language=language)
+    served.get_by_role("searchbox").fill(query)
+    # What was typed stands in the field before the answer comes, so that it tells nothing of it.
+    with served.expect_navigation():
+        served.get_by_role("search").get_by_role("button").click()
+    expect(served.get_by_role("searchbox")).to_have_value(query)
+    assert rows(typed) == rows(served)
+    told = [page.get_by_role("status").text_content() for page in (typed, served)]
+    assert told[0] == told[1]
+    # The address is one to pass on, and leads to the same.
+    typed.reload()
+    assert rows(typed) == rows(served)
+
+
+def test_a_flower_is_found_and_opened_by_keyboard(visit: Visit, bundled_service: str) -> None:
+    page = visit(f"{bundled_service}flowers")
+    page.get_by_label("Find a flower").focus()
+    page.keyboard.type("alstro")
+    expect(page.locator(ROWS)).to_have_count(1)
+    page.keyboard.press("Enter")  # filters, and stays
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/flowers/18-peruvian-lily$"))
+    expect(page.get_by_role("heading", name="Peruvian lily")).to_be_visible()
+    page.go_back()
+    expect(page.locator(ROWS)).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [320, 390, 736, 1280, 3840])
+@pytest.mark.parametrize(
+    "path",
+    ["flowers", "flowers/27-prince-of-wales-feathers", "flowers/56-bishop-of-llandaff", "docs"],
+)
+def test_no_page_is_wider_than_the_screen(
+    visit: Visit, bundled_service: str, path: str, width: int
+) -> None:
+    page = visit(f"{bundled_service}{path}", phone=width < 1000, width=width)
+    expect(page.get_by_role("heading").first).to_be_visible()
+    assert page.evaluate(SCROLL_WIDTH) <= width

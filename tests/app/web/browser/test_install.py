@@ -1,0 +1,136 @@
+"""The page as an app in Chromium: it can be installed, and tells when the service is gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import make_server
+
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import PHOTO, SCROLL_WIDTH, choose, names, violations
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.browser
+
+KEPT = """async () => {
+    const kept = {};
+    for (const name of await caches.keys()) {
+        const requests = await (await caches.open(name)).keys();
+        kept[name] = requests.map(({ url }) => new URL(url).pathname).sort();
+    }
+    return kept;
+}"""
+CACHES = "caches.keys()"
+Mount = Callable[..., Any]
+
+
+@pytest.fixture
+def mount(app: Flask) -> Mount:
+    """Serve the app at a port, below a path or not, until the block ends."""
+
+    @contextmanager
+    def serve(prefix: str = "", port: int = 0) -> Iterator[str]:
+        mounted = DispatcherMiddleware(NotFound(), {prefix: app})
+        server = make_server("127.0.0.1", port, mounted, threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{prefix}/"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    return serve
+
+
+def wait_for_worker(page: Page) -> None:
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+
+
+@pytest.mark.parametrize("prefix", ["", "/garden"])
+def test_it_can_be_installed(visit: Visit, mount: Mount, prefix: str) -> None:
+    with mount(prefix) as address:
+        page = visit(address, installs=True)
+        wait_for_worker(page)
+        session = page.context.new_cdp_session(page)
+        manifest = session.send("Page.getAppManifest")
+        assert manifest["errors"] == []
+        assert json.loads(manifest["data"])["scope"] == f"{prefix}/"
+        # Playwright's contexts are private ones, where nothing may be installed.
+        errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
+        assert [error["errorId"] for error in errors] in ([], ["in-incognito"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "language", "title", "again"),
+    [
+        ("", "en-GB", "Petalscope cannot be reached", "Try again"),
+        ("/garden", "de-DE", "Petalscope ist nicht erreichbar", "Noch einmal versuchen"),
+    ],
+)
+def test_a_service_that_is_gone_is_told_and_found_again(
+    visit: Visit, mount: Mount, prefix: str, language: str, title: str, again: str
+) -> None:
+    with mount(prefix) as address:
+        page = visit(address, installs=True, language=language, phone=True, width=320)
+        wait_for_worker(page)
+    for path in ("", "flowers"):
+        page.goto(f"{address}{path}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        assert page.url == f"{address}{path}"
+    assert page.evaluate("document.styleSheets[0].cssRules.length") > 10
+    assert page.locator(".plate img").evaluate("icon => icon.naturalWidth") > 0
+    assert page.evaluate(SCROLL_WIDTH) <= 320
+    assert violations(page) == []
+    with mount(prefix, port=int(address.split(":")[2].split("/")[0])):
+        page.get_by_role("link", name=again).click()
+        expect(page.get_by_role("searchbox")).to_be_visible()
+
+
+def test_only_the_page_for_then_is_kept_and_never_a_photo_or_an_answer(
+    visit: Visit, mount: Mount, photo_file: Path
+) -> None:
+    with mount() as address:
+        page = visit(address, installs=True)
+        wait_for_worker(page)
+        page.reload()  # now the worker stands between the page and the service
+        assert page.evaluate("navigator.serviceWorker.controller !== null")
+        choose(page, photo_file)
+        names(page)
+        expect(page.locator(PHOTO)).to_be_visible()
+        page.goto(f"{address}flowers")
+        kept = page.evaluate(KEPT)
+        assert list(kept.values()) == [["/offline", "/static/icon.svg", "/static/style.css"]]
+
+
+def test_another_version_takes_the_place_of_what_was_kept(
+    visit: Visit, mount: Mount, app: Flask, tmp_path: Path
+) -> None:
+    static = tmp_path / "static"
+    shutil.copytree(ROOT / "app" / "web" / "static", static)
+    app.static_folder = str(static)
+    with mount() as address:
+        page = visit(address, installs=True)
+        wait_for_worker(page)
+        before = page.evaluate(CACHES)
+        (static / "style.css").write_text(":root { --paper: rgb(1, 2, 3) } body { color: red }")
+        page.goto(f"{address}flowers")
+        page.goto(address)
+        # By their names alone: to open one that has just been deleted would make it anew.
+        while set(page.evaluate(CACHES)) & set(before):
+            page.wait_for_timeout(50)
+        assert len(page.evaluate(CACHES)) == 1
+    page.goto(address)
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(255, 0, 0)"

@@ -1,0 +1,206 @@
+"""The page in German in Chromium: every state of it, with and without JavaScript."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.web.translations import ENGLISH, message_catalogs
+from tests.app.conftest import encoded
+from tests.app.web.browser.conftest import MAX_BODY_MIB, Visit
+from tests.app.web.browser.page import (
+    EITHER_WAY,
+    LONG_NAMES,
+    SCROLL_WIDTH,
+    answer_of,
+    answer_with,
+    choose,
+    hold,
+    hold_time,
+    names,
+    tiles,
+    violations,
+    wait_for_one,
+)
+
+pytestmark = pytest.mark.browser
+
+GERMAN = "de-DE"
+PLACEHOLDER = re.compile(r"{\w*}")
+
+
+def english_on(page: Page) -> list[str]:
+    """The English messages that are on the page, shown or not, where German has others."""
+    english, german = message_catalogs()[ENGLISH], message_catalogs()["de"]
+    # The script's own words stand beside the page until it says them.
+    markup = html.unescape(re.sub(r' data-texts="[^"]*"', "", page.content()))
+    found = []
+    for key, message in english.items():
+        parts = [re.escape(part) for part in PLACEHOLDER.split(message)]
+        whole = re.compile(rf">\s*{'[^<]*'.join(parts)}\s*<")
+        if message != german[key] and whole.search(markup):
+            found.append(message)
+    return found
+
+
+@EITHER_WAY
+def test_no_english_is_left_on_a_german_page(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path, javascript: bool
+) -> None:
+    page = visit(bundled_service, language=GERMAN, javascript=javascript)
+    expect(page.get_by_role("heading", name="Welche Blume ist das?")).to_be_visible()
+    assert english_on(page) == []
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_contain_text("AVIF oder BMP")
+    assert english_on(page) == []
+    choose(page, photo_file)
+    names(page)
+    name = page.locator(".prediction:has(.english) .name").first
+    expect(name).to_have_attribute("lang", "de")
+    expect(page.locator(".english").first).to_have_attribute("lang", ENGLISH)
+    assert english_on(page) == []
+    for path in ("flowers", "flowers?q=lily", "flowers/1-pink-primrose", "nothing", "offline"):
+        page.goto(f"{bundled_service}{path}")
+        assert page.locator("html").get_attribute("lang") == "de"
+        assert english_on(page) == []
+
+
+def test_english_that_is_left_would_be_found(visit: Visit, bundled_service: str) -> None:
+    page = visit(bundled_service)
+    assert "Choose a photo" in english_on(page)
+    assert "Cancel the rest" in english_on(page)
+
+
+@EITHER_WAY
+def test_refusals_are_told_in_german(
+    visit: Visit, bundled_service: str, tmp_path: Path, javascript: bool
+) -> None:
+    page = visit(bundled_service, language=GERMAN, javascript=javascript)
+    for name, data, says in (
+        ("cut.jpg", encoded()[:2000], "unvollständig oder beschädigt"),
+        ("empty.jpg", b"", "Die Datei ist leer"),
+        ("small.png", encoded("PNG", (40, 8)), "mindestens 16 Bildpunkte"),
+        ("large.jpg", b"\xff\xd8\xff" + bytes(MAX_BODY_MIB * 2**20), f"{MAX_BODY_MIB}\xa0MiB"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        choose(page, tmp_path / name)
+        expect(page.get_by_role("alert")).to_contain_text(says)
+    assert page.title() == f"{page.get_by_role('heading').first.inner_text()} · Petalscope".replace(
+        "\n", " "
+    )
+
+
+def test_what_the_script_says_is_german(
+    visit: Visit, bundled_service: str, photo_file: Path, tmp_path: Path
+) -> None:
+    page = visit(bundled_service, language=GERMAN)
+    pdf = tmp_path / "flower.pdf"
+    pdf.write_bytes(b"%PDF-1.7" + bytes(200))
+    choose(page, pdf)
+    expect(page.get_by_role("alert")).to_contain_text("Diese Datei ist ein PDF")
+    held = hold(page)
+    choose(page, photo_file)
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-label", re.compile("Das Foto"))
+    wait_for_one(page, held)
+    held[0].fulfill(status=429, json={"code": "queue_full", "detail": "All places are taken."})
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Gerade sind alle Plätze mit anderen Fotos belegt")
+    page.unroute("**/predict*")
+    page.route("**/predict*", lambda route: route.abort())
+    page.get_by_role("button", name="Noch einmal versuchen").click()
+    expect(alert).to_contain_text("Petalscope ist nicht erreichbar")
+    page.unroute("**/predict*")
+    answer_with(page, ("Rose", 0.731))
+    page.get_by_role("button", name="Noch einmal versuchen").click()
+    assert names(page) == ["Rose"]
+    expect(page.get_by_role("status")).to_have_text("Am wahrscheinlichsten Rose, 73,1\xa0%")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hold_time(page)
+    page.get_by_role("button", name="Als Text kopieren").click()
+    expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == "Am wahrscheinlichsten\nRose: 73,1\xa0%"
+
+
+def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
+) -> None:
+    page = visit(bundled_service, language=GERMAN, phone=True, width=320)
+
+    def is_fine() -> bool:
+        assert page.evaluate(SCROLL_WIDTH) <= 320
+        assert violations(page) == []
+        return True
+
+    assert is_fine()
+    choose(page, text_file)
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert is_fine()
+    answer_with(page, *((name, 0.3) for name in LONG_NAMES))
+    choose(page, *[photo_file] * 3)
+    page.get_by_role("button", name="Mehrere zeigen eine Pflanze").click()
+    assert is_fine()
+    page.get_by_role("button", name="3 zusammen bestimmen").click()
+    expect(page.locator(".tile .of").last).to_have_text("3 Fotos zusammen")
+    names(page)
+    assert is_fine()
+    for path in ("flowers", "flowers/1-pink-primrose", "nothing", "offline"):
+        page.goto(f"{bundled_service}{path}")
+        assert is_fine()
+
+
+def answer_in_german(page: Page, english: str, german: str) -> None:
+    answer = answer_of((english, 0.9))
+    answer["predictions"][0]["translations"] = {"de": {"display_name": german}}
+    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+
+
+def test_a_long_german_word_leaves_room_for_its_percentage(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service, language=GERMAN, phone=True, width=320)
+    answer_in_german(page, "Moon orchid", "Schmetterlingsorchidee")
+    choose(page, photo_file)
+    names(page)
+    name = page.locator(".prediction .name").bounding_box()
+    percent = page.locator(".prediction .percent").bounding_box()
+    assert name is not None
+    assert percent is not None
+    assert name["x"] + name["width"] <= percent["x"]
+
+
+def test_the_german_name_is_in_all_that_the_script_says(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service, language=GERMAN)
+    answer_in_german(page, "Fire lily", "Ruhmeskrone")
+    choose(page, *[photo_file] * 2)
+    assert names(page) == ["Ruhmeskrone"]
+    expect(page.locator(".english")).to_have_text("Fire lily")
+    expect(tiles(page)).to_have_text(["Ruhmeskrone"] * 2)
+    expect(tiles(page).first).to_have_attribute("lang", "de")
+    expect(page.get_by_role("status")).to_have_text("Alle Fotos sind fertig")
+    assert page.title() == "Ruhmeskrone · Petalscope"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hold_time(page)
+    page.get_by_role("button", name="Als Text kopieren").click()
+    expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == "Am wahrscheinlichsten\nRuhmeskrone: 90,0\xa0%"
+
+
+def test_the_search_counts_in_german_as_the_server_does(visit: Visit, bundled_service: str) -> None:
+    told = []
+    for javascript in (True, False):
+        page = visit(f"{bundled_service}flowers", language=GERMAN, javascript=javascript)
+        page.get_by_label("Eine Blume finden").fill("lily")
+        if not javascript:
+            with page.expect_navigation():
+                page.get_by_role("button", name="Suchen").click()
+        told.append(page.get_by_role("status").text_content())
+    assert told[0] == told[1]
+    assert re.fullmatch(r"\d+ von 102 Blumen", told[0] or "")

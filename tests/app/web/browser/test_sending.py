@@ -1,0 +1,220 @@
+"""The ways of a photo to the page, of several after another, and back, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Request, Route, expect
+
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import (
+    EITHER_WAY,
+    PHOTO,
+    answer_of,
+    answer_with,
+    choose,
+    drop,
+    hold,
+    names,
+    paste,
+    predicted_by_api,
+    tiles,
+    wait_for_one,
+)
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("way", [drop, paste])
+def test_a_photo_dropped_or_pasted_is_named(
+    visit: Visit, bundled_service: str, photo_file: Path, way: Callable[..., None]
+) -> None:
+    page = visit(bundled_service)
+    way(page, photo_file)
+    assert names(page) == predicted_by_api(bundled_service, photo_file)
+    expect(page.locator(PHOTO)).to_be_visible()
+
+
+@pytest.mark.parametrize("way", [drop, choose])
+def test_several_photos_are_named_one_after_another(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    text_file: Path,
+    way: Callable[..., None],
+) -> None:
+    page = visit(bundled_service)
+    at_once: list[int] = []
+    under_way: set[Request] = set()
+
+    def sent(request: Request) -> None:
+        if request.method == "POST":
+            under_way.add(request)
+            at_once.append(len(under_way))
+
+    page.on("request", sent)
+    page.on("requestfinished", lambda item: under_way.discard(item))
+    way(page, photo_file, text_file, photo_file)
+    expected = predicted_by_api(bundled_service, photo_file)
+    assert names(page) == expected
+    expect(tiles(page)).to_have_text([expected[0], "Not named", expected[0]])
+    expect(page.locator(".tile[aria-current]")).to_have_count(1)
+    expect(page.get_by_role("status")).to_have_text("All photos are done")
+    assert at_once == [1, 1, 1]
+    # The one that was refused says why, until others are chosen.
+    page.locator(".tile", has_text="Not named").click()
+    expect(page.get_by_role("alert")).to_contain_text("JPEG")
+    choose(page, photo_file)
+    expect(tiles(page)).to_have_text([expected[0]] * 3)
+
+
+def test_on_a_slow_network_the_share_that_is_sent_is_shown(
+    visit: Visit, bundled_service: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "noise.png"
+    Image.effect_noise((400, 400), 100).save(path)
+    page = visit(bundled_service)
+    # All that the progress ever showed, since a busy machine may look too late.
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const main = document.querySelector("main");
+            const look = () => {
+                const bar = main.querySelector("progress");
+                if (bar) window.seen.push([bar.ariaLabel, bar.getAttribute("value")]);
+            };
+            const all = { subtree: true, childList: true, attributes: true };
+            new MutationObserver(look).observe(main, all);
+        }"""
+    )
+    network = page.context.new_cdp_session(page)
+    network.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": path.stat().st_size,
+        },
+    )
+    choose(page, path)
+    assert len(names(page)) == 5
+    seen = page.evaluate("window.seen")
+    shares = [float(share) for _, share in seen if share is not None]
+    assert shares == sorted(shares)
+    assert any(0 < share < 1 for share in shares), shares
+    assert seen[0] == ["Sending the photo", None]
+    assert seen[-1] == ["Looking at the photo", None]
+
+
+def test_cancel_leads_back_to_what_was_before(
+    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
+) -> None:
+    page = visit(bundled_service)
+    held = hold(page)
+    choose(page, photo_file, photo_file)
+    wait_for_one(page, held)
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel.focus()
+    with page.expect_event("requestfailed") as given_up:
+        page.keyboard.press("Enter")
+    assert given_up.value == held[0].request
+    expect(page.get_by_role("heading", name="What flower is this?")).to_be_visible()
+    expect(page.locator(".plate")).to_be_visible()
+    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    assert page.title() == "Petalscope"
+    expect(tiles(page)).to_have_count(0)
+    expect(page.locator("#words")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text("Cancelled")
+    page.unroute("**/predict*")
+    choose(page, photo_file)
+    expected = names(page)
+    title = page.title()
+    hold(page)
+    choose(page, photo_file)
+    cancel.click()
+    assert names(page) == expected
+    assert page.title() == title
+    expect(page.locator(PHOTO)).to_be_visible()
+
+
+def test_the_rest_can_be_cancelled_while_the_first_is_read(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    hold(page, after=1)
+    choose(page, photo_file, photo_file, photo_file)
+    expected = names(page)
+    expect(page.locator(".tile:disabled")).to_have_count(1)
+    page.get_by_role("button", name="Cancel the rest").click()
+    assert names(page) == expected
+    expect(tiles(page)).to_have_text([expected[0]])
+    expect(page.get_by_role("button", name="Cancel the rest")).to_be_hidden()
+    # And others can follow.
+    page.unroute("**/predict*")
+    choose(page, photo_file)
+    expect(tiles(page)).to_have_text([expected[0]] * 2)
+
+
+def test_another_photo_takes_the_place_of_one_under_way(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.fulfill(json=answer_of(("rose", 0.9)))
+        else:
+            held.append(route)
+
+    page.route("**/predict*", hold_the_first)
+    choose(page, photo_file)
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    wait_for_one(page, held)
+    with page.expect_event("requestfailed") as given_up:
+        drop(page, photo_file)
+    assert given_up.value == held[0].request
+    assert names(page) == ["rose"]
+    expect(tiles(page)).to_have_text(["rose"])
+
+
+def test_a_name_is_text_and_never_markup(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    name = "<img src=x onerror=alert(1)>"
+    answer_with(page, (name, 0.9))
+    choose(page, photo_file)
+    assert names(page) == [name]
+    expect(page.locator(".result img")).not_to_be_attached()
+
+
+def test_a_photo_can_be_chosen_by_a_click_on_the_plate(visit: Visit, bundled_service: str) -> None:
+    page = visit(bundled_service)
+    with page.expect_file_chooser():
+        page.click(".plate")
+
+
+def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, bundled_service: str) -> None:
+    page = visit(bundled_service)
+    # Around it all, since Chromium needs a moment to hand file choosers over to Playwright.
+    with page.expect_file_chooser():
+        page.focus(".brand")
+        page.keyboard.press("Tab")
+        expect(page.locator("#file")).to_be_focused()
+        page.keyboard.press("Enter")
+
+
+@EITHER_WAY
+def test_a_phone_is_offered_its_camera_and_a_desktop_is_not(
+    visit: Visit, bundled_service: str, javascript: bool
+) -> None:
+    phone = visit(bundled_service, javascript=javascript, phone=True)
+    expect(phone.get_by_text("Take a photo")).to_be_visible()
+    expect(phone.locator("#camera")).to_have_attribute("capture", "environment")
+    desktop = visit(bundled_service, javascript=javascript)
+    expect(desktop.get_by_text("Take a photo")).to_be_hidden()

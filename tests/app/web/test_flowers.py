@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.context import context_of
+from app.settings import Settings
+from model.checkpoint.labels import FlowerClass
+from model.classifier import Classifier
+from tests.app.conftest import MakeApp
+from tests.conftest import TINY_CLASSES
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+NAMES = sorted(item.name for item in TINY_CLASSES)
+
+
+def shown(page: str) -> list[str]:
+    """The names of the list that are not hidden."""
+    return re.findall(r"<li>\s*<a [^>]*>([^<]+)</a>", page)
+
+
+def test_the_flowers_are_those_the_model_knows_by_name(client: FlaskClient) -> None:
+    answer = client.get("/flowers").get_json()
+    assert [item["name"] for item in answer["flowers"]] == NAMES
+    lily = next(item for item in answer["flowers"] if item["class_id"] == "21")
+    assert lily["scientific_name"] == "Gloriosa superba"
+    assert lily["rank"] == "species"
+    assert lily["family"] == "Colchicaceae"
+    assert "flame lily" in lily["other_names"]
+    assert client.get(lily["address"]).get_json() == lily
+    assert "not looked up" in answer["sources"]["facts"]
+
+
+def test_a_browser_gets_a_page_of_them(client: FlaskClient) -> None:
+    response = client.get("/flowers", headers=PAGE)
+    assert response.content_type == "text/html; charset=utf-8"
+    assert sorted(name.lower() for name in shown(response.text)) == NAMES
+    for address in re.findall(r'<li>\s*<a href="([^"]+)"', response.text):
+        assert client.get(address, headers=PAGE).status_code == 200
+    assert "The 6 flowers" in response.text
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("gloriosa", ["Fire lily"]), ("PRIMROSE", ["Pink primrose"]), ("nonsense", [])],
+)
+def test_a_search_works_without_javascript(
+    client: FlaskClient, query: str, found: list[str]
+) -> None:
+    page = client.get("/flowers", query_string={"q": query}, headers=PAGE).text
+    assert shown(page) == found
+    assert f"{len(found)} of 6 flowers" in page
+    answer = client.get("/flowers", query_string={"q": query}).get_json()
+    assert [item["display_name"] for item in answer["flowers"]] == found
+
+
+def test_what_is_searched_for_is_text_and_never_markup(client: FlaskClient) -> None:
+    page = client.get("/flowers", query_string={"q": '"><img src=x>'}, headers=PAGE).text
+    assert "<img src=x>" not in page
+    assert '"><img src=x>' in html.unescape(page)
+
+
+GERMAN_PAGE = {**PAGE, "Accept-Language": "de"}
+
+
+def test_the_german_page_lists_german_names_with_the_english_ones(client: FlaskClient) -> None:
+    page = client.get("/flowers", headers=GERMAN_PAGE).text
+    assert shown(page) == [
+        "Kokardenblume", "Kugeldistel", "Nachtkerze", "Ringelblume", "Ruhmeskrone", "Venusschuh",
+    ]  # fmt: skip
+    assert '<span class="english" lang="en">Fire lily</span>' in page
+    assert "aus dem Gedächtnis" in page
+    english = client.get("/flowers", headers=PAGE).text
+    assert 'class="english"' not in english
+    assert 'lang="de"' not in english
+
+
+@pytest.mark.parametrize("query", ["ruhmesk", "Ruhmesblume", "fire lily", "flame", "gloriosa"])
+@pytest.mark.parametrize("headers", [PAGE, GERMAN_PAGE], ids=["English", "German"])
+def test_a_search_finds_names_of_any_language(
+    client: FlaskClient, query: str, headers: dict[str, str]
+) -> None:
+    page = client.get("/flowers", query_string={"q": query}, headers=headers).text
+    assert len(shown(page)) == 1
+    answer = client.get("/flowers", query_string={"q": query}).get_json()
+    assert [item["class_id"] for item in answer["flowers"]] == ["21"]
+
+
+def test_a_flower_is_told_in_german(client: FlaskClient) -> None:
+    page = client.get("/flowers/21-fire-lily", headers=GERMAN_PAGE).text
+    assert "<title>Ruhmeskrone · Petalscope</title>" in page
+    assert '<h1 lang="de">Ruhmeskrone</h1>' in page
+    assert "<dd>Ruhmesblume</dd>" in page
+    assert "Fire lily, flame lily, glory lily, climbing lily</dd>" in page
+    assert "die Fotos zeigen die kletternde Gloriosa superba" in page
+    assert "Other plants are called" not in page
+    english = client.get("/flowers/21-fire-lily", headers=PAGE).text
+    assert "Ruhmes" not in english
+    assert "In English" not in english
+
+
+@pytest.mark.parametrize("path", ["/flowers", "/flowers?q=ruhmeskrone", "/flowers/21-fire-lily"])
+def test_the_json_is_the_same_for_readers_of_any_language(client: FlaskClient, path: str) -> None:
+    answers = [client.get(path, headers={"Accept-Language": tag}) for tag in ("en", "de")]
+    assert answers[0].data == answers[1].data
+    assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
+    assert "Accept-Language" not in answers[0].vary
+    told = answers[0].get_json()
+    lily = next(item for item in told.get("flowers", [told]) if item["class_id"] == "21")
+    assert lily["display_name"] == "Fire lily"
+    assert lily["translations"]["de"]["display_name"] == "Ruhmeskrone"
+
+
+def test_a_flower_has_a_page(client: FlaskClient) -> None:
+    page = client.get("/flowers/21-fire-lily", headers=PAGE).text
+    assert '<i lang="la">Gloriosa superba</i>' in page
+    assert "Colchicaceae" in page
+    assert "wikipedia.org/w/index.php?search=Gloriosa+superba" in page
+    assert "gbif.org/species/search?q=Gloriosa+superba" in page
+    assert 'rel="external noreferrer"' in page
+
+
+@pytest.mark.parametrize("slug", ["21", "21-", "21-fire-lilly", "21-rose", "21-FIRE-LILY"])
+@pytest.mark.parametrize("headers", [{}, PAGE])
+def test_the_class_id_alone_leads_to_the_flower(
+    client: FlaskClient, slug: str, headers: dict[str, str]
+) -> None:
+    response = client.get(f"/flowers/{slug}", headers=headers)
+    assert response.status_code == 308
+    assert response.location == "/flowers/21-fire-lily"
+    # Another model may call the class by another name.
+    assert response.cache_control.no_cache
+
+
+@pytest.mark.parametrize("slug", ["0", "3", "103-rose", "fire-lily", "2x", "-", "%3Cb%3E"])
+def test_an_unknown_flower_is_404(client: FlaskClient, slug: str) -> None:
+    response = client.get(f"/flowers/{slug}")
+    assert response.status_code == 404
+    assert response.content_type == "application/problem+json"
+    assert "/flowers lists them all" in response.get_json()["detail"]
+    page = client.get(f"/flowers/{slug}", headers=PAGE)
+    assert page.status_code == 404
+    assert "No such page" in page.text
+
+
+@pytest.mark.parametrize("path", ["/flowers", "/flowers?q=lily", "/flowers/21-fire-lily"])
+@pytest.mark.parametrize("headers", [{}, PAGE])
+def test_what_has_not_changed_is_not_sent_again(
+    client: FlaskClient, path: str, headers: dict[str, str]
+) -> None:
+    first = client.get(path, headers=headers)
+    assert first.cache_control.no_cache
+    assert first.cache_control.public
+    assert "Accept" in first.headers["Vary"]
+    etag = first.headers["ETag"]
+    again = client.get(path, headers={**headers, "If-None-Match": etag})
+    assert again.status_code == 304
+    assert again.data == b""
+    assert again.headers["ETag"] == etag
+
+
+def test_page_and_json_are_told_apart_by_caches(client: FlaskClient) -> None:
+    etags = {client.get("/flowers", headers=headers).headers["ETag"] for headers in ({}, PAGE)}
+    assert len(etags) == 2
+
+
+def test_a_friends_page_may_read_the_list(make_app: MakeApp) -> None:
+    friend = "https://friend.example"
+    client = make_app(cors_origins=(friend,)).test_client()
+    response = client.get("/flowers", headers={"Origin": friend})
+    assert response.headers["Access-Control-Allow-Origin"] == friend
+    assert {"accept", "origin"} <= response.vary.as_set()
+
+
+def test_of_classes_of_ones_own_the_names_are_shown_and_nothing_claimed(
+    tiny_checkpoint: Path,
+) -> None:
+    names = (
+        ("21", "rose"),
+        ("rose", "rose"),
+        ("rose-red", "red rose"),
+        ("ä b", "<b>"),
+        ("x", "y"),
+        (
+            "18",
+            "peruvian lily",
+        ),
+    )
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    classes = tuple(FlowerClass(*item) for item in names)
+    classifier.metadata = replace(classifier.metadata, classes=classes)
+    app = create_app(Settings(checkpoint=tiny_checkpoint), classifier)
+    app.testing = True
+    try:
+        client = app.test_client()
+        found = {item["class_id"]: item for item in client.get("/flowers").get_json()["flowers"]}
+        assert found["21"]["scientific_name"] is None
+        assert found["21"]["family"] is None
+        assert found["18"]["scientific_name"] == "Alstroemeria"
+        for item in found.values():
+            page = client.get(item["address"], headers=PAGE)
+            assert page.status_code == 200
+            assert html.escape(item["display_name"]) in page.text
+            assert client.get(item["address"]).get_json() == item
+            german = client.get(item["address"], headers=GERMAN_PAGE).text
+            assert html.escape(item["display_name"]) in german
+        assert found["21"]["translations"] == {}
+        assert client.get("/flowers/rose-red").location == "/flowers/rose-red-red-rose"
+        text = client.get(found["21"]["address"], headers=PAGE).text
+        assert "wikipedia.org/w/index.php?search=rose" in text
+        assert "gbif.org" not in text
+    finally:
+        context_of(app).batcher.close()

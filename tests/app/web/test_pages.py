@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from model.backends.base import Outputs
+from tests.app.conftest import MakeApp, encoded, form
+from tests.conftest import flower_image
+
+PHOTO = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
+MAP = re.compile(r'"data:image/png;base64,[A-Za-z0-9+/=]+"')
+
+
+def shown_photo(page: str) -> Image.Image:
+    (data,) = PHOTO.findall(page)
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_the_page_has_a_form_that_works_without_javascript(client: FlaskClient) -> None:
+    response = client.get("/")
+    assert response.status_code == 200
+    assert response.content_type == "text/html; charset=utf-8"
+    assert 'enctype="multipart/form-data"' in response.text
+    assert 'name="image"' in response.text
+
+
+def test_the_page_tells_the_limits_and_how_many_flowers(make_app: MakeApp) -> None:
+    page = make_app(max_body_mib=7).test_client().get("/").text
+    assert "JPEG, PNG, WebP, GIF, AVIF or BMP" in page
+    assert re.search(r"\b7(\s|&nbsp;)MiB", page)
+    assert "6 kinds" in page
+
+
+def test_a_photo_comes_back_with_five_names(client: FlaskClient, photo: bytes) -> None:
+    response = client.post("/", **form(photo))
+    assert response.status_code == 200
+    names = [
+        item["display_name"]
+        for item in client.post("/predict", **form(photo)).get_json()["predictions"]
+    ]
+    text = html.unescape(response.text)
+    assert len(names) == 5
+    assert [text.index(name) for name in names] == sorted(text.index(name) for name in names)
+
+
+def test_each_name_leads_to_its_flower(client: FlaskClient, photo: bytes) -> None:
+    page = html.unescape(client.post("/", **form(photo)).text)
+    predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
+    for item in predictions:
+        assert f'href="{item["flower"]}" lang="en">{item["display_name"]}</a>' in page
+        assert client.get(item["flower"]).status_code == 200
+    # Only the likeliest with its scientific name, which all of the tiny model's classes have.
+    shown = page.split("<template")[0]
+    latin = re.findall('<i lang="la">(.+?)</i>', shown)
+    assert latin == [predictions[0]["scientific_name"].partition(" '")[0]]
+
+
+def test_the_german_page_names_in_german_with_the_english_name(
+    client: FlaskClient, photo: bytes
+) -> None:
+    german = {"Accept-Language": "de"}
+    page = html.unescape(client.post("/", **form(photo), headers=german).text)
+    answer = client.post("/predict", **form(photo), headers=german).get_json()
+    for item in answer["predictions"]:
+        name = item["translations"]["de"]["display_name"]
+        assert f'lang="de">{name}</a>' in page
+        assert f'lang="en">{item["display_name"]}</span>' in page
+    best = answer["predictions"][0]["translations"]["de"]["display_name"]
+    assert re.search(rf"<title>\s*{best} · Petalscope\s*</title>", page)
+
+
+def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) -> None:
+    original = flower_image((1600, 1200))
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: to be turned by 90° clockwise.
+    original.save(file, "PNG", exif=exif)
+    shown = shown_photo(client.post("/", **form(file.getvalue())).text)
+    assert shown.size == (600, 800)
+    expected = original.transpose(Image.Transpose.ROTATE_270).resize(shown.size)
+    difference = np.asarray(shown, dtype=float) - np.asarray(expected, dtype=float)
+    assert np.abs(difference).mean() < 3
+
+
+def test_maps_are_there_only_where_the_model_tells_where_it_looked(
+    make_app: MakeApp, photo: bytes
+) -> None:
+    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+        return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
+
+    for client, maps, path in (
+        (make_app().test_client(), 5, "/predict?explain=1"),
+        (make_app(run=run).test_client(), 0, "/predict"),
+    ):
+        page = client.post("/", **form(photo)).text
+        # By these the style sheet shows it.
+        assert len(MAP.findall(page)) == maps
+        # What cannot be had is not asked for: it would be refused.
+        assert f'data-predict="{path}"' in page
+        assert client.post(path, **form(photo)).status_code == 200
+
+
+def test_what_is_wrong_is_said_on_the_page_with_its_status(
+    client: FlaskClient, photo: bytes
+) -> None:
+    for data, status, says in (
+        (form(b"words"), 415, "JPEG, PNG, WebP"),
+        (form(photo[:2000]), 400, "truncated or damaged"),
+        (form(b""), 400, "choose a photo"),
+        (form(encoded("PNG", (40, 8))), 422, "40×8"),
+    ):
+        response = client.post("/", **data)
+        assert response.status_code == status
+        assert response.content_type == "text/html; charset=utf-8"
+        assert says in response.text
+        assert 'name="image"' in response.text
+
+
+def test_what_a_client_sends_is_escaped_on_the_page(client: FlaskClient, photo: bytes) -> None:
+    page = client.post("/", **form(photo, field="<script>alert(1)</script>")).text
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_page_has_no_inline_script_or_style(
+    client: FlaskClient, photo: bytes, method: str
+) -> None:
+    page = client.get("/").text if method == "get" else client.post("/", **form(photo)).text
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)

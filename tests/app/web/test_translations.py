@@ -1,0 +1,219 @@
+"""The words of the page: who gets which language, and that none is forgotten in any."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
+
+from app.catalog.flowers import Rank, describe_class, sources
+from app.http.problems import Code
+from app.web.translations import ENGLISH, choose_language, format_percent, message_catalogs, text
+from model.checkpoint.labels import FlowerClass
+from tests.app.conftest import form
+from tests.conftest import ROOT
+
+TEMPLATES = ROOT / "app" / "web" / "templates"
+# The API's own page is written in English alone, as the API is.
+TRANSLATED = sorted(set(TEMPLATES.glob("*.html")) - {TEMPLATES / "docs.html"})
+SCRIPTS = [*sorted((ROOT / "app" / "web" / "static").glob("*.js")), TEMPLATES / "service-worker.js"]
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+OTHERS = sorted(set(message_catalogs()) - {ENGLISH})
+
+PLACEHOLDER = re.compile(r"{(\w*)}")
+JINJA = re.compile(r"{#.*?#}|{%.*?%}|{{.*?}}", re.DOTALL)
+SPOKEN_ATTRIBUTES = {"alt", "aria-label", "placeholder", "title", "value"}
+NAMES = {"Petalscope", "Wikipedia", "GBIF"}  # the same in every language
+COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
+LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
+SPOKEN = re.compile(r"[A-Za-z]{2,} [a-z]{2,}|^[A-Z][a-z]+( |$)")
+NOT_SPOKEN = {"Accept", "Files", "petalscope "}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("DE_ch", "de"),
+        ("en-GB,de;q=0.5", "en"),
+        ("fr,de;q=0.8,en;q=0.7", "de"),
+        ("en;q=0.2,de;q=0.9", "de"),
+        ("de;q=0,fr", "en"),
+        ("fr-FR,*;q=0.5", "en"),
+        ("", "en"),
+        (";;q=x,,", "en"),
+    ],
+)
+def test_readers_get_the_language_they_like_best(accepted: str, language: str) -> None:
+    assert choose_language(parse_accept_header(accepted, LanguageAccept)) == language
+
+
+def test_german_is_there() -> None:
+    assert OTHERS == ["de"]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_language_says_all_that_english_says_with_the_same_placeholders(
+    language: str,
+) -> None:
+    def placeholders(messages: dict[str, str]) -> dict[str, list[str]]:
+        return {
+            key: sorted(set(PLACEHOLDER.findall(message)))
+            for key, message in messages.items()
+            if not key.startswith("details.")
+        }
+
+    assert placeholders(message_catalogs()[language]) == placeholders(message_catalogs()[ENGLISH])
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_the_flowers_are_told_in_each_language(language: str) -> None:
+    lily = describe_class(FlowerClass("18", "peruvian lily"))
+    assert lily.name_in(language) not in ("", lily.display_name)
+    assert sources(language)["facts"] != sources()["facts"]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_language_has_a_sentence_for_each_problem(language: str, app: Flask) -> None:
+    messages = message_catalogs()[language]
+    details = {key.removeprefix("details.") for key in messages if key.startswith("details.")}
+    assert details == set(Code)
+    assert not any(key.startswith("details.") for key in message_catalogs()[ENGLISH])
+
+
+@pytest.mark.parametrize("language", message_catalogs())
+def test_each_status_of_a_problem_has_a_title_or_goes_by_the_common_one(language: str) -> None:
+    titles = {key for key in message_catalogs()[language] if re.fullmatch(r"titles\.\d+", key)}
+    statuses = {f"titles.{code.status}" for code in Code}
+    assert titles <= statuses
+    assert statuses - titles == {"titles.416", "titles.500"}
+
+
+def test_all_messages_that_are_asked_for_are_there_and_no_others() -> None:
+    sources = [*TRANSLATED, *SCRIPTS, *(ROOT / "app").rglob("*.py")]
+    written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    messages = set(message_catalogs()[ENGLISH])
+    asked = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
+    asked |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
+    # Not of that table: see `script_texts`.
+    asked -= {"script.busy", "script.decimal", "script.details"}
+    assert asked <= messages
+    # Those whose key is put together.
+    asked |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown")}
+    asked |= {f"flowers.{rank}" for rank in get_args(Rank)}
+    asked |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
+    asked |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}
+    asked |= {f"script.{word}_detail" for word in ("large", "large_joined")}
+    assert messages <= asked
+
+
+class Spoken(HTMLParser):
+    """Collects what a person would read or hear of a template outside Jinja's own marks."""
+
+    def __init__(self, template: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.feed(JINJA.sub("", template))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in SPOKEN_ATTRIBUTES or (name, tag) == ("content", "description"):
+                self._add(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self._add(data)
+
+    def _add(self, words: str) -> None:
+        self.words += [word for word in re.findall(r"[^\W\d_]+", words) if word not in NAMES]
+
+
+def literals(script: str) -> list[str]:
+    """What a script might say: literals that look like words, and are none of its own names."""
+    found = [item[1:-1] for item in LITERAL.findall(COMMENT.sub("", script))]
+    found = [re.sub(r"\${.*?}", "", item) for item in found]
+    # A selector begins with a dot.
+    spoken = [item for item in found if SPOKEN.search(item) and not item.startswith(".")]
+    return [item for item in spoken if item not in NOT_SPOKEN]
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.name)
+def test_no_words_stand_in_a_template(path: Path) -> None:
+    assert Spoken(path.read_text(encoding="utf-8")).words == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_no_words_stand_in_a_script(path: Path) -> None:
+    assert literals(path.read_text(encoding="utf-8")) == []
+
+
+def test_words_that_stand_in_a_template_or_script_are_found() -> None:
+    template = '<p>{{ text("page.moment") }} <b>Hello</b></p><img alt="A {{ x }} rose">'
+    assert Spoken(template).words == ["Hello", "A", "rose"]
+    script = 'a("Copied"); b("Sending the photo"); /* "No words" */ c(".tile", `${n} of many`);'
+    assert literals(script) == ["Copied", "Sending the photo", " of many"]
+
+
+def test_numbers_follow_the_language(app: Flask) -> None:
+    for language, expected in ((ENGLISH, "97.3\xa0%"), ("de", "97,3\xa0%")):
+        with app.test_request_context(headers={"Accept-Language": language}):
+            assert format_percent(0.9731) == expected
+
+
+def test_what_is_put_into_a_message_is_escaped(app: Flask) -> None:
+    with app.test_request_context():
+        assert "&lt;b&gt;" in text("page.look", name="<b>")
+
+
+@pytest.mark.parametrize("path", ["/", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"])
+def test_a_page_says_its_language(client: FlaskClient, path: str) -> None:
+    pages = {}
+    for accepted, language in (("de-DE,en;q=0.5", "de"), ("fr", ENGLISH)):
+        response = client.get(path, headers={**PAGE, "Accept-Language": accepted})
+        assert response.headers["Content-Language"] == language
+        assert "Accept-Language" in response.vary
+        assert f'<html lang="{language}">' in response.text
+        pages[language] = response
+    if path.startswith("/flowers"):
+        assert pages["de"].headers["ETag"] != pages[ENGLISH].headers["ETag"]
+
+
+def test_the_pages_of_the_api_and_its_answers_stay_english(
+    client: FlaskClient, photo: bytes
+) -> None:
+    german = {"Accept-Language": "de"}
+    page = client.get("/docs", headers={**PAGE, **german})
+    assert page.headers["Content-Language"] == ENGLISH
+    assert '<html lang="en">' in page.text
+    assert "Your photo is looked at" in page.text
+    for path, data in (("/predict", form(b"words")), ("/predict?top_k=0", form(photo))):
+        answers = [
+            client.post(path, **data, headers=headers).get_json() for headers in ({}, german)
+        ]
+        assert answers[0]["detail"] == answers[1]["detail"]
+        assert answers[0]["title"] == answers[1]["title"]
+
+
+def test_problems_are_told_in_german(client: FlaskClient, photo: bytes) -> None:
+    for data, says in (
+        (form(b"words"), "JPEG, PNG, WebP, GIF, AVIF oder BMP"),
+        (form(photo[:2000]), "beschädigt"),
+        (form(b""), "Die Datei ist leer"),
+    ):
+        response = client.post("/", **data, headers={**PAGE, "Accept-Language": "de"})
+        assert response.status_code in (400, 415)
+        assert says in response.text.split("<template")[0]
+
+
+def test_only_those_german_readers_are_led_to_german_wikipedia_whom_a_name_serves(
+    client: FlaskClient,
+) -> None:
+    page = client.get("/flowers/21-fire-lily", headers={**PAGE, "Accept-Language": "de"}).text
+    assert "https://de.wikipedia.org/w/index.php?search=Gloriosa+superba" in page

@@ -1,0 +1,378 @@
+"""The same answers without PyTorch, from one ONNX file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from model import BUNDLED_CHECKPOINT
+from model.backbones import build_network, data_transform
+from model.backends.base import Array, DeviceError
+from model.backends.onnx_export import export
+from model.backends.openvino_backend import OpenVinoBackend
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.bundled import bundled_checkpoint
+from model.checkpoint.format import load_checkpoint
+from model.checkpoint.metadata import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointVersionError,
+    Metadata,
+    MismatchedClassesError,
+    NotACheckpointError,
+)
+from model.classifier import Classifier
+from model.ood import OodRule
+from tests.conftest import ROOT, TINY_CLASSES, flower_image
+from tests.fake_checkpoint import always, save_rigged_checkpoint
+
+IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export(*load_checkpoint(tiny_checkpoint), path)
+    return path
+
+
+def batch_of(classifier: Classifier) -> Array:
+    return np.stack([classifier.preprocess(image) for image in IMAGES])
+
+
+def test_logits_and_maps_are_those_of_pytorch(exported: Path, tiny_checkpoint: Path) -> None:
+    reference, served = Classifier.load(tiny_checkpoint, "cpu"), Classifier.load(exported)
+    assert served.metadata == reference.metadata
+    assert served.network.device == "cpu"
+    batch = batch_of(reference)
+    expected, got = reference.network.run(batch), served.network.run(batch)
+    np.testing.assert_allclose(got.logits, expected.logits, rtol=1e-3, atol=1e-4)
+    assert expected.activations is not None
+    assert got.activations is not None
+    np.testing.assert_allclose(got.activations, expected.activations, rtol=1e-3, atol=1e-3)
+
+
+def test_an_answer_outlives_the_next_one(exported: Path) -> None:
+    classifier = Classifier.load(exported)
+    first, second = batch_of(classifier)[:2]
+    logits = classifier.logits(first[None])
+    before = logits.copy()
+    classifier.logits(second[None])
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_photos_side_by_side_get_the_answers_that_each_gets_alone(exported: Path) -> None:
+    network = Classifier.load(exported, threads=2).network
+    assert network.max_batch_size == 8
+    assert list(network.batch_sizes(16)) == [1, 2]
+    assert list(network.batch_sizes(1)) == [1]
+    batch = batch_of(Classifier.load(exported))
+    together = network.run(batch)
+    for index, image in enumerate(batch):
+        alone = network.run(image[None])
+        np.testing.assert_array_equal(together.logits[index], alone.logits[0])
+        assert together.activations is not None
+        assert alone.activations is not None
+        np.testing.assert_array_equal(together.activations[index], alone.activations[0])
+
+
+def test_on_one_thread_photos_are_run_in_turn(exported: Path) -> None:
+    classifier = Classifier.load(exported, threads=1)
+    assert classifier.network.max_batch_size == 1
+    batch = batch_of(classifier)
+    alone = [classifier.logits(image[None])[0] for image in batch]
+    np.testing.assert_array_equal(classifier.logits(batch), alone)
+
+
+def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
+    classifier = Classifier.load(exported)
+    batch = batch_of(classifier)
+    expected = classifier.logits(batch)
+    turns = [index % len(batch) for index in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda index: classifier.logits(batch[index][None])[0], turns))
+        batches = list(pool.map(lambda index: classifier.logits(batch[turns[index:]]), turns))
+    np.testing.assert_allclose(rows, expected[turns], atol=1e-5)
+    for index, answers in zip(turns, batches, strict=True):
+        np.testing.assert_allclose(answers, expected[turns[index:]], atol=1e-5)
+
+
+def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
+    architecture = Architecture("test_efficientnet", len(TINY_CLASSES), (8,))
+    network = build_network(architecture).eval()
+    metadata = Metadata(architecture, TINY_CLASSES, data_transform(network))
+    export(network, metadata, tmp_path / "m.onnx")
+    classifier = Classifier.load(tmp_path / "m.onnx")
+    outputs = classifier.network.run(batch_of(classifier))
+    assert outputs.logits.shape == (len(IMAGES), len(TINY_CLASSES))
+    assert outputs.activations is None
+
+
+def test_the_file_itself_takes_batches_of_any_size(exported: Path) -> None:
+    import openvino  # not above, where it would report: see model/backends/openvino_backend.py
+
+    classifier = Classifier.load(exported)
+    batch = batch_of(classifier)
+    compiled = openvino.Core().compile_model(
+        str(exported), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for size in (1, 3):
+        logits = compiled({"images": batch[:size]})["logits"]
+        np.testing.assert_allclose(logits, classifier.logits(batch[:size]), atol=1e-4)
+
+
+def test_the_file_says_which_lengths_are_fixed(exported: Path) -> None:
+    graph = onnx.load(str(exported)).graph
+    shapes = {
+        item.name: [dim.dim_param or dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        for item in (*graph.input, *graph.output)
+    }
+    classifier = Classifier.load(exported)
+    outputs = classifier.network.run(batch := batch_of(classifier))
+    assert outputs.activations is not None
+    assert shapes == {
+        "images": ["n", *batch.shape[1:]],
+        "logits": ["n", *outputs.logits.shape[1:]],
+        "activations": ["n", *outputs.activations.shape[1:]],
+    }
+
+
+def test_it_runs_on_as_many_threads_as_it_is_told(exported: Path) -> None:
+    network = Classifier.load(exported, "cpu", threads=1).network
+    assert isinstance(network, OpenVinoBackend)
+    assert network.threads == 1
+
+
+NICENESS = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from model.classifier import Classifier
+classifier = Classifier.load(Path(sys.argv[1]), threads=2, nice=int(sys.argv[2]))
+side = classifier.metadata.transform.crop
+classifier.logits(np.zeros((4, 3, side, side), dtype=np.float32))
+own = os.getpriority(os.PRIO_PROCESS, os.getpid())
+for thread in os.listdir("/proc/self/task"):
+    print(os.getpriority(os.PRIO_PROCESS, int(thread)) - own)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness on Linux alone")
+@pytest.mark.parametrize("nice", [0, 3])
+def test_the_threads_that_run_it_stand_back_as_far_as_they_are_told(
+    exported: Path, nice: int
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", NICENESS, str(exported), str(nice)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    threads = [int(line) for line in result.stdout.split()]
+    # The threads of the program itself stay as they are.
+    assert threads.count(0) >= 1, result.stderr
+    assert threads.count(nice) >= 2
+    assert set(threads) == {0, nice}
+
+
+def test_a_photo_is_named_where_threads_may_not_stand_back(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", forbidden)
+    classifier = Classifier.load(exported, nice=5)
+    assert classifier.logits(batch_of(classifier)).shape == (5, len(TINY_CLASSES))
+
+
+def test_all_metadata_travel(tmp_path: Path) -> None:
+    rule = OodRule("contrast", 4.5)
+    path = save_rigged_checkpoint(
+        tmp_path / "r.safetensors", always(2), temperature=0.4, ood_rule=rule
+    )
+    export(*load_checkpoint(path), tmp_path / "r.onnx")
+    metadata = Classifier.load(tmp_path / "r.onnx").metadata
+    assert metadata == Classifier.load(path, "cpu").metadata
+    assert metadata.ood_rule == rule
+
+
+@pytest.mark.parametrize(
+    "what", ["missing", "folder", "text", "empty", "truncated", "foreign", "version", "output"]
+)
+def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "bad.onnx"
+    kind: type[CheckpointError] = NotACheckpointError
+    model = onnx.load(str(exported))
+    (entry,) = model.metadata_props
+    if what == "missing":
+        kind = CheckpointNotFoundError
+    elif what == "folder":
+        kind = CheckpointNotFoundError
+        path.mkdir()
+    elif what == "empty":
+        path.touch()
+    elif what == "output":
+        model.graph.output[0].name = "something else"
+        onnx.save(model, str(path))
+    elif what == "text":
+        path.write_text("no model")
+    elif what == "truncated":
+        path.write_bytes(exported.read_bytes()[:9000])
+    elif what == "foreign":
+        del model.metadata_props[:]
+        onnx.save(model, str(path))
+    else:
+        kind = CheckpointVersionError
+        entry.value = entry.value.replace('"format_version": 2', '"format_version": 99')
+        onnx.save(model, str(path))
+    with pytest.raises(kind) as caught:
+        Classifier.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_cut_anywhere_is_told(exported: Path, tmp_path: Path) -> None:
+    content = exported.read_bytes()
+    path = tmp_path / "cut.onnx"
+    for share in range(1, 20):
+        path.write_bytes(content[: len(content) * share // 20])
+        with pytest.raises(NotACheckpointError):
+            Classifier.load(path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(NotACheckpointError):
+        Classifier.load(path)
+
+
+def test_a_list_of_classes_that_does_not_fit_is_told(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    (entry,) = model.metadata_props
+    values = json.loads(entry.value)
+    values["classes"].pop()
+    values["architecture"]["num_classes"] -= 1
+    entry.value = json.dumps(values)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    with pytest.raises(MismatchedClassesError, match=r"names 5 classes, for logits of shape 1×6"):
+        Classifier.load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("device", "advice"),
+    [("cuda", "safetensors"), ("cuda:1", "safetensors"), ("tpu", "auto or cpu")],
+)
+def test_it_runs_on_the_cpu_alone(exported: Path, device: str, advice: str) -> None:
+    with pytest.raises(DeviceError, match=f"not on {device}; .*{advice}"):
+        Classifier.load(exported, device)
+
+
+LOADING = """
+import sys
+network = []
+sys.addaudithook(lambda event, _: network.append(event) if event.startswith("socket.") else None)
+from pathlib import Path
+from model.classifier import Classifier
+Classifier.load(Path(sys.argv[1]))
+print(network)
+"""
+
+
+def test_loading_tells_no_one_and_leaves_nothing_in_the_home_folder(
+    exported: Path, tmp_path: Path
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LOADING, str(exported)],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path)},  # and not CI, where OpenVINO would be silent by itself
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "[]\n", result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT = """
+import sys
+for name in ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxruntime", "nncf",
+             "matplotlib", "scipy"):
+    sys.modules[name] = None  # an import of it fails
+from app import create_app
+from app.settings import Settings
+settings = dict(setting.split("=") for setting in sys.argv[2:])
+client = create_app(Settings.from_environment(settings)).test_client()
+photo = open(sys.argv[1], "rb").read()
+answer = client.post("/predict?explain=1", data=photo, content_type="image/png")
+print(answer.status_code, answer.get_json()["model"]["checkpoint"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "served"),
+    [
+        ([], "tf_efficientnet_lite2.onnx"),
+        (
+            ["PETALSCOPE_CHECKPOINT=checkpoints/tf_efficientnet_lite2-int8.onnx"],
+            "tf_efficientnet_lite2-int8.onnx",
+        ),
+    ],
+)
+def test_the_service_needs_none_of_the_packages_of_training(
+    tmp_path: Path, settings: list[str], served: str
+) -> None:
+    photo = tmp_path / "photo.png"
+    flower_image().save(photo)
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(photo), "PETALSCOPE_LOG_LEVEL=warning", *settings],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == f"200 {served}\n", result.stderr
+
+
+def test_a_checkpoint_of_pytorch_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from model.classifier import Classifier\n"
+        f"Classifier.load(Path({str(BUNDLED_CHECKPOINT)!r}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "requirements-cuda.txt" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "suffix"),
+    [
+        ("auto", False, ".onnx"),
+        ("auto", True, ".safetensors"),
+        ("cpu", True, ".onnx"),
+        ("cuda:1", False, ".safetensors"),
+    ],
+)
+def test_the_bundled_checkpoint_suits_the_device(
+    device: str, gpu: bool, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    path = bundled_checkpoint(device)
+    assert path.suffix == suffix
+    assert path.is_file()
+
+
+@pytest.mark.data
+def test_the_two_bundled_files_agree_on_real_photos(data_dir: Path) -> None:
+    from model.evaluation.evaluate import labelled_photos
+
+    reference = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
+    served = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"))
+    assert served.metadata == reference.metadata
+    photos = labelled_photos(reference, data_dir / "valid")
+    batch = np.stack([photos[index][0].numpy() for index in range(0, len(photos), 33)])
+    np.testing.assert_allclose(
+        served.probabilities(batch), reference.probabilities(batch), rtol=0, atol=1e-3
+    )

@@ -1,0 +1,126 @@
+"""The same answers, nearly, from a file in 8 bits that needs no more to be run than any other."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from model import BUNDLED_CHECKPOINT
+from model.backends.base import Array
+from model.backends.onnx_export import INPUT, export
+from model.backends.quantization import QuantizationError, int8_path, quantize
+from model.checkpoint.format import load_checkpoint
+from model.classifier import Classifier
+from tests.conftest import flower_image
+
+IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(8)]
+BUNDLED = int8_path(BUNDLED_CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export(*load_checkpoint(tiny_checkpoint), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantized(plain: Path) -> Path:
+    path = plain.parent / "new" / "tiny-int8.onnx"
+    quantize(plain, list(batch_of(Classifier.load(plain))[:, None]), path)
+    return path
+
+
+def batch_of(classifier: Classifier) -> Array:
+    return np.stack([classifier.preprocess(image) for image in IMAGES])
+
+
+def test_answers_and_maps_are_nearly_those_of_float32(plain: Path, quantized: Path) -> None:
+    reference, small = Classifier.load(plain), Classifier.load(quantized)
+    batch = batch_of(reference)
+    expected, got = reference.network.run(batch), small.network.run(batch)
+    spread = expected.logits.std()
+    assert 0 < np.abs(got.logits - expected.logits).max() < spread
+    assert np.abs(got.logits - expected.logits).mean() < spread / 5
+    assert expected.activations is not None
+    assert got.activations is not None
+    assert got.activations.shape == expected.activations.shape
+    difference = np.abs(got.activations - expected.activations).mean()
+    assert difference < expected.activations.std() / 5
+
+
+def test_the_file_is_much_smaller_and_keeps_all_that_it_says(plain: Path, quantized: Path) -> None:
+    assert quantized.stat().st_size < plain.stat().st_size / 2
+    before, after = onnx.load(str(plain)), onnx.load(str(quantized))
+    assert after.metadata_props == before.metadata_props
+    assert after.graph.input == before.graph.input
+    assert after.graph.output == before.graph.output
+    assert Classifier.load(quantized).metadata == Classifier.load(plain).metadata
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_the_file_itself_takes_batches_of_any_size(quantized: Path, runtime: str) -> None:
+    classifier = Classifier.load(quantized)
+    batch = batch_of(classifier)
+    for size in (1, 3):
+        logits = ran(runtime, quantized, batch[:size])
+        expected = classifier.logits(batch[:size])
+        assert logits.shape == expected.shape
+        # What is rounded where is up to the runtime.
+        assert np.abs(logits - expected).max() < expected.std() / 2
+
+
+def ran(runtime: str, path: Path, batch: Array) -> Array:
+    if runtime == "openvino":
+        import openvino  # not above, where it would report: see model/backends/openvino_backend.py
+
+        compiled = openvino.Core().compile_model(str(path), "CPU")
+        return np.asarray(compiled({INPUT: batch})["logits"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logits"], {INPUT: batch})[0])
+
+
+@pytest.mark.parametrize("package", ["nncf", "onnxruntime"])
+def test_a_package_that_is_missing_is_told(
+    plain: Path, tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("nncf", "onnxruntime")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    photos = list(batch_of(Classifier.load(plain))[:1, None])
+    with pytest.raises(QuantizationError, match=rf"{package}, .*requirements-train\.txt\.$"):
+        quantize(plain, photos, tmp_path / "none.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bundled_file_was_made_of_the_bundled_checkpoint() -> None:
+    small = Classifier.load(BUNDLED).metadata
+    metadata = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx")).metadata
+    assert small == replace(
+        metadata,
+        temperature=small.temperature,
+        ood_rule=small.ood_rule,
+        metrics=small.metrics,
+    )
+    assert metadata.ood_rule is not None
+    assert small.ood_rule is not None
+    assert small.ood_rule.score == metadata.ood_rule.score
+    assert BUNDLED.stat().st_size < BUNDLED_CHECKPOINT.stat().st_size / 3
+
+
+@pytest.mark.data
+def test_the_bundled_file_names_as_many_real_photos(data_dir: Path) -> None:
+    from model.evaluation.evaluate import evaluate, labelled_photos
+
+    top1 = []
+    for path in (BUNDLED_CHECKPOINT.with_suffix(".onnx"), BUNDLED):
+        classifier = Classifier.load(path)
+        top1.append(evaluate(classifier, labelled_photos(classifier, data_dir / "valid")).top1)
+    assert top1[1] >= top1[0] - 0.002

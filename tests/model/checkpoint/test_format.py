@@ -1,0 +1,464 @@
+"""A checkpoint gives back what was stored, and each way it can be wrong is an error of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import model.checkpoint.format
+from model.backbones import build_network, data_transform
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.format import load_checkpoint, read_metadata, save_checkpoint
+from model.checkpoint.labels import FlowerClass
+from model.checkpoint.metadata import (
+    FORMAT_VERSION,
+    CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointVersionError,
+    Metadata,
+    MismatchedClassesError,
+    MismatchedWeightsError,
+    NotACheckpointError,
+    NotANumberError,
+    TruncatedCheckpointError,
+    UnknownArchitectureError,
+)
+from tests.conftest import TINY_CLASSES
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(7)
+    return build_network(Architecture("test_efficientnet", len(TINY_CLASSES), (32, 16), 0.25))
+
+
+@pytest.fixture(scope="module")
+def metadata(network: nn.Module) -> Metadata:
+    return Metadata(
+        architecture=Architecture("test_efficientnet", len(TINY_CLASSES), (32, 16), 0.25),
+        classes=TINY_CLASSES,
+        transform=data_transform(network),
+        temperature=1.4142135623730951,
+        training={"lr": 1e-3, "optimizer": "adamw", "hidden_layers": [32, 16], "resume": None},
+        metrics={"valid": {"n": 818, "top1": 0.985, "loss": 0.061}},
+        versions={"torch": "2.14.1", "timm": "1.0.31"},
+        revision="0123456789abcdef, with changes",
+        created="2026-05-01T12:00:00+00:00",
+    )
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, network: nn.Module, metadata: Metadata) -> Path:
+    path = tmp_path / "flowers.safetensors"
+    save_checkpoint(path, network.state_dict(), metadata)
+    return path
+
+
+def tampered(path: Path, **changes: Any) -> None:
+    """Change top-level values of the metadata; a change to None takes the value away."""
+    with safetensors.safe_open(path, "pt") as file:
+        values = json.loads(file.metadata()["petalscope"])
+    for name, value in changes.items():
+        values[name] = value
+        if value is None:
+            del values[name]
+    with_metadata(path, json.dumps(values))
+
+
+def with_metadata(path: Path, text: str) -> None:
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(tensors, path, metadata={"petalscope": text})
+
+
+def with_header(path: Path, text: str) -> None:
+    """Write a file of this header and a few bytes of weights."""
+    header = text.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+
+
+def test_weights_and_metadata_come_back_to_the_bit(
+    checkpoint: Path, network: nn.Module, metadata: Metadata
+) -> None:
+    loaded, read = load_checkpoint(checkpoint)
+    assert read == metadata
+    assert read_metadata(checkpoint) == metadata
+    before, after = network.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not loaded.training
+
+
+def test_a_minimal_checkpoint_comes_back_too(
+    tmp_path: Path, network: nn.Module, metadata: Metadata
+) -> None:
+    path = tmp_path / "minimal.safetensors"
+    minimal = Metadata(metadata.architecture, metadata.classes, metadata.transform)
+    save_checkpoint(path, network.state_dict(), minimal)
+    assert load_checkpoint(path)[1] == minimal
+
+
+def test_class_order_survives_with_its_names(tmp_path: Path) -> None:
+    # As folders sort; 21 stands at index 4, and beyond 100 and 2.
+    ids = sorted(["1", "2", "10", "21", "100"])
+    classes = tuple(FlowerClass(class_id, f"flower {class_id} – «é»") for class_id in ids)
+    architecture = Architecture("test_efficientnet", len(classes))
+    small = build_network(architecture)
+    path = tmp_path / "ordered.safetensors"
+    save_checkpoint(
+        path, small.state_dict(), Metadata(architecture, classes, data_transform(small))
+    )
+    loaded = load_checkpoint(path)[1].classes
+    assert [flower.class_id for flower in loaded] == ["1", "10", "100", "2", "21"]
+    assert loaded == classes
+
+
+def test_the_metadata_of_a_file_is_one_json_object_with_its_version(checkpoint: Path) -> None:
+    with safetensors.safe_open(checkpoint, "pt") as file:
+        values = json.loads(file.metadata()["petalscope"])
+    assert values["format_version"] == FORMAT_VERSION == 2
+    assert values["classes"][4] == {"class_id": "21", "name": "fire lily"}
+
+
+def test_half_precision_halves_the_file_and_keeps_the_answers(
+    tmp_path: Path, network: nn.Module, metadata: Metadata
+) -> None:
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_checkpoint(whole, network.state_dict(), metadata)
+    save_checkpoint(half, network.state_dict(), metadata, half_precision=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    for tensor in safetensors.torch.load_file(half).values():
+        if tensor.is_floating_point():
+            assert tensor.dtype == (torch.float16 if tensor.dim() > 1 else torch.float32)
+    loaded, _ = load_checkpoint(half)
+    before, after = network.state_dict(), loaded.state_dict()
+    for name, tensor in before.items():
+        assert after[name].dtype == tensor.dtype
+        torch.testing.assert_close(after[name], tensor, rtol=1e-3, atol=1e-6)
+    images = torch.rand(2, 3, 160, 160)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), network.eval()(images), rtol=0, atol=0.01)
+
+
+def test_tensors_of_any_layout_and_shared_ones_are_stored(
+    tmp_path: Path, network: nn.Module, metadata: Metadata
+) -> None:
+    path = tmp_path / "layout.safetensors"
+    weights = dict(network.state_dict())
+    stem = weights["conv_stem.weight"]
+    weights["conv_stem.weight"] = nn.Parameter(stem.to(memory_format=torch.channels_last))
+    tied = next(name for name in weights if name.endswith("running_mean"))
+    weights[tied.replace("mean", "var")] = weights[tied]
+    save_checkpoint(path, weights, metadata)
+    stored = safetensors.torch.load_file(path)
+    assert torch.equal(stored["conv_stem.weight"], stem)
+    assert torch.equal(stored[tied], stored[tied.replace("mean", "var")])
+
+
+@pytest.mark.cuda
+def test_weights_on_a_gpu_load_on_a_cpu(
+    tmp_path: Path, network: nn.Module, metadata: Metadata
+) -> None:
+    path = tmp_path / "gpu.safetensors"
+    weights = {name: tensor.cuda() for name, tensor in network.state_dict().items()}
+    save_checkpoint(path, weights, metadata)
+    loaded = load_checkpoint(path)[0].state_dict()
+    assert all(torch.equal(loaded[name], weights[name].cpu()) for name in weights)
+    assert {tensor.device.type for tensor in loaded.values()} == {"cpu"}
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_no_other(
+    checkpoint: Path, network: nn.Module, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(tensors: Any, path: Path, **options: Any) -> None:
+        Path(path).write_bytes(b"half a fi")
+        raise OSError("No space left on device")
+
+    before = checkpoint.read_bytes()
+    monkeypatch.setattr(safetensors.torch, "save_file", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(checkpoint, network.state_dict(), metadata)
+    assert checkpoint.read_bytes() == before
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_metadata_that_json_cannot_hold_leaves_the_old_file(
+    checkpoint: Path, network: nn.Module, metadata: Metadata
+) -> None:
+    before = checkpoint.read_bytes()
+    wrong = dataclasses.replace(metadata, training={"data": object()})
+    with pytest.raises(TypeError):
+        save_checkpoint(checkpoint, network.state_dict(), wrong)
+    assert checkpoint.read_bytes() == before
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_metadata_are_read_without_the_weights(
+    tmp_path: Path, network: nn.Module, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.safetensors"
+    ballast = {"ballast": torch.zeros(20_000_000, dtype=torch.uint8)}
+    save_checkpoint(path, {**network.state_dict(), **ballast}, metadata)
+    monkeypatch.setattr(model.checkpoint.format, "build_network", None)
+    monkeypatch.setattr(safetensors.torch, "load_file", None)
+    tracemalloc.start()
+    try:
+        assert read_metadata(path) == metadata
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def refusal(path: Path, kind: type[CheckpointError], *, metadata_too: bool = True) -> str:
+    """Check that a file is refused by exactly this error, in words for a person."""
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert type(caught.value) is kind
+    if metadata_too:
+        with pytest.raises(kind):
+            read_metadata(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert message[-1] == "."
+    assert "Error" not in message
+    assert "Traceback" not in message
+    return message
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "none.safetensors", CheckpointNotFoundError)
+    assert message == f"There is no checkpoint at {tmp_path}/none.safetensors."
+
+
+def test_a_folder_is_told(tmp_path: Path) -> None:
+    assert "Is a directory" in refusal(tmp_path, CheckpointNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0",
+        b"\x02\0\0\0\0\0\0\0",
+        b"<html>404 Not Found</html>",
+        np.random.default_rng(0).bytes(4000),
+        (64).to_bytes(8, "little") + np.random.default_rng(1).bytes(4000),
+        pickle.dumps({"classifier.weight": [0.0] * 100}),
+    ],
+    ids=["empty", "a byte", "a length", "html", "random", "random header", "pickle"],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    kind = TruncatedCheckpointError if content[:1] == b"\x02" else NotACheckpointError
+    refusal(path, kind)
+
+
+def test_a_file_of_torch_save_is_refused_and_never_unpickled(
+    tmp_path: Path, network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(pickle, "load", None)
+    assert "not a safetensors file" in refusal(path, NotACheckpointError)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        "3",
+        '"text"',
+        "null",
+        '{"a": 1}',
+        '{"a": null}',
+        '{"a": {"data_offsets": 3}}',
+        '{"a": {"data_offsets": ["x", "y"]}}',
+        '{"a": {"data_offsets": [0, Infinity]}}',
+        '{"__metadata__": null}',
+        '{"__metadata__": "petalscope"}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+    ids=lambda header: header[:40],
+)
+def test_a_header_of_nonsense_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "nonsense.safetensors"
+    with_header(path, header)
+    assert "not a safetensors file" in refusal(path, NotACheckpointError)
+
+
+@pytest.mark.parametrize("left", [8, 9, 100, 2000])
+def test_a_file_cut_in_its_header_is_truncated(checkpoint: Path, left: int) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:left])
+    assert "truncated" in refusal(checkpoint, TruncatedCheckpointError)
+
+
+@pytest.mark.parametrize("lost", [1, 100, 100_000])
+def test_a_file_cut_in_its_weights_is_truncated(checkpoint: Path, lost: int) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-lost])
+    message = refusal(checkpoint, TruncatedCheckpointError)
+    assert "bytes of weights" in message
+
+
+def test_a_file_with_bytes_behind_its_end_is_damaged(checkpoint: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes() + bytes(100))
+    refusal(checkpoint, NotACheckpointError, metadata_too=False)
+
+
+def test_bare_weights_are_told_from_a_checkpoint(tmp_path: Path, network: nn.Module) -> None:
+    path = tmp_path / "bare.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path, metadata={"format": "pt"})
+    assert "without Petalscope's metadata" in refusal(path, NotACheckpointError)
+    safetensors.torch.save_file(network.state_dict(), path)
+    assert "--weights" in refusal(path, NotACheckpointError)
+
+
+def test_another_format_version_is_told_with_both_numbers(checkpoint: Path) -> None:
+    tampered(checkpoint, format_version=1)
+    message = refusal(checkpoint, CheckpointVersionError)
+    assert message.endswith("is of checkpoint format 1; this program reads 2.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[]", "3", '"text"', '{"format_version": 2}', "[" * 100_000, "{}"],
+    ids=lambda text: text[:20] or "empty",
+)
+def test_damaged_metadata_are_refused(checkpoint: Path, text: str) -> None:
+    with_metadata(checkpoint, text)
+    assert "metadata" in refusal(checkpoint, NotACheckpointError)
+
+
+ARCHITECTURE = {"backbone": "test_efficientnet", "num_classes": 6, "hidden_layers": [32, 16]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": None},
+        {"classes": None},
+        {"transform": None},
+        {"temperature": None},
+        {"created": None},
+        {"architecture": []},
+        {"architecture": {"backbone": "test_efficientnet"}},
+        {"architecture": {**ARCHITECTURE, "dropout": 1.5}},
+        {"architecture": {**ARCHITECTURE, "dropout": 0.1, "num_classes": float("inf")}},
+        {"architecture": {**ARCHITECTURE, "dropout": 0.1, "hidden_layers": [0]}},
+        {"architecture": {**ARCHITECTURE, "dropout": 0.1, "num_classes": 0}, "classes": []},
+        {"classes": ["fire lily"]},
+        {"classes": 6},
+        {"transform": {"resize": 1}},
+        {"temperature": "warm"},
+        {"temperature": [1.0]},
+        {"training": 3},
+        {"metrics": "good"},
+    ],
+    ids=str,
+)
+def test_metadata_with_a_value_missing_or_wrong_are_refused(
+    checkpoint: Path, change: dict[str, Any]
+) -> None:
+    tampered(checkpoint, **change)
+    assert "metadata" in refusal(checkpoint, NotACheckpointError)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_cannot_divide_is_refused(checkpoint: Path, temperature: float) -> None:
+    tampered(checkpoint, temperature=temperature)
+    assert "temperature" in refusal(checkpoint, NotACheckpointError)
+
+
+def test_classes_and_logits_that_disagree_are_counted(checkpoint: Path) -> None:
+    classes = [{"class_id": str(i), "name": "rose"} for i in range(7)]
+    tampered(checkpoint, classes=classes)
+    assert "names 7 classes for 6 logits" in refusal(checkpoint, MismatchedClassesError)
+
+
+def test_a_rule_of_other_classes_is_refused(checkpoint: Path) -> None:
+    tampered(
+        checkpoint, ood_rule={"score": "energy", "threshold": 1, "logit_adjustment": [0.5] * 7}
+    )
+    assert "rule with logit_adjustment of other classes" in refusal(
+        checkpoint, MismatchedClassesError
+    )
+
+
+def test_an_unknown_architecture_lists_the_nearest(checkpoint: Path) -> None:
+    tampered(
+        checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_eficientnet"}
+    )
+    message = refusal(checkpoint, UnknownArchitectureError, metadata_too=False)
+    assert "no backbone named 'test_eficientnet'" in message
+    assert " test_efficientnet" in message
+
+
+@pytest.mark.parametrize(
+    "change", [{"backbone": "dpn48b"}, {"hidden_layers": [10**13]}], ids=["head", "too large"]
+)
+def test_an_architecture_that_cannot_be_built_is_told(
+    checkpoint: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, **change})
+    message = refusal(checkpoint, UnknownArchitectureError, metadata_too=False)
+    assert "cannot be rebuilt" in message
+
+
+def mismatch(path: Path) -> str:
+    return refusal(path, MismatchedWeightsError, metadata_too=False)
+
+
+def with_weights(path: Path, change: dict[str, torch.Tensor | None]) -> None:
+    tensors: dict[str, torch.Tensor | None] = dict(safetensors.torch.load_file(path))
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    kept = {name: tensor for name, tensor in {**tensors, **change}.items() if tensor is not None}
+    safetensors.torch.save_file(kept, path, metadata=metadata)
+
+
+def test_a_weight_of_another_shape_is_named_with_both_shapes(checkpoint: Path) -> None:
+    with_weights(checkpoint, {"conv_stem.weight": torch.zeros(24, 3, 5, 5)})
+    assert "conv_stem.weight has shape 24×3×5×5, not " in mismatch(checkpoint)
+
+
+def test_a_head_of_another_width_is_named(checkpoint: Path) -> None:
+    tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "hidden_layers": [32, 17]})
+    assert "classifier.3.weight has shape 16×32, not 17×32" in mismatch(checkpoint)
+
+
+def test_another_backbone_than_the_weights_is_told(checkpoint: Path) -> None:
+    tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_resnet"})
+    assert "are not those of test_resnet with its head: " in mismatch(checkpoint)
+
+
+def test_a_missing_weight_is_named(checkpoint: Path) -> None:
+    with_weights(checkpoint, {"classifier.6.bias": None})
+    assert "classifier.6.bias is missing" in mismatch(checkpoint)
+
+
+def test_a_weight_too_many_is_named(checkpoint: Path) -> None:
+    with_weights(checkpoint, {"classifier.9.bias": torch.zeros(3)})
+    assert "classifier.9.bias is not among them" in mismatch(checkpoint)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_of_a_training_that_diverged_are_refused(
+    checkpoint: Path, value: float, dtype: torch.dtype
+) -> None:
+    head = safetensors.torch.load_file(checkpoint)["classifier.6.weight"]
+    head[2, 3] = value
+    with_weights(checkpoint, {"classifier.6.weight": head.to(dtype)})
+    message = refusal(checkpoint, NotANumberError, metadata_too=False)
+    assert "classifier.6.weight" in message

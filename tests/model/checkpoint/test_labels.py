@@ -1,0 +1,83 @@
+"""Names belong to class ids, in the order of the ids, and a gap among them is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint.labels import FlowerClass, LabelsError, name_classes, read_category_names
+
+NAMES = {
+    "1": "pink primrose",
+    "10": "globe thistle",
+    "100": "blanket flower",
+    "2": "hard-leaved pocket orchid",
+    "21": "fire lily",
+}
+
+
+def test_names_are_read_as_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "cat_to_name.json"
+    path.write_text(
+        '{"21": "fire lily", "46": "wallflower", "94": "tête-à-tête"}', encoding="utf-8"
+    )
+    assert read_category_names(path) == {
+        "21": "fire lily",
+        "46": "wallflower",
+        "94": "tête-à-tête",
+    }
+
+
+def test_a_missing_file_of_names_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    with pytest.raises(LabelsError, match=r"no file of category names at .*none.json"):
+        read_category_names(path)
+
+
+def test_a_folder_is_no_file_of_names(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match="cannot be read"):
+        read_category_names(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"21": fire lily}', b'{"21": "fire \xff lily"}'])
+def test_a_file_that_is_not_json_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "names.json"
+    path.write_bytes(content)
+    with pytest.raises(LabelsError, match=r"names.json cannot be read as JSON"):
+        read_category_names(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"21"', "3", '{"21": 3}', '{"21": ["lily"]}'])
+def test_json_that_is_no_map_of_text_to_text_is_told(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "names.json"
+    path.write_text(content)
+    with pytest.raises(LabelsError, match="must hold one JSON object such as"):
+        read_category_names(path)
+
+
+def test_names_follow_the_order_of_the_ids_not_of_the_numbers() -> None:
+    # Folders sort as text. The index of class 21 is 4 here, and must bring its own name.
+    ids = sorted(NAMES)
+    assert ids == ["1", "10", "100", "2", "21"]
+    assert name_classes(ids, dict(reversed(NAMES.items()))) == (
+        FlowerClass("1", "pink primrose"),
+        FlowerClass("10", "globe thistle"),
+        FlowerClass("100", "blanket flower"),
+        FlowerClass("2", "hard-leaved pocket orchid"),
+        FlowerClass("21", "fire lily"),
+    )
+
+
+def test_the_order_given_is_the_order_kept() -> None:
+    ids = ["21", "1", "100"]
+    assert [flower.class_id for flower in name_classes(ids, NAMES)] == ids
+
+
+def test_names_without_a_folder_are_left_out() -> None:
+    assert name_classes(["2"], NAMES) == (FlowerClass("2", "hard-leaved pocket orchid"),)
+
+
+def test_every_class_without_a_name_is_told() -> None:
+    with pytest.raises(LabelsError, match=r"No name is given for class 103, 7; add it"):
+        name_classes(["1", "103", "2", "7"], NAMES)

@@ -1,0 +1,150 @@
+"""What the pictures promise to show."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from PIL import Image
+
+from model.checkpoint.labels import FlowerClass
+from model.classifier import Prediction
+from model.evaluation import plots
+from model.evaluation.metrics import ClassificationMetrics, measure
+from tests.conftest import TINY_CLASSES, flower_image
+
+CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
+
+
+def measured(answers: list[int], targets: list[int], classes: int = 6) -> ClassificationMetrics:
+    logits = torch.nn.functional.one_hot(torch.tensor(answers), classes).float() * 4
+    ids = CLASS_IDS if classes == 6 else [str(index) for index in range(classes)]
+    return measure(logits, torch.tensor(targets), ids)
+
+
+def cells(axes: Axes) -> dict[tuple[int, int], str]:
+    """Row and column of each number that is drawn."""
+    found = {}
+    for text in axes.texts:
+        column, row = text.get_position()
+        found[round(row), round(column)] = text.get_text()
+    return found
+
+
+def labels(axes: Axes, axis: str) -> list[str]:
+    ticks = axes.get_yticklabels() if axis == "y" else axes.get_xticklabels()
+    return [tick.get_text() for tick in ticks]
+
+
+def test_the_confusion_matrix_has_the_truth_in_rows_and_names_what_it_shows() -> None:
+    # Two of three fire lilies (index 4) are taken for class 2 (index 3), of which there is none.
+    figure = plots.confusion_matrix(measured([4, 3, 3, 1], [4, 4, 4, 1]), TINY_CLASSES, "title")
+    (axes,) = figure.axes
+    assert labels(axes, "y") == ["globe thistle  10", "fire lily  21"]
+    assert labels(axes, "x") == [
+        "globe thistle  10",
+        "hard-leaved pocket orchid  2",
+        "fire lily  21",
+    ]
+    assert cells(axes) == {(0, 0): "1", (1, 1): "2", (1, 2): "1"}
+    assert axes.get_title(loc="left") == "title"
+
+
+def test_wrong_answers_are_red_and_right_ones_green() -> None:
+    figure = plots.confusion_matrix(measured([4, 3, 1], [4, 4, 1]), TINY_CLASSES, "")
+    (axes,) = figure.axes
+    seen = {}
+    for image in axes.images:
+        assert isinstance(image, AxesImage)
+        values = np.ma.masked_array(image.get_array())
+        colours = image.to_rgba(values)
+        for row, column in np.argwhere(~np.ma.getmaskarray(values)):
+            seen[int(row), int(column)] = colours[row, column]
+    # Columns are classes 10, 2 and 21; rows are 10 and 21.
+    assert set(seen) == {(0, 0), (1, 1), (1, 2)}
+    assert all(seen[place][1] > seen[place][0] for place in ((0, 0), (1, 2)))
+    assert seen[1, 1][0] > seen[1, 1][1] + 0.2
+
+
+def test_names_of_102_classes_do_not_overlap_and_one_wrong_answer_is_seen(tmp_path: Path) -> None:
+    classes = [FlowerClass(str(index), "hard-leaved pocket orchid") for index in range(102)]
+    answers = list(range(102))
+    answers[50] = 7
+    figure = plots.confusion_matrix(measured(answers, list(range(102)), 102), classes, "")
+    plots.save(figure, tmp_path / "matrix.png")
+    (axes,) = figure.axes
+    # On the left, then the same on the right.
+    boxes = [tick.get_window_extent() for tick in axes.get_yticklabels()[:102]]
+    assert all(lower.y1 <= upper.y0 for upper, lower in itertools.pairwise(boxes))
+    with Image.open(tmp_path / "matrix.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    reddish = (pixels[..., 0] > 130) & (pixels[..., 0] - pixels[..., 1] > 60)
+    assert reddish.sum() > 100
+
+
+def test_the_reliability_diagram_draws_each_bin_and_counts_its_answers() -> None:
+    # Ten answers of the same confidence, seven of them right.
+    measures = measured([0] * 10, [0] * 7 + [1] * 3)
+    figure = plots.reliability_diagram(measures, "title")
+    upper, lower = figure.axes
+    (bar,) = upper.patches
+    (filled,) = [item for item in measures.bins if item.n]
+    assert bar.get_height() == pytest.approx(0.7)  # type: ignore[attr-defined]
+    assert bar.get_x() == pytest.approx(filled.lower)  # type: ignore[attr-defined]
+    assert [text.get_text() for text in lower.texts] == ["10"]
+    assert f"{100 * measures.ece:.2f} %" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_photo_stands_above_the_bars_of_its_own_probabilities(count: int, tmp_path: Path) -> None:
+    photos = [
+        (
+            flower_image((80, 60), seed),
+            [Prediction("21", f"first {seed}", 0.7), Prediction("2", "second", 0.05 + seed / 100)],
+        )
+        for seed in range(count)
+    ]
+    figure = plots.prediction_charts(photos)
+    drawn = [axes for axes in figure.axes if axes.images]
+    charts = [axes for axes in figure.axes if axes.patches]
+    assert [axes.get_title() for axes in drawn] == [f"first {seed}" for seed in range(count)]
+    figure.canvas.draw()
+    for seed in range(count):
+        np.testing.assert_array_equal(drawn[seed].images[0].get_array(), photos[seed][0])
+        above, below = drawn[seed].get_position(), charts_of(charts, f"first {seed}").get_position()
+        assert above.y0 > below.y0
+        assert above.x0 < below.x1
+        assert above.x1 > below.x0
+        bars = charts_of(charts, f"first {seed}").patches
+        assert [bar.get_width() for bar in bars] == [0.7, 0.05 + seed / 100]  # type: ignore[attr-defined]
+
+
+def charts_of(charts: list[Axes], name: str) -> Axes:
+    (found,) = [axes for axes in charts if labels(axes, "y")[0] == name]
+    assert found.yaxis_inverted()  # the first name on top
+    return found
+
+
+def test_a_dollar_sign_in_a_title_is_no_formula(tmp_path: Path) -> None:
+    measures = measured([0, 1], [0, 1])
+    for number, figure in enumerate(
+        (
+            plots.confusion_matrix(measures, TINY_CLASSES, "a $\\frac{ b$ c"),
+            plots.reliability_diagram(measures, "a $\\frac{ b$ c"),
+        )
+    ):
+        path = tmp_path / f"{number}.png"
+        plots.save(figure, path)
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+
+
+def test_a_picture_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -> None:
+    figure = plots.reliability_diagram(measured([0, 1], [0, 1]), "")
+    with pytest.raises(plots.PictureError, match="No such file or directory"):
+        plots.save(figure, tmp_path / "nowhere" / "picture.png")

@@ -1,0 +1,152 @@
+"""Where a class was seen, laid over the photo where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from model import BUNDLED_CHECKPOINT
+from model.backbones import build_network
+from model.backends.base import Array
+from model.backends.torch_backend import TorchBackend
+from model.checkpoint.architecture import Architecture
+from model.classifier import Classifier
+from model.imaging.activation_map import evidence, laid_over, overlay
+from model.imaging.decode import decode_image
+from model.imaging.transforms import EvaluationTransform
+
+TRANSFORM = EvaluationTransform(100, 80, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def strength(picture: Image.Image) -> Array:
+    return np.asarray(picture.getchannel("A")).astype(np.float32)
+
+
+def test_only_what_speaks_for_the_class_counts() -> None:
+    cells = np.array([[-2.0, 0.0], [1.0, 4.0]], dtype=np.float32)
+    assert evidence(cells).tolist() == [[0, 0], [0.25, 1]]
+    assert evidence(-np.ones((2, 2), np.float32)).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (250, 250), (2000, 100)])
+def test_the_map_lies_on_the_square_that_the_network_saw(size: tuple[int, int]) -> None:
+    picture = overlay(np.ones((4, 4), np.float32), size, TRANSFORM, longest_side=200)
+    scale = 200 / max(size)
+    assert picture.size == (round(size[0] * scale), round(size[1] * scale))
+    rows, columns = np.nonzero(strength(picture))
+    view = 0.8 * min(size) * scale
+    assert columns.max() - columns.min() + 1 == pytest.approx(view, abs=1)
+    assert rows.max() - rows.min() + 1 == pytest.approx(view, abs=1)
+    assert (columns.max() + columns.min() + 1) / 2 == pytest.approx(picture.width / 2, abs=1)
+    assert (rows.max() + rows.min() + 1) / 2 == pytest.approx(picture.height / 2, abs=1)
+
+
+def test_a_corner_of_the_map_is_that_corner_of_the_photo() -> None:
+    cells = np.zeros((5, 5), np.float32)
+    cells[0, 4] = 1
+    coloured = strength(overlay(cells, (300, 200), TRANSFORM, longest_side=300))
+    row, column = np.unravel_index(coloured.argmax(), coloured.shape)
+    assert row < 60
+    assert 190 < column < 240
+
+
+def test_a_photo_without_evidence_stays_as_it_is() -> None:
+    photo = Image.new("RGB", (90, 60), (10, 120, 40))
+    nothing = overlay(np.zeros((3, 3), np.float32), photo.size, TRANSFORM)
+    assert laid_over(photo, nothing).tobytes() == photo.tobytes()
+    everywhere = laid_over(photo, overlay(np.ones((3, 3), np.float32), photo.size, TRANSFORM))
+    assert everywhere.size == photo.size
+    assert everywhere.tobytes() != photo.tobytes()
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet"])
+def test_the_mean_of_a_map_is_its_logit(backbone: str) -> None:
+    torch.manual_seed(0)
+    module = build_network(Architecture(backbone, 5))
+    bias = module.get_classifier().bias.detach().numpy()  # type: ignore[operator]
+    network = TorchBackend(module, torch.device("cpu"), 96)
+    batch = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    logits, maps = network.run(batch)
+    assert maps is not None
+    np.testing.assert_allclose(maps.mean(axis=(2, 3)) + bias, logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [Architecture("test_efficientnet", 5, (8,)), Architecture("test_vit", 5)],
+    ids=["hidden layers", "tokens"],
+)
+def test_another_kind_of_head_gives_no_maps(architecture: Architecture) -> None:
+    network = TorchBackend(build_network(architecture), torch.device("cpu"), 160)
+    assert network.run(np.zeros((2, 3, 160, 160), np.float32)).activations is None
+
+
+class RedAndGreen(nn.Module):
+    """A network set by hand: its features are the colours, and it tells red from green by them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]))
+
+    def get_classifier(self) -> nn.Linear:
+        return self.head
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        return functional.avg_pool2d(images, 8)
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        pooled = features.mean(dim=(2, 3))
+        return pooled if pre_logits else self.head(pooled)
+
+
+@pytest.mark.parametrize("size", [(600, 400), (400, 600)])
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize("below", [False, True])
+def test_the_map_is_where_the_flower_is(size: tuple[int, int], right: bool, below: bool) -> None:
+    # The network sees the middle 320×320 px; a red flower in one quarter of them, a green one in
+    # the opposite quarter.
+    corner = ((size[0] - 320) // 2, (size[1] - 320) // 2)
+    quarters = []
+    for at_right, at_bottom in ((right, below), (not right, not below)):
+        left, top = corner[0] + 160 * at_right, corner[1] + 160 * at_bottom
+        quarters.append((left, top, left + 160, top + 160))
+    photo = Image.new("RGB", size, (128, 128, 128))
+    for colour, (left, top, *_) in zip(("red", "lime"), quarters, strict=True):
+        photo.paste(colour, (left + 40, top + 40, left + 120, top + 120))
+    network = TorchBackend(RedAndGreen(), torch.device("cpu"), TRANSFORM.crop)
+    maps = network.run(TRANSFORM(photo)[None]).activations
+    assert maps is not None
+    for cells, quarter in zip(maps[0], quarters, strict=True):
+        picture = overlay(cells, size, TRANSFORM, longest_side=600)
+        inside = strength(picture.crop(quarter)).sum() / strength(picture).sum()
+        assert inside > 0.95
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_the_flower_in_a_corner_is_where_the_map_is(
+    data_dir: Path, corner: tuple[int, int]
+) -> None:
+    classifier = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
+    transform = classifier.metadata.transform
+    half = transform.resize // 2
+    class_ids = [item.class_id for item in classifier.metadata.classes]
+    shares = []
+    for path in sorted((data_dir / "valid" / "54").iterdir())[:3]:
+        canvas = Image.new("RGB", (2 * half, 2 * half), (128, 128, 128))
+        canvas.paste(decode_image(path).resize((half, half)), (corner[0] * half, corner[1] * half))
+        activations = classifier.outputs(classifier.preprocess(canvas)[None])[0].activations
+        assert activations is not None
+        cells = activations[class_ids.index("54")]
+        coloured = strength(overlay(cells, canvas.size, transform, 2 * half))
+        part = coloured[corner[1] * half :, corner[0] * half :][:half, :half]
+        shares.append(part.sum() / coloured.sum())
+    assert np.mean(shares) > 0.6

@@ -1,0 +1,175 @@
+"""Files built to cost time are refused before they do; the same parts in earnest are taken."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.imaging.decode import CorruptImageError, ImageTooLargeError, decode_image
+from model.imaging.decode_guard import MeteredFile, OddStructureError, check_structure
+from tests.conftest import flower_image
+from tests.model.imaging.test_decode import SIZE, encode, pixels
+from tests.model.imaging.test_decode_refused import PHOTO, SAMPLES, refusal
+
+MIB = 1024 * 1024
+JPEG, PNG, GIF = SAMPLES["JPEG"], SAMPLES["PNG"], encode(PHOTO, "GIF")
+GIF_START = 13 + (3 << (GIF[10] & 7) + 1)
+
+
+def chunk(name: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def in_jpeg(*parts: bytes) -> bytes:
+    return JPEG[:2] + b"".join(parts) + JPEG[2:]
+
+
+def in_png(*parts: bytes) -> bytes:
+    return PNG[:33] + b"".join(parts) + PNG[33:]
+
+
+def in_gif(*parts: bytes) -> bytes:
+    return GIF[:GIF_START] + b"".join(parts) + GIF[GIF_START:]
+
+
+def run_lengths(width: int, height: int, body: bytes) -> bytes:
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
+    start = 14 + len(head) + 1024
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + head + bytes(1024) + body
+
+
+PACKED = chunk(b"zTXt", b"\0\0" + zlib.compress(bytes(MIB)))
+EXIF = b"\xff\xe1\0\x09Exif\0\0x"
+# At the 32 MiB that are taken, each costs Pillow seconds to many minutes, or a gigabyte.
+COSTLY: dict[str, Callable[[], bytes]] = {
+    "JPEG of fill bytes": lambda: in_jpeg(b"\xff" * 8 * MIB),
+    "JPEG of junk": lambda: in_jpeg(b"\xff\xe0\0\2", bytes(30 * MIB)),
+    "JPEG of restarts": lambda: in_jpeg(b"\xff\xd0" * 4 * MIB),
+    "JPEG of empty comments": lambda: in_jpeg(b"\xff\xfe\0\2" * MIB),
+    "JPEG of comments behind the pixels": lambda: JPEG[:-2] + b"\xff\xfe\0\2" * 4 * MIB,
+    "JPEG of EXIF blocks": lambda: in_jpeg(EXIF * MIB),
+    "JPEG of EXIF blocks behind an end": lambda: in_jpeg(b"\xff\xd9", EXIF * MIB),
+    "JPEG of EXIF blocks behind fill bytes": lambda: in_jpeg((b"\xff" + EXIF) * MIB),
+    "JPEG of EXIF blocks behind a marker without a length": lambda: in_jpeg(
+        (b"\xff\xf0" + b"\xff\xff" + EXIF * 5957 + bytes(6)) * 100
+    ),
+    "PNG of empty texts": lambda: in_png(chunk(b"tEXt") * MIB),
+    "PNG of chunks of its own": lambda: in_png(chunk(b"prVt") * MIB),
+    "PNG of texts behind the pixels": lambda: PNG[:-12] + chunk(b"tEXt") * MIB + PNG[-12:],
+    "PNG of empty pixel chunks": lambda: in_png(chunk(b"IDAT") * 2 * MIB),
+    "PNG of packed texts without a key": lambda: in_png(PACKED * 1000),
+    "GIF of tiny comments": lambda: in_gif(b"!\xfe" + b"\1x" * 8 * MIB + b"\0"),
+    "GIF of tiny blocks": lambda: in_gif(b"!\xff" + b"\1x" * 8 * MIB + b"\0"),
+    "BMP of runs that go nowhere": lambda: run_lengths(2000, 2000, b"\0\0" * 8 * MIB),
+    "BMP of steps that go nowhere": lambda: run_lengths(2000, 2000, b"\0\2\0\0" * 4 * MIB),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_file_built_to_cost_time_is_refused_in_little(name: str) -> None:
+    data = COSTLY[name]()
+    started = time.process_time()
+    error = refusal(data)
+    # The worst takes 0.6 s on one idle core.
+    assert time.process_time() - started < 3
+    assert type(error) is CorruptImageError
+    assert any(said in str(error) for said in ("parts", "segments", "EXIF blocks", "packed texts"))
+
+
+def test_a_large_bmp_in_run_lengths_is_refused_and_a_small_one_taken() -> None:
+    # 32 kB, of which each line leaves 7,999 pixels for a loop in Python to fill in.
+    error = refusal(run_lengths(8000, 8000, b"\1\5\0\0" * 8000 + b"\0\1"))
+    assert type(error) is ImageTooLargeError
+    assert "the limit is 4,000,000 for these" in str(error)
+    assert decode_image(run_lengths(400, 400, b"\xc8\5\xc8\6\0\0" * 400)).size == (400, 400)
+
+
+def test_metadata_as_encoders_write_it_is_taken() -> None:
+    profile = b"\xff\xe2\xff\xffICC_PROFILE\0" + bytes(65_521)
+    comments = b"\xff\xfe\0\2" * 3000
+    assert decode_image(in_jpeg(profile * 400, EXIF * 15, comments)).size == SIZE
+    rows = b"".join(chunk(b"tEXt", b"row\0%d" % number) for number in range(20_000))
+    assert decode_image(in_png(rows, PACKED * 60)).size == SIZE[::-1]
+
+
+def test_the_passes_of_a_jpeg_are_counted() -> None:
+    assert check_structure(JPEG) == check_structure(PNG) == check_structure(b"words") == 1
+    assert 1 < check_structure(SAMPLES["JPEG progressive"]) < 20
+
+
+def test_a_file_read_in_too_many_pieces_stops() -> None:
+    file = MeteredFile(bytes(MIB))
+    with pytest.raises(OddStructureError):
+        list(iter(lambda: file.read(1), b""))
+    assert 100_000 < file.tell() < 500_000
+
+
+def fractions(count: int) -> bytes:
+    """Return EXIF that turns a photo, and whose width in dots per inch is a list of fractions."""
+    entries = struct.pack("<HHIIHHII", 0x0112, 3, 1, 6, 0x011A, 5, count, 38)
+    return (
+        b"II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4) + struct.pack("<II", 1, 3) * count
+    )
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
+def test_exif_that_takes_longer_than_the_pixels_is_passed_over(format_name: str) -> None:
+    large = encode(PHOTO, format_name, exif=fractions(3_000_000))
+    started = time.process_time()
+    assert decode_image(large).size == SIZE  # not turned
+    assert time.process_time() - started < 2
+    assert decode_image(encode(PHOTO, format_name, exif=fractions(1000))).size == SIZE[::-1]
+
+
+def test_the_exif_of_a_large_avif_is_passed_over_and_its_turn_is_not() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0xC000] = 6, bytes(24_000_000)
+    data = encode(PHOTO, "AVIF", exif=exif, speed=10)
+    # The bytes (type 1) are made fractions (type 5), of which there are an eighth.
+    of_bytes = struct.pack(">HHI", 0xC000, 1, 24_000_000)
+    assert of_bytes in data
+    data = data.replace(of_bytes, struct.pack(">HHI", 0xC000, 5, 3_000_000))
+    started = time.process_time()
+    assert decode_image(data).size == SIZE[::-1]
+    assert time.process_time() - started < 2
+
+
+def test_a_transparent_photo_laid_on_white_in_strips_has_no_seams() -> None:
+    photo = flower_image((1300, 1700)).convert("RGBA")
+    alpha = np.linspace(0, 255, 1300 * 1700).reshape(1700, 1300).astype(np.uint8)
+    photo.putalpha(Image.fromarray(alpha))
+    white = Image.new("RGBA", photo.size, "white")
+    expected = Image.alpha_composite(white, photo).convert("RGB")
+    data = encode(photo, "PNG", compress_level=1)
+    assert np.array_equal(pixels(decode_image(data)), pixels(expected))
+
+
+def test_what_is_about_to_be_in_memory_is_told() -> None:
+    held: list[int] = []
+
+    class Hold:
+        def __init__(self, pixels: int) -> None:
+            held.append(pixels)
+
+        def __enter__(self) -> None:
+            return None
+
+        def __exit__(self, *error: object) -> None:
+            return None
+
+    large = flower_image((1600, 1200))
+    for data in (
+        encode(large, "PNG", compress_level=1),
+        encode(large, "JPEG"),
+        encode(large, "JPEG", progressive=True),
+        SAMPLES["AVIF"],
+    ):
+        decode_image(data, target_side=200, hold=Hold)
+    whole, reduced = 1600 * 1200, 400 * 300
+    assert held == [whole, reduced, reduced + whole // 4, 16_000_000]

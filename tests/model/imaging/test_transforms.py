@@ -1,0 +1,207 @@
+"""The transform of Pillow and NumPy gives what torchvision gives, and stays within bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+
+from model.imaging.decode import decode_image
+from model.imaging.transforms import EvaluationTransform
+from tests.conftest import flower_image
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BICUBIC = EvaluationTransform(292, 260, "bicubic", IMAGENET_MEAN, IMAGENET_STD)
+TRANSFORMS = {
+    "bicubic": BICUBIC,
+    "bilinear": EvaluationTransform(256, 224, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.4, 0.3)),
+    "odd margin": EvaluationTransform(255, 224, "bicubic", IMAGENET_MEAN, IMAGENET_STD),
+    "no margin": EvaluationTransform(160, 160, "bicubic", IMAGENET_MEAN, IMAGENET_STD),
+}
+
+
+def by_torchvision(transform: EvaluationTransform, image: Image.Image) -> Any:
+    steps = v2.Compose(
+        [
+            v2.Resize(transform.resize, InterpolationMode(transform.interpolation), antialias=True),
+            v2.CenterCrop(transform.crop),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(transform.mean, transform.std),
+        ]
+    )
+    return steps(image).numpy()
+
+
+def assert_as_from_torchvision(transform: EvaluationTransform, image: Image.Image) -> None:
+    """Check that few values differ, and those by a shade or two of the 256.
+
+    Where a filter looks is told to Pillow as float32, so that what lies between two shades may be
+    rounded to the other. Of images much higher than wide Pillow resizes the rows first, and rounds
+    others.
+    """
+    tall = image.height > 2 * image.width
+    got, expected = transform(image), by_torchvision(transform, image)
+    assert got.shape == (3, transform.crop, transform.crop)
+    shades = np.abs(got - expected) * np.reshape(transform.std, (3, 1, 1)) * 255
+    assert shades.max() < 3.01
+    assert np.mean(shades > 0.01) < (0.2 if tall else 0.02)
+
+
+def photos_of_each_shape(folder: Path, n: int) -> list[Path]:
+    """Choose `n` portraits, `n` landscapes and, as far as there are, `n` squares."""
+    chosen: dict[int, list[Path]] = {-1: [], 0: [], 1: []}
+    for path in sorted(folder.rglob("*.*")):
+        with Image.open(path) as image:
+            shape = chosen[(image.width > image.height) - (image.width < image.height)]
+        if len(shape) < n:
+            shape.append(path)
+    assert all(chosen.values())
+    return list(itertools.chain(*chosen.values()))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["bicubic", "bilinear"])
+def test_real_photos_come_out_as_from_torchvision(data_dir: Path, name: str) -> None:
+    transform = TRANSFORMS[name]
+    paths = photos_of_each_shape(data_dir / "valid", 18)
+    assert len(paths) >= 36
+    for path in paths:
+        assert_as_from_torchvision(transform, decode_image(path))
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize(
+    "size",
+    [
+        (500, 375),
+        (375, 500),
+        (501, 333),
+        (297, 1187),
+        (260, 260),
+        (292, 292),
+        (292, 400),
+        (1111, 778),
+        (97, 61),
+        (16, 16),
+        (16, 64),
+        (64, 16),
+        (399, 100),
+        (400, 100),
+    ],
+)
+def test_drawn_images_come_out_as_from_torchvision(name: str, size: tuple[int, int]) -> None:
+    transform, image = TRANSFORMS[name], flower_image(size)
+    got = transform(image)
+    assert got.shape == (3, transform.crop, transform.crop)
+    assert got.dtype == np.float32
+    assert got.flags.c_contiguous
+    assert_as_from_torchvision(transform, image)
+
+
+@pytest.mark.parametrize("size", [(1000, 200), (200, 1000), (1001, 200), (161, 16), (33, 400)])
+def test_beyond_4_to_1_the_middle_is_as_from_torchvision(size: tuple[int, int]) -> None:
+    image = flower_image(size)
+    difference = np.abs(BICUBIC(image) - by_torchvision(BICUBIC, image))
+    # What is left is a shift by a part of a pixel, from rounding the longer side.
+    assert difference.mean() < 0.05
+
+
+@pytest.mark.parametrize("size", [(16, 60_000), (60_000, 16), (4_000_000, 16)])
+def test_a_strip_is_not_blown_up_before_it_is_cropped(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resized = []
+    resize = Image.Image.resize
+
+    def recording(image: Image.Image, size: tuple[int, int], *rest: Any) -> Image.Image:
+        resized.append(size)
+        return resize(image, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", recording)
+    strip = Image.new("RGB", size, (124, 116, 104))
+    got = BICUBIC(strip)
+    assert got.shape == (3, 260, 260)
+    assert np.abs(got).max() < 0.02
+    assert resized
+    assert all(max(size) <= 5 * BICUBIC.resize for size in resized)
+
+
+def test_an_image_is_not_changed_by_its_transform() -> None:
+    image = flower_image((260, 260))
+    before = image.tobytes()
+    BICUBIC(image)
+    assert image.tobytes() == before
+
+
+def test_a_transform_survives_json() -> None:
+    for transform in TRANSFORMS.values():
+        values = json.loads(json.dumps(transform.to_dict()))
+        assert EvaluationTransform.from_dict(values) == transform
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"interpolation": "lanczos"},
+        {"interpolation": ""},
+        {"crop": 0},
+        {"crop": -1},
+        {"crop": 293},
+        {"resize": 0},
+        {"mean": (0.5, 0.5)},
+        {"std": (0.5, 0.5, 0.5, 0.5)},
+        {"std": (0.5, 0.0, 0.5)},
+        {"std": (0.5, -0.1, 0.5)},
+        {"mean": (0.5, float("nan"), 0.5)},
+        {"std": (0.5, 0.5, float("nan"))},
+        {"std": (0.5, 0.5, float("inf"))},
+    ],
+)
+def test_a_wrong_value_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        dataclasses.replace(BICUBIC, **changes)
+    with pytest.raises(ValueError):  # noqa: PT011
+        EvaluationTransform.from_dict({**BICUBIC.to_dict(), **changes})
+
+
+@pytest.mark.parametrize("key", ["resize", "crop", "interpolation", "mean", "std"])
+def test_a_stored_transform_must_be_complete_and_of_the_right_types(key: str) -> None:
+    values = BICUBIC.to_dict()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        EvaluationTransform.from_dict({**values, key: None})
+    del values[key]
+    with pytest.raises(KeyError):
+        EvaluationTransform.from_dict(values)
+
+
+def test_the_backbones_configuration_sets_the_transform() -> None:
+    config = {
+        "input_size": (3, 260, 260),
+        "crop_pct": 0.89,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+    }
+    assert EvaluationTransform.from_data_config(config) == BICUBIC
+
+
+def test_another_image_size_keeps_the_ratio_of_crop_to_resize() -> None:
+    config = {
+        "input_size": (3, 224, 224),
+        "crop_pct": 0.875,
+        "interpolation": "random",
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+    }
+    transform = EvaluationTransform.from_data_config(config, image_size=112)
+    assert (transform.resize, transform.crop) == (128, 112)
+    assert transform.interpolation == "bicubic"

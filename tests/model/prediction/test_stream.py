@@ -1,0 +1,90 @@
+"""What classifying many photos promises: their order, little memory, and no stop at a bad one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.classifier import Classifier
+from model.prediction.stream import Classified, Photo, Unreadable, classify
+from tests.conftest import TINY_CLASSES, flower_image
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_checkpoint: Path) -> Classifier:
+    return Classifier.load(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Photo]:
+    """Seven different photos, the third and the last of them broken."""
+    listed = []
+    for index in range(7):
+        path = tmp_path / f"{index}.png"
+        flower_image((200, 180), seed=index).save(path)
+        listed.append(Photo(path.name, path))
+    (tmp_path / "2.png").write_bytes(b"no photo")
+    (tmp_path / "6.png").unlink()
+    return listed
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
+def test_answers_come_in_the_order_of_the_photos_and_are_their_own(
+    classifier: Classifier, photos: list[Photo], batch_size: int
+) -> None:
+    results = list(classify(classifier, photos, top_k=6, batch_size=batch_size))
+    assert [result.photo for result in results] == photos
+    for index, result in enumerate(results):
+        if index in (2, 6):
+            continue
+        assert isinstance(result, Classified)
+        image = flower_image((200, 180), seed=index)
+        expected = classifier.predict([image], top_k=6)[0].predictions
+        got = result.answer.predictions
+        assert [item.class_id for item in got] == [item.class_id for item in expected]
+        np.testing.assert_allclose(
+            [item.probability for item in got], [item.probability for item in expected], atol=1e-5
+        )
+        best = [item.class_id for item in TINY_CLASSES].index(got[0].class_id)
+        maps = classifier.outputs(classifier.preprocess(image)[None])[0].activations
+        assert maps is not None
+        assert result.activations is not None
+        np.testing.assert_allclose(result.activations, maps[best], atol=1e-4)
+
+
+def test_a_bad_photo_has_a_reason_and_the_others_go_on(
+    classifier: Classifier, photos: list[Photo]
+) -> None:
+    results = list(classify(classifier, photos, top_k=1, batch_size=2))
+    reasons = {
+        index: result.reason
+        for index, result in enumerate(results)
+        if isinstance(result, Unreadable)
+    }
+    assert set(reasons) == {2, 6}
+    assert reasons[2].startswith("The file is not an image")
+    assert reasons[6] == "No such file or directory."
+
+
+def test_nothing_but_bad_photos_does_without_the_network(classifier: Classifier) -> None:
+    results = list(classify(classifier, [Photo("-", b""), Photo("-", b"x")], top_k=5))
+    assert [type(result) for result in results] == [Unreadable, Unreadable]
+
+
+def test_photos_are_read_no_further_ahead_than_two_batches(classifier: Classifier) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Photo]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Photo(str(taken), b"no photo")
+
+    answers = classify(classifier, endless(), top_k=1, batch_size=4)
+    for number in range(1, 101):
+        assert next(answers).photo.name == str(number)
+        assert taken <= number + 3 * 4
+    answers.close()  # type: ignore[attr-defined]  # as Ctrl-C does; must not wait for ever

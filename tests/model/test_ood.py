@@ -1,0 +1,112 @@
+"""Scores of how much a photo looks like one of the classes, and the line drawn through them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, logsumexp
+
+from model.evaluation.ood_metrics import separation
+from model.ood import SCORES, OodRule, ood_scores, verdict
+from model.training.calibration import fit_ood_rule
+
+LOGITS = np.random.default_rng(0).normal(scale=3, size=(200, 7)).astype(np.float32)
+TEMPERATURE = 0.3
+
+
+def test_scores_are_what_their_names_say() -> None:
+    scaled = LOGITS.astype(np.float64) / TEMPERATURE
+    expected = {
+        "probability": log_softmax(scaled, axis=1).max(axis=1),
+        "max_logit": scaled.max(axis=1),
+        "energy": logsumexp(scaled, axis=1),
+        "contrast": scaled.max(axis=1) - scaled.mean(axis=1),
+    }
+    assert set(expected) == set(SCORES)
+    for score, values in expected.items():
+        got = ood_scores(score, LOGITS, TEMPERATURE)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, values, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_extreme_logits_have_finite_scores(score: str) -> None:
+    logits = np.array([[1e4, -1e4, 0], [-1e4, -1e4, -1e4]], dtype=np.float32)
+    assert np.isfinite(ood_scores(score, logits, 0.1)).all()
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("accepted", [0.5, 0.95, 1.0])
+def test_the_threshold_accepts_the_share_it_was_fitted_for(score: str, accepted: float) -> None:
+    rule = fit_ood_rule(score, LOGITS, TEMPERATURE, accepted)
+    share = (rule.scores(LOGITS, TEMPERATURE) >= rule.threshold).mean()
+    assert share == pytest.approx(accepted, abs=0.006)
+
+
+def test_what_was_added_for_the_order_of_the_names_makes_no_photo_less_known() -> None:
+    logit_adjustment = np.linspace(-3, 0, LOGITS.shape[1], dtype=np.float32)
+    plain = fit_ood_rule("max_logit", LOGITS, TEMPERATURE)
+    moved = fit_ood_rule(
+        "max_logit",
+        LOGITS + logit_adjustment,
+        TEMPERATURE,
+        logit_adjustment=logit_adjustment.tolist(),
+    )
+    assert moved.threshold == pytest.approx(plain.threshold, rel=1e-5)
+    np.testing.assert_allclose(
+        moved.scores(LOGITS + logit_adjustment, TEMPERATURE),
+        plain.scores(LOGITS, TEMPERATURE),
+        rtol=1e-5,
+    )
+    assert OodRule.from_dict(asdict(moved)) == moved
+    with pytest.raises(ValueError, match="finite"):
+        OodRule("max_logit", 1.0, (0.0, math.nan))
+
+
+@pytest.mark.parametrize(
+    ("known", "probability", "expected"),
+    [
+        (True, 0.9, "known"),
+        (True, 0.49, "unsure"),
+        (False, 0.99, "unknown"),
+        (False, 0.1, "unknown"),
+        (None, 0.5, "known"),
+        (None, 0.2, "unsure"),
+    ],
+)
+def test_verdicts(known: bool | None, probability: float, expected: str) -> None:
+    assert verdict(known, probability) == expected
+
+
+def test_separation_is_that_of_all_pairs() -> None:
+    generator = np.random.default_rng(1)
+    known = generator.normal(1, 1, 300).round(1).astype(np.float32)  # rounded, so that some tie
+    unknown = generator.normal(0, 1, 200).round(1).astype(np.float32)
+    higher = (known[:, None] > unknown) + 0.5 * (known[:, None] == unknown)
+    got = separation(known, unknown)
+    assert got.auroc == pytest.approx(higher.mean())
+    assert got.fpr95 == pytest.approx((unknown >= np.quantile(known, 0.05)).mean())
+
+
+def test_what_is_apart_is_separated() -> None:
+    low, high = (np.arange(start, start + 3, dtype=np.float32) for start in (0, 3))
+    assert (separation(high, low).auroc, separation(high, low).fpr95) == (1, 0)
+    assert (separation(low, high).auroc, separation(low, high).fpr95) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"score": "magic", "threshold": 1},
+        {"score": "energy", "threshold": "nan"},
+        {"score": "energy", "threshold": "high"},
+        {"threshold": 1},
+    ],
+)
+def test_a_rule_that_means_nothing_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        OodRule.from_dict(values)

@@ -1,0 +1,337 @@
+"""Whole trainings on drawn photos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from model.backbones import BackboneError
+from model.checkpoint.format import read_metadata
+from model.checkpoint.labels import LabelsError
+from model.classifier import Classifier
+from model.data.photo_folder import PhotoFolderError, UnreadablePhotoError
+from model.folder_lock import FolderInUseError, only_process_in
+from model.imaging.decode import decode_image
+from model.training.config import TrainingConfig
+from model.training.engine import Engine, TrainingError
+from model.training.resume import ResumeError
+from model.training.trainer import Interrupted, read_config, train
+from tests.conftest import TINY_CLASSES
+
+MakeOptions = Callable[..., TrainingConfig]
+RICH = {"dropout": 0.2, "mixup": 0.2, "cutmix": 1.0, "erasing": 0.3, "hidden_layers": (16,)}
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open(encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Send this process a Ctrl-C while it does the step of this number."""
+    original = Engine.step
+
+    def interrupted(self: Engine, *args: Any, number: int, seed: int) -> tuple[float, int]:
+        if number == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args, number=number, seed=seed)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+
+
+def interrupted_run(options: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until a Ctrl-C in the third step."""
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.raises(Interrupted):
+            train(options)
+
+
+def test_a_run_leaves_a_checkpoint_and_all_that_is_to_look_at(tiny_options: MakeOptions) -> None:
+    options = tiny_options(epochs=3)
+    checkpoint = train(options)
+    folder = checkpoint.parent
+    assert folder == options.output
+    assert json.loads((folder / "arguments.json").read_text())["lr"] == options.lr
+    assert [row["epoch"] for row in rows(folder)] == [1, 2, 3]
+    for picture in ("curves.png", "samples.png"):
+        with Image.open(folder / picture) as image:
+            assert min(image.size) > 200
+    assert list((folder / "tensorboard").iterdir())
+    assert not list(folder.glob("*state*"))  # complete: nothing to resume
+
+
+def test_training_learns_to_tell_colours_apart(tiny_options: MakeOptions) -> None:
+    options = tiny_options(epochs=10, augmentation="light", lr=3e-3, average_decay=0.9)
+    train(options)
+    assert options.output is not None
+    history = rows(options.output)
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.3
+    assert max(row["valid_accuracy"] for row in history) >= 0.75
+
+
+def test_the_best_epoch_is_kept_and_told(tiny_options: MakeOptions) -> None:
+    checkpoint = train(tiny_options(epochs=4))
+    history = rows(checkpoint.parent)
+    best = max(history, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]))
+    metadata = read_metadata(checkpoint)
+    assert metadata.training["best_epoch"] == best["epoch"]
+    assert metadata.metrics["valid"]["top1"] == pytest.approx(best["valid_accuracy"])
+    assert metadata.metrics["valid"]["n"] == 12
+    assert metadata.training["train_photos"] == 36
+    assert metadata.versions["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_the_checkpoint_gives_what_validation_measured(
+    tiny_options: MakeOptions, flower_folder: Path
+) -> None:
+    checkpoint = train(tiny_options(epochs=6, average_decay=0.9))
+    classifier = Classifier.load(checkpoint, "cpu")
+    side = classifier.metadata.transform.resize
+    paths = sorted((flower_folder / "valid").glob("*/*.png"))
+    answers = classifier.predict([decode_image(path, target_side=side) for path in paths], 1)
+    right = [
+        answer.predictions[0].class_id == path.parent.name
+        for path, answer in zip(paths, answers, strict=True)
+    ]
+    assert np.mean(right) == pytest.approx(classifier.metadata.metrics["valid"]["top1"])
+
+
+def test_class_ids_keep_their_names_though_folders_sort_as_text(tiny_options: MakeOptions) -> None:
+    assert read_metadata(train(tiny_options(epochs=1))).classes == TINY_CLASSES
+
+
+def test_the_checkpoint_tells_no_path_of_the_trainer(tiny_options: MakeOptions) -> None:
+    options = tiny_options(epochs=1)
+    checkpoint = train(options)
+    text = json.dumps(read_metadata(checkpoint).to_dict())
+    assert str(options.data) not in text
+    assert options.data.name in text
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_interrupted_run_ends_as_an_unbroken_one(
+    tiny_options: MakeOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    workers: int,
+) -> None:
+    whole = tiny_options(**RICH, output=tmp_path / "whole")
+    expected = train(whole)
+    broken = replace(whole, output=tmp_path / "broken", workers=workers)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        with pytest.raises(Interrupted, match=r"--resume .*broken"):
+            train(broken)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = train(read_config(tmp_path / "broken"), resume=True)
+    for one, other in zip(rows(expected.parent), rows(resumed.parent), strict=True):
+        one.pop("seconds"), other.pop("seconds")
+        assert one == pytest.approx(other, rel=1e-5)
+    weights = load_file(resumed)
+    for name, tensor in load_file(expected).items():
+        torch.testing.assert_close(weights[name], tensor)
+
+
+def test_a_state_that_was_not_written_whole_is_not_resumed_from(
+    tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_run(tiny_options(), monkeypatch)
+    (state,) = (tmp_path / "run").glob("state-*")
+    shutil.copytree(state, tmp_path / "run" / "unfinished-state")
+    (tmp_path / "run" / "unfinished-state" / "model.safetensors").write_bytes(b"half")
+    train(read_config(tmp_path / "run"), resume=True)
+    assert len(rows(tmp_path / "run")) == 2
+
+
+def test_a_damaged_state_is_told(
+    tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_run(tiny_options(), monkeypatch)
+    (state,) = (tmp_path / "run").glob("state-*")
+    (state / "optimizer.bin").write_bytes(b"\x80\x02half")
+    with pytest.raises(ResumeError, match="damaged"):
+        train(read_config(tmp_path / "run"), resume=True)
+
+
+def test_a_complete_run_has_nothing_to_resume(tiny_options: MakeOptions) -> None:
+    folder = train(tiny_options(epochs=1, warmup_epochs=0)).parent
+    with pytest.raises(ResumeError, match="no state"):
+        train(read_config(folder), resume=True)
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match=r"arguments\.json"):
+        read_config(tmp_path)
+
+
+def test_an_occupied_run_folder_is_left_alone(tiny_options: MakeOptions, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("mine")
+    with pytest.raises(TrainingError, match="already holds files"):
+        train(tiny_options())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
+
+
+def test_a_run_that_goes_on_elsewhere_is_not_gone_into(
+    tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_run(tiny_options(), monkeypatch)
+    options = read_config(tmp_path / "run")
+    with only_process_in(tmp_path / "run"), pytest.raises(FolderInUseError, match="Another"):
+        train(options, resume=True)
+    train(options, resume=True)
+
+
+def test_a_frozen_backbone_stays_as_it_was(tiny_options: MakeOptions, tmp_path: Path) -> None:
+    frozen = {"freeze_backbone": True, "lr": 0.1, "hidden_layers": (8,), "augmentation": "article"}
+    first = load_file(train(tiny_options(**frozen, epochs=1, warmup_epochs=0)))
+    last = load_file(
+        train(tiny_options(**frozen, epochs=1, warmup_epochs=0, seed=0, output=tmp_path / "more",
+                           scheduler="step", optimizer="adadelta"))
+    )  # fmt: skip
+    heads = {name for name in first if name.startswith("classifier.")}
+    assert heads
+    for name in first.keys() - heads:
+        torch.testing.assert_close(first[name], last[name], rtol=0, atol=0)
+    assert any(not torch.equal(first[name], last[name]) for name in heads)
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["none", "step", "multistep", "poly", "tanh", "wsd", "constant"]
+)
+def test_each_schedule_trains(tiny_options: MakeOptions, scheduler: str) -> None:
+    train(
+        tiny_options(
+            scheduler=scheduler, decay_epochs=1, average_decay=0, epochs=1, warmup_epochs=0
+        )
+    )
+
+
+def test_half_precision_halves_the_checkpoint(tiny_options: MakeOptions, tmp_path: Path) -> None:
+    whole = train(tiny_options(epochs=1, warmup_epochs=0))
+    half = train(
+        tiny_options(
+            epochs=1, warmup_epochs=0, half_precision_checkpoint=True, output=tmp_path / "half"
+        )
+    )
+    assert half.stat().st_size < 0.7 * whole.stat().st_size
+
+
+def test_bfloat16_trains_on_a_cpu_too(tiny_options: MakeOptions) -> None:
+    train(tiny_options(epochs=1, warmup_epochs=0, precision="bf16"))
+
+
+def test_a_missing_folder_is_named(tiny_options: MakeOptions, tmp_path: Path) -> None:
+    with pytest.raises(PhotoFolderError, match=r"no folder .*nowhere/train"):
+        train(tiny_options(data=tmp_path / "nowhere"))
+
+
+def test_a_class_without_photos_is_named(tiny_options: MakeOptions, own_folder: Path) -> None:
+    for path in (own_folder / "train" / "21").iterdir():
+        path.unlink()
+    with pytest.raises(PhotoFolderError, match="no photos for class 21"):
+        train(tiny_options(data=own_folder))
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_classes_that_differ_are_named(
+    tiny_options: MakeOptions, own_folder: Path, part: str
+) -> None:
+    shutil.rmtree(own_folder / part / "100")
+    with pytest.raises(PhotoFolderError, match="differ in class 100"):
+        train(tiny_options(data=own_folder))
+
+
+def test_a_class_without_a_name_is_named(tiny_options: MakeOptions, own_folder: Path) -> None:
+    (own_folder / "cat_to_name.json").write_text('{"1": "pink primrose"}')
+    with pytest.raises(LabelsError, match="class 10, 100, 2, 21, 5"):
+        train(tiny_options(data=own_folder))
+
+
+def test_names_may_come_from_another_file(tiny_options: MakeOptions, own_folder: Path) -> None:
+    (own_folder / "cat_to_name.json").rename(own_folder / "names.json")
+    checkpoint = train(
+        tiny_options(data=own_folder, names=own_folder / "names.json", epochs=1, warmup_epochs=0)
+    )
+    assert read_metadata(checkpoint).classes == TINY_CLASSES
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_an_unreadable_photo_is_named(
+    tiny_options: MakeOptions, own_folder: Path, part: str, workers: int
+) -> None:
+    photo = own_folder / part / "2" / "image_0.png"
+    photo.write_bytes(photo.read_bytes()[:300])
+    with pytest.raises(UnreadablePhotoError) as caught:
+        train(tiny_options(data=own_folder, epochs=1, warmup_epochs=0, workers=workers))
+    assert str(caught.value).startswith(str(photo))
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_that_does_not_suffice_says_what_to_lower(
+    tiny_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("model.training.engine.functional.cross_entropy", exhausted)
+    with pytest.raises(TrainingError, match="--batch-size"):
+        train(tiny_options())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_options: MakeOptions) -> None:
+    with pytest.raises(TrainingError, match=r"Lower --lr"):
+        train(
+            tiny_options(
+                lr=1e30, optimizer="sgd", warmup_epochs=0, clip_grad=None, scheduler="none"
+            )
+        )  # fmt: skip
+
+
+def test_weights_without_a_network_say_how_to_go_on(tiny_options: MakeOptions) -> None:
+    with pytest.raises(BackboneError, match="no file of weights"):
+        train(tiny_options(from_scratch=False, weights=Path("nowhere.safetensors")))
+
+
+def test_a_training_starts_from_a_checkpoint_head_and_all(
+    tiny_options: MakeOptions, tmp_path: Path
+) -> None:
+    first = train(tiny_options(average_decay=0.0))
+    still: dict[str, Any] = {"lr": 1e-12, "weight_decay": 0.0, "warmup_epochs": 0.0, "epochs": 1}
+    second = train(
+        tiny_options(
+            from_scratch=False, start=first, output=tmp_path / "second", average_decay=0.9, **still
+        )
+    )
+    before, after = load_file(first), load_file(second)
+    for name in ("classifier.weight", "conv_stem.weight"):
+        torch.testing.assert_close(after[name], before[name])
+    assert read_metadata(second).training["start"] == "checkpoint.safetensors"
+
+
+def test_a_checkpoint_of_another_architecture_is_no_start(
+    tiny_options: MakeOptions, tmp_path: Path
+) -> None:
+    first = train(tiny_options(epochs=1))
+    options = tiny_options(
+        from_scratch=False, start=first, output=tmp_path / "second", hidden_layers=(8,)
+    )
+    with pytest.raises(TrainingError, match="another architecture"):
+        train(options)
