@@ -74,7 +74,7 @@ def build_network(
         if pretrained:
             raise BackboneError(
                 f"The pretrained weights of {name} could not be fetched from timm's hub. "
-                "Give a local file of them (--weights FILE), or start at random (--from-scratch)."
+                "Give a local file (--pretrained-path FILE), or start at random (--from-scratch)."
             ) from error
         raise
     _pretrained_config(network).pop("state_dict", None)

@@ -109,7 +109,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--unknown-half",
         choices=("all", "measuring", "training"),
         default="all",
-        help="measuring: only the half of them that train.py's --outliers leaves (default: all)",
+        help="measuring: only the half that train.py's --ood-data-half leaves (default: all)",
     )
     add(
         "--robustness",

@@ -64,7 +64,7 @@ def test_every_option_of_training_that_is_shown_exists() -> None:
     commands = re.findall(r"scripts/train\.py ((?:[^\n]*\\\n)*[^\n`]*)", ALL)
     shown = {option for text in commands for option in re.findall(r"--[a-z-]+", text)}
     assert len(shown) > 5
-    assert shown - known <= {"--resume", "--recipe"}
+    assert shown - known <= {"--resume", "--recipe", "--help"}
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:

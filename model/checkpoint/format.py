@@ -71,7 +71,7 @@ def read_metadata(path: Path) -> Metadata:
     if text is None:
         raise NotACheckpointError(
             f"{path} is a safetensors file without Petalscope's metadata, so its classes are "
-            "unknown; bare weights can start a training (--weights) but cannot be served."
+            "unknown; bare weights can start a training (--pretrained-path) but cannot be served."
         )
     return parse_metadata(text, path)
 

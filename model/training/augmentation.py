@@ -22,7 +22,7 @@ from model.training.config import TrainingConfig
 
 _JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}
 _ARTICLE_ROTATION = 30  # degrees, to either side
-OUTLIER: Final = -1  # the target of a photo that is of none of the classes
+OOD_TARGET: Final = -1  # the target of a photo that is of none of the classes
 _SIZE_STEP: Final = 16  # pixels
 _MOST_NOISE: Final = 0.12  # standard deviation, of values up to 1: a phone's at night
 _ROUNDNESS: Final = 3.0  # exponent of a superellipse: 2 is an ellipse, more is nearer a rectangle
@@ -42,7 +42,7 @@ def training_transform(
         options: Which augmentations.
         evaluation: The transform of evaluation, which "none" trains with, at its own size.
         size: Side of the result in pixels.
-        grounds: Photos before which degradation shows some of the others small.
+        grounds: Photos before which corruption_prob shows some of the others small.
     """
     if options.augmentation == "none":
         return evaluation
@@ -61,15 +61,15 @@ def training_transform(
     steps: Callable[[Image.Image], Any] = v2.Compose(
         [
             *(
-                [v2.RandomApply([_Degradation(grounds)], options.degradation)]
-                if options.degradation
+                [v2.RandomApply([_Degradation(grounds)], options.corruption_prob)]
+                if options.corruption_prob
                 else []
             ),
             *policies[options.augmentation],
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(evaluation.mean, evaluation.std),
-            *([v2.RandomErasing(options.erasing)] if options.erasing else []),
+            *([v2.RandomErasing(options.reprob)] if options.reprob else []),
         ]
     )
     return steps
@@ -81,7 +81,7 @@ def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: 
     Small photos first, for speed, as in EfficientNetV2's progressive learning (Tan & Le 2021).
     """
     last = options.train_size or evaluation.crop
-    first = options.start_size or last
+    first = options.progressive_start_size or last
     if options.epochs == 1:
         return last
     size = first + (last - first) * epoch / (options.epochs - 1)
@@ -93,7 +93,7 @@ def soft_targets(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
 
     An outlier belongs to each class alike: outlier exposure (Hendrycks et al. 2019).
     """
-    known = targets != OUTLIER
+    known = targets != OOD_TARGET
     soft = functional.one_hot(targets.clamp(min=0), num_classes).float()
     return torch.where(known[:, None], soft, 1.0 / num_classes)
 
@@ -113,7 +113,7 @@ def batch_mixing(
     if not choices:
         return lambda images, targets: (images, targets)
     mixing: Callable[..., tuple[torch.Tensor, torch.Tensor]] = v2.RandomApply(
-        [v2.RandomChoice(choices)], options.mixing
+        [v2.RandomChoice(choices)], options.mixup_prob
     )
     return mixing
 

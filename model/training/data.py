@@ -10,7 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.checkpoint.labels import FlowerClass, name_classes, read_category_names
 from model.data.data_folder import NAMES_FILE
-from model.data.ood_photos import ood_photos
+from model.data.ood_photos import Half, ood_photos
 from model.data.photo_folder import (
     PhotoFolder,
     PhotoFolderError,
@@ -28,22 +28,36 @@ from model.data.photo_folder import (
     default_workers,
 )
 from model.imaging.transforms import EvaluationTransform
-from model.training.augmentation import OUTLIER, epoch_size, training_transform
+from model.training.augmentation import OOD_TARGET, epoch_size, training_transform
 from model.training.config import TrainingConfig
+
+
+class Sample(NamedTuple):
+    """A training photo.
+
+    Attributes:
+        path: The image file.
+        target: Class index, or `OOD_TARGET`.
+        source: Index of its folder in `TrainingConfig.train_data`; 0 for OOD photos.
+    """
+
+    path: Path
+    target: int
+    source: int = 0
 
 
 class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
     """Photos whose augmentation is drawn from (seed, epoch, index).
 
     Args:
-        samples: Pairs of path and class index, which is `OUTLIER` for none of the classes.
-        transform_of: From an epoch, counted from 0, to its transform of an upright RGB image.
-        seed: What everything is drawn from.
+        samples: The photos.
+        transform_of: Maps an epoch, counted from 0, to its transform of an upright RGB image.
+        seed: Random seed.
     """
 
     def __init__(
         self,
-        samples: Sequence[tuple[Path, int]],
+        samples: Sequence[Sample],
         transform_of: Callable[[int], Callable[[Image.Image], Any]],
         seed: int,
     ) -> None:
@@ -69,7 +83,7 @@ class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
         Raises:
             UnreadablePhotoError: It cannot be decoded.
         """
-        path, target = self.samples[index]
+        path, target, _ = self.samples[index]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(combined_seed(self._seed, self._epoch, index))
             return torch.as_tensor(self._transform(decode_photo(path))), target
@@ -135,7 +149,7 @@ def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
             f"{', '.join(map(str, folders))} and {options.data}/valid differ in class "
             f"{', '.join(different)}; each class needs a folder in both."
         )
-    names = read_category_names(options.names or options.data / NAMES_FILE)
+    names = read_category_names(options.category_names or options.data / NAMES_FILE)
     return name_classes(valid, names)
 
 
@@ -150,44 +164,53 @@ def training_photos(
     """
     class_ids = [item.class_id for item in classes]
     samples = [
-        (Path(path), target)
-        for folder in options.train_data
+        Sample(Path(path), target, source)
+        for source, folder in enumerate(options.train_data)
         for path, target in PhotoFolder(
             options.data / folder, transform, class_ids=class_ids
         ).samples
     ]
-    unwanted = set(options.leave_out)
-    found = {_in_class_folder(path) for path, _ in samples}
+    unwanted = set(options.exclude)
+    found = {_in_class_folder(sample.path) for sample in samples}
     if missing := sorted(unwanted - found):
         raise PhotoFolderError(
-            f"--leave-out names {missing[0]}, which is in none of the folders to train on."
+            f"--exclude names {missing[0]}, which is in none of the folders to train on."
         )
-    samples = [sample for sample in samples if _in_class_folder(sample[0]) not in unwanted]
-    outliers, grounds = (
-        [path for folder in folders for path in ood_photos(options.data / folder, "training")]
-        for folders in (options.outliers, options.grounds)
-    )
-    samples += [(path, OUTLIER) for path in outliers]
+    samples = [sample for sample in samples if _in_class_folder(sample.path) not in unwanted]
+    ood = _ood_paths(options, options.ood_data, "all")
+    ood += _ood_paths(options, options.ood_data_half, "training")
+    backgrounds = _ood_paths(options, options.paste_backgrounds, "training")
+    samples += [Sample(path, OOD_TARGET) for path in ood]
 
     def transform_of(epoch: int) -> Callable[[Image.Image], Any]:
         size = epoch_size(options, transform, epoch)
-        return training_transform(options, transform, size, grounds)
+        return training_transform(options, transform, size, backgrounds)
 
     return SeededPhotos(samples, transform_of, options.seed)
 
 
 def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[float]:
-    """Say how often each photo should come, up to a common factor.
+    """Return the relative sampling frequency of each photo.
 
-    A class of n photos comes in proportion to n^(1 - balance), outliers with their share.
+    A group is the photos of one class in one training folder. A group of n photos is sampled in
+    proportion to folder weight x n^(1 - class_balance). OOD photos get `ood_fraction` of the epoch.
+
+    Args:
+        photos: The training photos, OOD photos included.
+        options: Uses `train_data_weights`, `class_balance` and `ood_fraction`.
     """
-    counts = Counter(target for _, target in photos.samples)
-    weights = {target: count**-options.balance for target, count in counts.items()}
-    if outliers := counts.pop(OUTLIER, 0):
-        total = sum(count * weights[target] for target, count in counts.items())
-        share = options.outlier_share
-        weights[OUTLIER] = total * share / (1 - share) / outliers
-    return [weights[target] for _, target in photos.samples]
+    factors = options.train_data_weights or (1.0,) * len(options.train_data)
+    groups = Counter((sample.source, sample.target) for sample in photos.samples)
+    ood_count = groups.pop((0, OOD_TARGET), 0)
+    weights = {
+        (source, target): factors[source] * count**-options.class_balance
+        for (source, target), count in groups.items()
+    }
+    if ood_count:
+        total = sum(count * weights[group] for group, count in groups.items())
+        fraction = options.ood_fraction
+        weights[0, OOD_TARGET] = total * fraction / (1 - fraction) / ood_count
+    return [weights[sample.source, sample.target] for sample in photos.samples]
 
 
 def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> PhotoFolder:
@@ -219,8 +242,12 @@ def photo_loader(
     )
 
 
+def _ood_paths(options: TrainingConfig, folders: Sequence[Path], half: Half) -> list[Path]:
+    return [path for folder in folders for path in ood_photos(options.data / folder, half)]
+
+
 def _in_class_folder(path: Path) -> str:
-    # Without its suffix: copies of a data set are kept in various formats.
+    # Without suffix, because copies of a data set differ in file format.
     return f"{path.parent.name}/{path.stem}"
 
 

@@ -1,7 +1,4 @@
-"""One step, one pass over the valid photos: the part of training that touches the network.
-
-batch -> soft targets, mixup/cutmix -> logits -> loss -> gradient -> optimizer -> average
-"""
+"""Training steps and validation passes of the network, on Accelerate."""
 
 from __future__ import annotations
 
@@ -10,28 +7,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn import functional
 
 from model.backbones import set_train_mode
 from model.errors import PetalscopeError
-from model.training.augmentation import OUTLIER, batch_mixing, soft_targets
+from model.training.augmentation import OOD_TARGET, batch_mixing, soft_targets
 from model.training.config import TrainingConfig
 from model.training.depthwise import replace_depthwise
 from model.training.optimization import create_optimizer, create_schedule
 
 
 class TrainingError(PetalscopeError):
-    """The training cannot go on with these options on this machine."""
+    """A training that cannot run with these options on this machine."""
 
 
 class Engine:
-    """A network under training, on the device, precision and processes of an Accelerator.
+    """Network, optimizer, schedule and weight average of a run.
 
     Attributes:
-        optimizer: As Accelerate wrapped it.
+        optimizer: The optimizer, wrapped by Accelerate.
     """
 
     def __init__(
@@ -54,11 +51,11 @@ class Engine:
         self._schedule = create_schedule(optimizer, options, steps_per_epoch)
         self._network, self.optimizer = accelerator.prepare(network, optimizer)
         self._average: ModelEmaV3 | None = None
-        if options.average_decay:
-            # Early on the average must forget faster, or a short run would keep its random start.
+        if options.model_ema_decay:
+            # Warmup: with the full decay, a short run would keep its random start.
             self._average = ModelEmaV3(
                 accelerator.unwrap_model(self._network),
-                decay=options.average_decay,
+                decay=options.model_ema_decay,
                 use_warmup=True,
             )
             accelerator.register_for_checkpointing(self._average)
@@ -67,7 +64,7 @@ class Engine:
 
     @property
     def kept_network(self) -> nn.Module:
-        """The network to evaluate and keep: the average of the weights, where there is one."""
+        """The network to evaluate and save: the weight average, if enabled."""
         if self._average is not None:
             module: nn.Module = self._average.module
             return module
@@ -75,30 +72,30 @@ class Engine:
         return unwrapped
 
     def start_epoch(self) -> None:
-        """Enter training mode, as far as the network is trained."""
+        """Set the trainable parts of the network to training mode."""
         set_train_mode(self._network)
 
     def step(
         self, images: torch.Tensor, targets: torch.Tensor, *, number: int, seed: int
     ) -> tuple[float, int]:
-        """Learn from one batch.
+        """Run one optimizer step.
 
         Args:
-            images: float32 (N, 3, H, W), this process's share of the batch.
-            targets: int64 (N,), `OUTLIER` for none of the classes.
-            number: The step's number over all epochs, from 0.
-            seed: What dropout, mixup and cutmix are drawn from, so that a resumed run draws the
-                same as an unbroken one.
+            images: float32 (N, 3, H, W), this process's part of the batch.
+            targets: int64 (N,), `OOD_TARGET` for OOD photos.
+            number: Index of the step over all epochs, from 0.
+            seed: Seed of dropout, mixup and cutmix, so that a resumed run repeats the draws of an
+                uninterrupted one.
 
         Returns:
-            The mean loss of the batch, and how many of this process's photos were right; an
-            outlier never is.
+            The mean loss of the batch and the number of correctly classified photos in this
+            process. OOD photos never count as correct.
 
         Raises:
-            TrainingError: The memory does not suffice, or the loss is not finite.
+            TrainingError: Out of memory, or the loss is not finite.
         """
         torch.manual_seed(seed)
-        with _explained_out_of_memory():
+        with _out_of_memory_as_training_error():
             inputs, goals = self._mix(images, soft_targets(targets, self._num_classes))
             logits = self._network(inputs.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(
@@ -108,7 +105,7 @@ class Engine:
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"The loss is {value} at step {number + 1}. Lower --lr, or train with "
-                    "--precision bf16 or no; --resume would only come back here."
+                    "--precision bf16 or no. Resuming would fail at the same step."
                 )
             self._accelerator.backward(loss)
             if self._options.clip_grad is not None:
@@ -121,23 +118,23 @@ class Engine:
             self._schedule.step_update(number + 1)
         if self._average is not None:
             self._average.update(self._accelerator.unwrap_model(self._network), step=number + 1)
-        right = (logits.argmax(dim=-1) == goals.argmax(dim=-1)) & (targets != OUTLIER)
+        right = (logits.argmax(dim=-1) == goals.argmax(dim=-1)) & (targets != OOD_TARGET)
         return value, int(right.sum().item())
 
     @torch.inference_mode()
     def logits(self, batches: Iterable[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the network to be kept over prepared batches; every process gets all of it.
+        """Run `kept_network` over prepared batches and gather the results in every process.
 
         Returns:
             Logits float32 (N, classes) and targets int64 (N,), on the CPU.
 
         Raises:
-            TrainingError: The memory does not suffice.
+            TrainingError: Out of memory.
         """
         network = self.kept_network.eval()
         outputs, expected = [], []
         for images, targets in batches:
-            with _explained_out_of_memory(), self._accelerator.autocast():
+            with _out_of_memory_as_training_error(), self._accelerator.autocast():
                 logits = network(images.contiguous(memory_format=torch.channels_last))
             both = self._accelerator.gather_for_metrics((logits.float(), targets))
             outputs.append(both[0].cpu())
@@ -145,15 +142,45 @@ class Engine:
         return torch.cat(outputs), torch.cat(expected)
 
 
+def create_accelerator(options: TrainingConfig) -> Accelerator:
+    """Set up Accelerate with the device and precision of the options.
+
+    Raises:
+        TrainingError: The device does not support the precision.
+    """
+    precision = options.precision
+    if precision == "auto":
+        on_gpu = options.device == "auto" and torch.cuda.is_available()
+        fast = torch.cuda.is_bf16_supported() if on_gpu else _cpu_has_bf16()
+        precision = "bf16" if fast else "no"
+    try:
+        return Accelerator(
+            cpu=options.device == "cpu",
+            mixed_precision=precision,
+            # The batch size is global: more processes share the same photos of a step.
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+        )
+    except ValueError as error:
+        raise TrainingError(
+            f"This device does not support --precision {precision}: {error}"
+        ) from error
+
+
+def _cpu_has_bf16() -> bool:
+    # Without these instructions, emulated bfloat16 is many times slower than float32.
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 @contextmanager
-def _explained_out_of_memory() -> Iterator[None]:
+def _out_of_memory_as_training_error() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # On a CPU the allocator's failure has no class of its own.
+        # On a CPU, PyTorch raises a plain RuntimeError for a failed allocation.
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise TrainingError(
-                "The memory does not suffice. Lower --batch-size, --train-size or --image-size, "
-                "or on a GPU set --precision bf16; then start again, or --resume elsewhere."
+                "Out of memory. Lower --batch-size, --train-size or --image-size, or on a GPU use "
+                "--precision bf16, and start again; or --resume on a machine with more memory."
             ) from error
         raise

@@ -1,17 +1,18 @@
-"""What a killed run needs to go on as if it had not been killed.
+"""Interruption and resumption of runs.
 
-    progress, network, optimizer, schedule, average -> RUN/state-<epoch>-<step>/ -> the same again
-
-Accelerate writes and reads the state. A state folder gets its name only when it is whole, and the
-one before it is removed only then, so that a kill at any moment leaves one to go on from. Random
-numbers need no state: all are drawn from (seed, epoch, step or photo).
+Accelerate writes and reads the state: progress, network, optimizer, schedule and weight average. A
+state folder gets its final name only once complete, and its predecessor is removed only then, so a
+kill at any moment leaves a state to resume from. Random generators need no state, because every
+draw is seeded by (seed, epoch, step or photo).
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from accelerate import Accelerator
@@ -20,23 +21,24 @@ from model.errors import PetalscopeError
 
 _PREFIX: Final = "state-"
 _UNFINISHED: Final = "unfinished-state"
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class ResumeError(PetalscopeError):
-    """There is nothing to resume from, or it does not fit."""
+    """A run folder that cannot be resumed."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        epoch: Whole epochs behind it.
-        step: Steps done of the epoch it is in.
-        loss_sum: Sum of the mean losses of those steps.
-        correct: Photos it got right in those steps, over all processes.
-        seconds: Time spent training and validating, over all sessions.
-        history: One row for each epoch behind it.
+        epoch: Completed epochs.
+        step: Completed steps of the current epoch.
+        loss_sum: Sum of the mean losses of these steps.
+        correct: Correctly classified photos in these steps, over all processes.
+        seconds: Training and validation time over all sessions.
+        history: One row per completed epoch.
     """
 
     epoch: int = 0
@@ -51,16 +53,16 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the values of `state_dict`."""
+        """Restore the values of `state_dict`."""
         for item in fields(self):
             setattr(self, item.name, state[item.name])
 
 
 def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> None:
-    """Store all that is registered with the accelerator, `progress` among it.
+    """Save everything registered with the accelerator, including `progress`.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; the last state stays.
+        OSError: The folder is not writable or the disk is full; the last state stays.
     """
     unfinished = folder / _UNFINISHED
     new = folder / f"{_PREFIX}{progress.epoch:05d}-{progress.step:07d}"
@@ -79,35 +81,65 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> No
 
 
 def has_state(folder: Path) -> bool:
-    """Whether there is a run in the folder that is not complete."""
+    """Return True if the folder holds an incomplete run."""
     return bool(_states(folder))
 
 
 def remove_state(folder: Path) -> None:
-    """Remove what a complete run no longer needs."""
+    """Remove the states of a completed run."""
     for old in [*_states(folder), folder / _UNFINISHED]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def load_state(accelerator: Accelerator, folder: Path) -> None:
-    """Restore all that is registered with the accelerator from the last whole state.
+    """Restore everything registered with the accelerator from the last complete state.
 
     Raises:
-        ResumeError: There is none, or it is damaged or of other options.
+        ResumeError: There is no state, or it is damaged or belongs to other options.
     """
     states = _states(folder)
     if not states:
         raise ResumeError(
-            f"{folder} holds no state to resume from; the run ended before its first was written, "
-            "or it is complete and its state was removed. Start it anew."
+            f"{folder} has no saved state: the run is complete, or it ended before the first state "
+            "was saved. Start a new run instead of using --resume."
         )
     try:
         accelerator.load_state(str(states[-1]))
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise ResumeError(
-            f"{states[-1]} is damaged, or was written by another version of the program."
+            f"{states[-1]} is damaged or from another version of the program."
         ) from error
 
 
 def _states(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+
+
+class Interrupt:
+    """Handler of SIGINT and SIGTERM that defers the first signal to the end of a step.
+
+    A second signal has its default effect.
+
+    Attributes:
+        requested: True once a signal arrived.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

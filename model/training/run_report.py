@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from model.atomic_write import atomic_write
 from model.checkpoint.labels import FlowerClass
 from model.imaging.transforms import EvaluationTransform
-from model.training.augmentation import OUTLIER, denormalized
+from model.training.augmentation import OOD_TARGET, denormalized
 from model.training.data import SeededPhotos
 
 _GRID: Final = (4, 6)  # rows, columns
@@ -82,7 +82,7 @@ def draw_samples(
         image, target = photos[index]
         axes.imshow(denormalized(image, transform).permute(1, 2, 0).numpy())
         item = classes[target]
-        title = "none of them" if target == OUTLIER else f"{item.class_id} {item.name}"
+        title = "none of them" if target == OOD_TARGET else f"{item.class_id} {item.name}"
         axes.set_title(
             title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…", fontsize=8
         )

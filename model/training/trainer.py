@@ -1,9 +1,7 @@
-"""A whole training: from options to a checkpoint and a run folder.
-
-    options -> classes, network, photos -> epochs (engine) -> best weights -> RUN/checkpoint
+"""Training run: from options to a run folder with a checkpoint.
 
 The run folder holds arguments.json, history.csv, curves.png, samples.png, tensorboard/, the
-checkpoint of the best epoch so far, and while the run is not complete the state to resume from.
+checkpoint of the best epoch so far, and until the run is complete a state to resume from.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
 from torch import nn
 from tqdm import tqdm
 
@@ -30,7 +27,7 @@ from model.checkpoint.metadata import Metadata
 from model.evaluation.metrics import measure
 from model.folder_lock import only_process_in
 from model.training import run_report as report
-from model.training.augmentation import OUTLIER
+from model.training.augmentation import OOD_TARGET
 from model.training.calibration import calibrate
 from model.training.config import TrainingConfig
 from model.training.data import (
@@ -42,29 +39,35 @@ from model.training.data import (
     training_photos,
     valid_photos,
 )
-from model.training.engine import Engine, TrainingError
-from model.training.interrupt import Interrupt
+from model.training.engine import Engine, TrainingError, create_accelerator
 from model.training.optimization import learning_rate
 from model.training.provenance import revision, versions
-from model.training.resume import Progress, ResumeError, load_state, remove_state, save_state
+from model.training.resume import (
+    Interrupt,
+    Progress,
+    ResumeError,
+    load_state,
+    remove_state,
+    save_state,
+)
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
 _ARGUMENTS_FILE: Final = "arguments.json"
-_STATE_INTERVAL: Final = 300.0  # seconds between states inside an epoch
+_STATE_INTERVAL: Final = 300.0  # seconds between states within an epoch
 
 
-class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
-    """The run stopped early, in a state it can go on from."""
+class Interrupted(Exception):  # noqa: N818  # requested by the user, so no error
+    """A run that stopped early on a signal and can be resumed."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"Stopped. Go on with: python scripts/train.py --resume {folder}")
+        super().__init__(f"Stopped. Resume with: python scripts/train.py --resume {folder}")
 
 
 def read_config(folder: Path) -> TrainingConfig:
-    """Read the options that a run folder was started with.
+    """Read the options of a run folder.
 
     Raises:
-        ResumeError: There is no such folder, or its options cannot be read.
+        ResumeError: The folder is missing, or its options are unreadable.
     """
     path = folder / _ARGUMENTS_FILE
     try:
@@ -73,20 +76,20 @@ def read_config(folder: Path) -> TrainingConfig:
     except FileNotFoundError:
         raise ResumeError(f"{folder} is not a run folder: it has no {_ARGUMENTS_FILE}.") from None
     except (OSError, ValueError, TypeError) as error:
-        raise ResumeError(f"{path} cannot be read: {error}.") from error
+        raise ResumeError(f"{path} is unreadable: {error}.") from error
 
 
 def train(options: TrainingConfig, *, resume: bool = False) -> Path:
-    """Train, and return the path of the checkpoint.
+    """Train and return the path of the checkpoint.
 
     Args:
-        options: What to train. Without an output, a run folder is named by backbone and time.
-        resume: Go on from the last state in the run folder.
+        options: Options of the run. Without an output, the run folder is runs/BACKBONE-TIME.
+        resume: Continue from the last state in the run folder.
 
     Raises:
-        PetalscopeError: In its subclasses: data, backbone, optimizer or memory do not allow it, or
-            another process trains in the run folder.
-        Interrupted: By Ctrl-C or SIGTERM, once the state is stored.
+        PetalscopeError: Data, backbone, optimizer or memory prevent the training, or another
+            process trains in the run folder.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
     folder = options.output or _new_folder(options)
     if not resume and folder.exists() and any(folder.iterdir()):
@@ -106,21 +109,21 @@ class _Run:
     def __init__(self, options: TrainingConfig, folder: Path) -> None:
         self.options = options
         self.folder = folder
-        self.revision = revision()  # now: the sources may change while the run goes on
-        self.accelerator = _accelerator(options)
+        self.revision = revision()  # read early: the sources may change during the run
+        self.accelerator = create_accelerator(options)
         self.classes = find_classes(options)
         self.class_ids = [item.class_id for item in self.classes]
         self.progress = Progress()
         self.accelerator.register_for_checkpointing(self.progress)
 
-        torch.manual_seed(options.seed)  # the head's random start
+        torch.manual_seed(options.seed)  # head initialization
         self.architecture = Architecture(
             options.backbone, len(self.classes), options.hidden_layers, options.dropout
         )
         network = self._starting_network()
         if options.freeze_backbone:
             freeze_backbone(network)
-        freeze_groups(network, options.frozen_groups)
+        freeze_groups(network, options.freeze_groups)
         self.parameters = sum(item.numel() for item in network.parameters())
         self.trainable = sum(item.numel() for item in network.parameters() if item.requires_grad)
         self.transform = data_transform(network, options.image_size)
@@ -144,15 +147,17 @@ class _Run:
 
     def _starting_network(self) -> nn.Module:
         options = self.options
-        if options.start is None:
+        if options.initial_checkpoint is None:
             return build_network(
-                self.architecture, pretrained=not options.from_scratch, weights=options.weights
+                self.architecture,
+                pretrained=not options.from_scratch,
+                weights=options.pretrained_path,
             )
-        network, metadata = load_checkpoint(options.start)
+        network, metadata = load_checkpoint(options.initial_checkpoint)
         if (metadata.architecture, metadata.classes) != (self.architecture, self.classes):
             raise TrainingError(
-                f"{options.start} has another architecture, or other classes, than this training; "
-                "--weights takes the backbone alone."
+                f"{options.initial_checkpoint} differs from this run in architecture or classes. "
+                "Use --pretrained-path to load only the backbone's weights."
             )
         return network
 
@@ -160,7 +165,7 @@ class _Run:
         main = self.accelerator.is_main_process
         if main:
             _write_arguments(self.folder, self.options)
-            self._introduce()
+            self._print_summary()
         while self.progress.epoch < self.options.epochs:
             self._train_epoch(interrupt)
             self._finish_epoch()
@@ -189,7 +194,7 @@ class _Run:
             leave=False,
             disable=None if self.accelerator.is_main_process else True,
         )
-        # Where the last step of the epoch is already done, no photo is left to load.
+        # A run stopped after the last step of an epoch resumes with no batches left.
         batches = self.train_loader if progress.step < self.steps_per_epoch else ()
         with bar:
             for images, targets in batches:
@@ -205,8 +210,8 @@ class _Run:
                 bar.update()
                 bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.3f}", refresh=False)
                 due = time.monotonic() - stored > _STATE_INTERVAL
-                stop = self._agreed(interrupt.requested)
-                if stop or self._agreed(due):
+                stop = self._any_process(interrupt.requested)
+                if stop or self._any_process(due):
                     save_state(self.accelerator, self.folder, progress)
                     stored = time.monotonic()
                 if stop:
@@ -226,7 +231,7 @@ class _Run:
             "learning_rate": learning_rate(self.engine.optimizer),
             "seconds": progress.seconds,
         }
-        # Of two epochs with as many right answers, the one that was surer of them.
+        # Ties in accuracy go to the lower loss.
         best = all(_rank(row) > _rank(earlier) for earlier in progress.history)
         progress.history.append(row)
         progress.epoch, progress.step, progress.loss_sum, progress.correct = (
@@ -262,24 +267,24 @@ class _Run:
             self.folder / CHECKPOINT_FILE,
             self.engine.kept_network.state_dict(),
             metadata,
-            half_precision=self.options.half_precision_checkpoint,
+            half_precision=self.options.checkpoint_dtype == "float16",
         )
 
-    def _introduce(self) -> None:
+    def _print_summary(self) -> None:
         say: Callable[[str], None] = self.accelerator.print
         device = self.accelerator.device
         if device.type == "cpu":
-            say("No CUDA device is used: training on the CPU, which takes many times as long.")
+            say("Training on the CPU, which takes many times longer than a CUDA device.")
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        outliers = sum(target == OUTLIER for _, target in self.photos.samples)
+        ood_count = sum(sample.target == OOD_TARGET for sample in self.photos.samples)
         say(
-            f"{len(self.photos) - outliers} train and {len(self.valid)} valid photos "
+            f"{len(self.photos) - ood_count} train and {len(self.valid)} valid photos "
             f"of {len(self.classes)} classes in {self.options.data}"
-            f"{f', {outliers} photos of none' if outliers else ''}"
+            f"{f', {ood_count} OOD photos' if ood_count else ''}"
         )
         say(
             f"{self.options.backbone}: {self.parameters / 1e6:.1f} M parameters, "
-            f"{self.trainable / 1e6:.1f} M to train, "
+            f"{self.trainable / 1e6:.1f} M trainable, "
             f"{self.options.train_size or self.transform.crop} px in training, "
             f"{self.transform.crop} px in validation"
         )
@@ -288,12 +293,12 @@ class _Run:
             f"{self.accelerator.mixed_precision}, {self.steps_per_epoch} steps of "
             f"{self.batch_size} photos an epoch, {self.options.epochs} epochs"
         )
-        chosen = combined_seed(self.options.seed) % (len(self.photos) - outliers)
-        path, target = self.photos.samples[chosen]
+        chosen = combined_seed(self.options.seed) % (len(self.photos) - ood_count)
+        path, target, _ = self.photos.samples[chosen]
         item = self.classes[target]
-        say(f'For example {path}: folder {item.class_id}, index {target}, "{item.name}"')
+        say(f'Example: {path} is folder {item.class_id}, index {target}, "{item.name}"')
         if self.progress.epoch or self.progress.step:
-            say(f"Going on in epoch {self.progress.epoch + 1} after step {self.progress.step}")
+            say(f"Resuming in epoch {self.progress.epoch + 1} after step {self.progress.step}")
         else:
             report.draw_samples(
                 self.folder / "samples.png",
@@ -303,8 +308,8 @@ class _Run:
                 self.options.seed,
             )
 
-    def _agreed(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; they must all take the same way."""
+    def _any_process(self, flag: bool) -> bool:
+        """Return True in every process if the flag is set in any of them."""
         if self.accelerator.num_processes == 1:
             return flag
         flags = torch.tensor([int(flag)], device=self.accelerator.device)
@@ -313,29 +318,6 @@ class _Run:
 
 def _rank(row: Mapping[str, float]) -> tuple[float, float]:
     return row["valid_accuracy"], -row["valid_loss"]
-
-
-def _accelerator(options: TrainingConfig) -> Accelerator:
-    precision = options.precision
-    if precision == "auto":
-        on_gpu = options.device == "auto" and torch.cuda.is_available()
-        quick = torch.cuda.is_bf16_supported() if on_gpu else _cpu_has_bf16()
-        precision = "bf16" if quick else "no"
-    try:
-        return Accelerator(
-            cpu=options.device == "cpu",
-            mixed_precision=precision,
-            # A step sees the same photos, however many processes share them.
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
-        )
-    except ValueError as error:
-        raise TrainingError(f"--precision {precision} cannot be had here: {error}") from error
-
-
-def _cpu_has_bf16() -> bool:
-    # Others have to emulate it, many times as slowly as float32.
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _new_folder(options: TrainingConfig) -> Path:

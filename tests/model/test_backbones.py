@@ -264,7 +264,9 @@ def test_without_a_network_the_way_to_local_weights_is_told(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(BackboneError, match=r"test_efficientnet could not be fetched.*--weights"):
+    with pytest.raises(
+        BackboneError, match=r"test_efficientnet could not be fetched.*--pretrained-path"
+    ):
         build_network(TINY, pretrained=True)
 
 

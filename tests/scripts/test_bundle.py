@@ -1,60 +1,48 @@
-"""What `bundle.py` promises: the steps in order, each of which its script would take."""
+"""The command sequence of `bundle.py`."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from model.training.config import TrainingConfig
-from model.training.recipes import read_recipe
-from scripts import bundle
-from scripts.bundle import STEPS, Training, main
+from model.training.recipes import recipe_names
+from scripts import bundle, calibrate, export, train
+from scripts.bundle import commands, main
 
 
-def planned(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
-    assert main(["--dry-run", "--data", "d", "--output", str(folder), *more]) == 0
-    return capsys.readouterr().out.replace(str(folder), "O").splitlines()
+def scripts_of(lines: list[list[str]]) -> list[str]:
+    return [Path(line[0]).stem for line in lines]
 
 
-def test_all_is_planned_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = planned(tmp_path, capsys, "--weights", "w")
-    assert len(lines) == len(STEPS) + 3
-    assert "train.py --recipe oxford --data d --output O/oxford --weights w" in lines[0]
-    start = next(line for line in lines if "--recipe finish" in line)
-    assert start.endswith("--output O/finish --start O/first/checkpoint.safetensors")
-    assert "calibrate.py O/" in lines[-3]
-    assert lines[-2].endswith("export.py O/bundled.safetensors --data d")
-    assert lines[-1].endswith("export.py O/bundled.safetensors --data d --int8")
+def test_it_trains_calibrates_and_exports_twice(tmp_path: Path) -> None:
+    lines = commands(Path("d"), tmp_path, Path("w"))
+    assert scripts_of(lines) == ["train", "calibrate", "export", "export"]
+    training = lines[0]
+    assert training[training.index("--recipe") + 1] in recipe_names()
+    assert training[training.index("--pretrained-path") + 1] == "w"
+    run = Path(training[training.index("--output") + 1])
+    assert Path(lines[1][1]) == run / "checkpoint.safetensors"
+    assert lines[2][1] == lines[1][lines[1].index("--output") + 1]
 
 
-def test_each_step_rests_on_earlier_ones_and_on_a_recipe_that_exists() -> None:
-    done: set[str] = set()
-    for step in STEPS:
-        if isinstance(step, Training):
-            assert isinstance(read_recipe(step.recipe), TrainingConfig)
-            assert step.start is None or step.start in done
-        else:
-            assert {name for name, _ in step.shares} <= done
-            assert sum(share for _, share in step.shares) == pytest.approx(1)
-        done.add(step.name)
+def test_every_command_is_valid_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mains = {"train": train.main, "calibrate": calibrate.main, "export": export.main}
+    for script, *arguments in commands(tmp_path / "nowhere", tmp_path):
+        assert mains[Path(script).stem](arguments) == 1  # there is no data; 2 is wrong usage
+    assert capsys.readouterr().err
 
 
-def test_what_is_complete_is_left_and_what_was_broken_off_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("oxford", "first"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "checkpoint.safetensors").touch()
-    (tmp_path / "first" / "state-00004-0000187").mkdir()
-    lines = planned(tmp_path, capsys)
-    assert lines[0].endswith("train.py --resume O/first")
-    assert not any("--recipe oxford" in line for line in lines)
+def test_a_complete_training_is_kept_and_an_incomplete_one_is_resumed(tmp_path: Path) -> None:
+    run = tmp_path / "lite2"
+    run.mkdir()
+    (run / "checkpoint.safetensors").touch()
+    assert scripts_of(commands(Path("d"), tmp_path)) == ["calibrate", "export", "export"]
+    (run / "state-00004-0000187").mkdir()
+    assert commands(Path("d"), tmp_path)[0][1:] == ["--resume", str(run)]
 
 
-def test_a_step_that_fails_ends_it_with_its_code(
+def test_the_first_failure_ends_it_with_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "fails.py"
@@ -63,8 +51,7 @@ def test_a_step_that_fails_ends_it_with_its_code(
     assert main(["--output", str(tmp_path)]) == 7
 
 
-def test_it_runs_as_a_script() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/bundle.py", "--dry-run"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+def test_a_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--dry-run", "--data", "d", "--output", str(tmp_path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert not list(tmp_path.iterdir())

@@ -1,9 +1,7 @@
-"""Recipes: options of a training that are known to work, as data; one TOML file each.
+"""Recipes: tested sets of training options, one TOML file each.
 
-    NAME -> NAME.toml -> TrainingConfig, its other options at their defaults
-
-A key is the name of an option of `TrainingConfig`; a comment says why it has its value. With the
-key `base`, a recipe is another one, by name, but for what it sets itself.
+A key is a field of `TrainingConfig`; missing keys keep their defaults. The key `base` names another
+recipe whose values this one overrides.
 """
 
 from __future__ import annotations
@@ -19,32 +17,35 @@ _SUFFIX = ".toml"
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the project."""
+    """Return the names of the bundled recipes, sorted."""
     files = resources.files(__name__).iterdir()
     return sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX))
 
 
 def read_recipe(name: str) -> TrainingConfig:
-    """Read a recipe of the project by its name, or any TOML file by its path.
+    """Read a bundled recipe by name, or any TOML file by path.
 
     Raises:
-        ConfigError: There is no such recipe, it cannot be read, or an option in it is unknown or
-            out of its range.
+        ConfigError: The recipe does not exist, is unreadable, or has an unknown or out-of-range
+            option.
     """
     try:
         return TrainingConfig.from_dict(_values(name))
-    except (FileNotFoundError, IsADirectoryError):
-        known = ", ".join(recipe_names())
-        raise ConfigError(
-            f"There is no recipe {name!r}; give {known}, or the path of a TOML file."
-        ) from None
+    except ConfigError as error:
+        # A range error names the option; the recipe's name says where to fix it.
+        raise ConfigError(f"Recipe {name}: {error}") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"The recipe {name} cannot be used: {error}.") from error
+        raise ConfigError(f"The recipe {name} is invalid: {error}.") from error
 
 
 def _values(name: str) -> dict[str, Any]:
-    known = resources.files(__name__) / f"{name}{_SUFFIX}"
-    source = known if name in recipe_names() else Path(name)
-    values = tomllib.loads(source.read_text(encoding="utf-8"))
+    bundled = recipe_names()
+    source = resources.files(__name__) / f"{name}{_SUFFIX}" if name in bundled else Path(name)
+    try:
+        values = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(
+            f"There is no recipe {name!r}; use {', '.join(bundled)}, or the path of a TOML file."
+        ) from None
     base = values.pop("base", None)
     return values if base is None else {**_values(str(base)), **values}

@@ -321,7 +321,7 @@ def test_bare_weights_are_told_from_a_checkpoint(tmp_path: Path, network: nn.Mod
     safetensors.torch.save_file(network.state_dict(), path, metadata={"format": "pt"})
     assert "without Petalscope's metadata" in refusal(path, NotACheckpointError)
     safetensors.torch.save_file(network.state_dict(), path)
-    assert "--weights" in refusal(path, NotACheckpointError)
+    assert "--pretrained-path" in refusal(path, NotACheckpointError)
 
 
 def test_another_format_version_is_told_with_both_numbers(checkpoint: Path) -> None:

@@ -9,20 +9,20 @@ import torch
 from PIL import Image
 
 from model.imaging.transforms import EvaluationTransform
-from model.training.augmentation import OUTLIER, batch_mixing, soft_targets, training_transform
+from model.training.augmentation import OOD_TARGET, batch_mixing, soft_targets, training_transform
 from model.training.config import TrainingConfig
 
 TRANSFORM = EvaluationTransform(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def test_an_outlier_belongs_to_each_class_alike() -> None:
-    soft = soft_targets(torch.tensor([2, OUTLIER, 0]), 4)
+    soft = soft_targets(torch.tensor([2, OOD_TARGET, 0]), 4)
     assert soft.tolist() == [[0, 0, 1, 0], [0.25] * 4, [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
     "options",
-    [TrainingConfig(mixup=1.0, mixing=0.5), TrainingConfig(cutmix=1.0, mixing=0.5)],
+    [TrainingConfig(mixup=1.0, mixup_prob=0.5), TrainingConfig(cutmix=1.0, mixup_prob=0.5)],
     ids=["mixup", "cutmix"],
 )
 def test_mixing_takes_its_share_of_batches(options: TrainingConfig) -> None:
@@ -60,8 +60,12 @@ def test_a_crop_is_stretched_as_far_as_is_asked() -> None:
 
 def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
     photo = Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB")
-    spoil = training_transform(TrainingConfig(degradation=1.0, augmentation="light"), TRANSFORM, 48)
-    plain = training_transform(TrainingConfig(degradation=0.0, augmentation="light"), TRANSFORM, 48)
+    spoil = training_transform(
+        TrainingConfig(corruption_prob=1.0, augmentation="light"), TRANSFORM, 48
+    )
+    plain = training_transform(
+        TrainingConfig(corruption_prob=0.0, augmentation="light"), TRANSFORM, 48
+    )
     for seed in range(40):
         torch.manual_seed(seed)
         spoilt = spoil(photo)
@@ -76,7 +80,9 @@ def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
 
 def test_a_spoilt_photo_may_be_noisy() -> None:
     photo = Image.new("RGB", (64, 64), "grey")  # flat, which every other kind leaves it
-    spoil = training_transform(TrainingConfig(degradation=1.0, augmentation="light"), TRANSFORM, 64)
+    spoil = training_transform(
+        TrainingConfig(corruption_prob=1.0, augmentation="light"), TRANSFORM, 64
+    )
     deviations = []
     for seed in range(60):
         torch.manual_seed(seed)
@@ -89,7 +95,9 @@ def test_a_spoilt_photo_may_be_noisy() -> None:
 def test_a_photo_is_shown_small_with_round_corners_in_a_ground(tmp_path: Path) -> None:
     photo, ground = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
     ground.resize((30, 90)).save(tmp_path / "ground.png")
-    options = TrainingConfig(degradation=1.0, augmentation="light", crop_scale=1.0, crop_aspect=1.0)
+    options = TrainingConfig(
+        corruption_prob=1.0, augmentation="light", crop_scale=1.0, crop_aspect=1.0
+    )
     spoil = training_transform(options, TRANSFORM, 32, [tmp_path / "ground.png"])
     shares = []
     for seed in range(60):

@@ -1,4 +1,4 @@
-"""Which photos an epoch shows, how often, and in which order."""
+"""Selection, sampling frequency and order of the training photos."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 
 from model.data.photo_folder import PhotoFolderError
 from model.imaging.transforms import EvaluationTransform
-from model.training.augmentation import OUTLIER
+from model.training.augmentation import OOD_TARGET
 from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,
+    Sample,
     SeededPhotos,
     find_classes,
     sampling_weights,
@@ -34,8 +35,13 @@ def drawn(weights: list[float], epochs: int = 1) -> list[int]:
     return indices
 
 
-def photos_of(targets: list[int]) -> SeededPhotos:
-    samples = [(Path(f"{index}.webp"), target) for index, target in enumerate(targets)]
+def photos_of(targets: list[int], sources: list[int] | None = None) -> SeededPhotos:
+    samples = [
+        Sample(Path(f"{index}.webp"), target, source)
+        for index, (target, source) in enumerate(
+            zip(targets, sources or [0] * len(targets), strict=True)
+        )
+    ]
     return SeededPhotos(samples, lambda epoch: TRANSFORM, seed=0)
 
 
@@ -70,19 +76,39 @@ def test_an_epoch_is_entered_anywhere_with_the_same_rest() -> None:
 
 @pytest.mark.parametrize(("balance", "share"), [(0.0, 9 / 10), (0.5, 3 / 4), (1.0, 1 / 2)])
 def test_balance_goes_from_photos_to_classes(balance: float, share: float) -> None:
-    weights = sampling_weights(photos_of([0] * 9 + [1]), TrainingConfig(balance=balance))
+    weights = sampling_weights(photos_of([0] * 9 + [1]), TrainingConfig(class_balance=balance))
     assert sum(weights[:9]) / sum(weights) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.7])
-def test_outliers_have_their_share(balance: float) -> None:
-    photos = photos_of([0] * 7 + [1] * 2 + [OUTLIER] * 5)
-    options = TrainingConfig(balance=balance, outlier_share=0.2)
+def test_ood_photos_get_their_fraction(balance: float) -> None:
+    photos = photos_of([0] * 7 + [1] * 2 + [OOD_TARGET] * 5)
+    options = TrainingConfig(class_balance=balance, ood_fraction=0.2)
     weights = sampling_weights(photos, options)
     assert sum(weights[9:]) / sum(weights) == pytest.approx(0.2)
 
 
-def test_folders_are_joined_and_outliers_follow(tiny_options: Options, own_folder: Path) -> None:
+def test_a_class_is_balanced_within_each_folder_and_folders_are_weighted() -> None:
+    # Groups (class, folder) of 4, 1 and 9 photos.
+    photos = photos_of([0] * 4 + [1] + [0] * 9, [0] * 5 + [1] * 9)
+    options = TrainingConfig(
+        train_data=(Path("a"), Path("b")), train_data_weights=(1.0, 2.0), class_balance=0.5
+    )
+    weights = sampling_weights(photos, options)
+    groups = [sum(weights[:4]), weights[4], sum(weights[5:])]
+    assert groups == pytest.approx([4**0.5, 1, 2 * 9**0.5])
+
+
+def test_folder_weights_leave_the_ood_fraction_alone() -> None:
+    photos = photos_of([0] * 3 + [1] * 4 + [OOD_TARGET] * 2, [0] * 3 + [1] * 4 + [0] * 2)
+    options = TrainingConfig(
+        train_data=(Path("a"), Path("b")), train_data_weights=(1.0, 5.0), ood_fraction=0.3
+    )
+    weights = sampling_weights(photos, options)
+    assert sum(weights[7:]) / sum(weights) == pytest.approx(0.3)
+
+
+def test_folders_are_joined_and_ood_photos_follow(tiny_options: Options, own_folder: Path) -> None:
     names = sorted(path.name for path in (own_folder / "train").iterdir())
     more = own_folder / "more" / names[-1]
     more.mkdir(parents=True)
@@ -92,12 +118,17 @@ def test_folders_are_joined_and_outliers_follow(tiny_options: Options, own_folde
     unknown.mkdir()
     for number in range(4):
         (unknown / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
+    whole = own_folder / "whole"
+    whole.mkdir()
+    for number in range(2):
+        (whole / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
     plain = tiny_options(data=own_folder)
     options = tiny_options(
         data=own_folder,
         train_data=(Path("train"), Path("more")),
-        outliers=(Path("unknown"),),
-        leave_out=(f"{names[0]}/{photo.stem}",),
+        ood_data=(Path("whole"),),
+        ood_data_half=(Path("unknown"),),
+        exclude=(f"{names[0]}/{photo.stem}",),
     )
     classes = find_classes(options)
     assert classes == find_classes(plain)
@@ -105,23 +136,25 @@ def test_folders_are_joined_and_outliers_follow(tiny_options: Options, own_folde
     before = training_photos(plain, classes, TRANSFORM).samples
     after = training_photos(options, classes, TRANSFORM).samples
 
-    assert set(before) - set(after) == {(photo, 0)}
+    assert set(before) - set(after) == {(photo, 0, 0)}
     added = [sample for sample in after if sample not in set(before)]
     assert added == [
-        (more / f"another{photo.suffix}", len(names) - 1),
-        (unknown / f"0{photo.suffix}", OUTLIER),
-        (unknown / f"2{photo.suffix}", OUTLIER),
+        (more / f"another{photo.suffix}", len(names) - 1, 1),
+        (whole / f"0{photo.suffix}", OOD_TARGET, 0),
+        (whole / f"1{photo.suffix}", OOD_TARGET, 0),
+        (unknown / f"0{photo.suffix}", OOD_TARGET, 0),
+        (unknown / f"2{photo.suffix}", OOD_TARGET, 0),
     ]
 
 
-def test_a_photo_to_leave_out_must_be_there(tiny_options: Options) -> None:
-    options = tiny_options(leave_out=("1/no_such_photo",))
-    with pytest.raises(PhotoFolderError, match="--leave-out names 1/no_such_photo"):
+def test_an_excluded_photo_must_exist(tiny_options: Options) -> None:
+    options = tiny_options(exclude=("1/no_such_photo",))
+    with pytest.raises(PhotoFolderError, match="1/no_such_photo"):
         training_photos(options, find_classes(options), TRANSFORM)
 
 
 def test_augmentation_is_drawn_from_epoch_and_index(tiny_options: Options) -> None:
-    options = tiny_options(degradation=1.0, crop_scale=0.1, erasing=0.5)
+    options = tiny_options(corruption_prob=1.0, crop_scale=0.1, reprob=0.5)
     photos = training_photos(options, find_classes(options), TRANSFORM)
     first = photos[3][0]
     torch.manual_seed(99)
@@ -135,12 +168,12 @@ def test_the_classes_of_all_folders_must_be_those_of_valid(
 ) -> None:
     (own_folder / "more" / "999").mkdir(parents=True)
     options = tiny_options(data=own_folder, train_data=(Path("train"), Path("more")))
-    with pytest.raises(PhotoFolderError, match=r"differ in class 999"):
+    with pytest.raises(PhotoFolderError, match="999"):
         find_classes(options)
 
 
 def test_photos_grow_over_the_epochs(tiny_options: Options) -> None:
-    options = tiny_options(start_size=32, train_size=64, epochs=3)
+    options = tiny_options(progressive_start_size=32, train_size=64, epochs=3)
     photos = training_photos(options, find_classes(options), TRANSFORM)
     sides = []
     for epoch in range(3):
