@@ -1,6 +1,6 @@
-"""How gunicorn serves the app: one process that holds the model, many threads that hold requests.
+"""gunicorn configuration: one process that holds the model, many threads that handle requests.
 
-All that can be set is in `app.settings`; this file only says it in gunicorn's words.
+Values that operators may change are in `app.settings`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.context import context_of
+from app.gunicorn_worker import max_connections, raise_descriptor_limit
 from app.settings import Settings, SettingsError
 
 try:
@@ -29,64 +30,62 @@ proc_name = "petalscope"
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 bind = f"{_host}:{_settings.port}"
 
-# One model a process, one process a GPU; the app is loaded in the worker, as CUDA demands.
+# The model exists once, so there is one process. CUDA does not survive a fork, so the worker loads
+# the app itself.
 workers = 1
-worker_class = "gthread"
+worker_class = "app.gunicorn_worker.ThreadWorker"
 threads = _settings.threads
+worker_connections = max_connections(raise_descriptor_limit(), threads)
 preload_app = False
 
-# Not a limit for requests, which the app has, but how long the worker's main loop may be silent:
-# loading a large checkpoint on a slow disk is part of that.
+# Heartbeat timeout of the worker's main loop, long enough to load a checkpoint from a slow disk.
+# The app enforces the deadline of a request.
 timeout = 120
-# A request under way at SIGTERM is answered: it may need its whole time, and its answer some more.
+# A request in progress at SIGTERM may use its whole deadline, and its response takes time to send.
 graceful_timeout = math.ceil(_settings.request_timeout_seconds) + 20
 keepalive = 5
 
-# Threads share two of glibc's pools of memory. It would make up to eight a core, each of which
-# keeps room for the largest photos that came its way: memory would rise until all have had some.
+# glibc creates up to eight malloc arenas per core, and each keeps the memory of the largest photo
+# it has held. Two arenas bound the memory.
 _M_ARENA_MAX = -8
-with suppress(OSError, AttributeError):  # other systems have other pools
+with suppress(OSError, AttributeError):  # not glibc
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
-# Seconds that the kernel keeps a connection on which nothing has come yet to itself.
-_SILENCE = 5
+# Seconds that the kernel holds back a connection without data (TCP_DEFER_ACCEPT).
+_DEFER_ACCEPT_SECONDS = 5
 
-# The heartbeat's file: on a disk it may block, and in a container the disk may be read-only.
+# The heartbeat file: writing to a disk may block, and a container's disk may be read-only.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 
-# A proxy on this machine passes on what clients send, and by these headers they would choose a path
-# behind its back; a prefix comes as X-Forwarded-Prefix.
+# By default gunicorn takes SCRIPT_NAME and PATH_INFO headers from a proxy on the same machine,
+# which forwards them from clients. The path prefix comes as X-Forwarded-Prefix instead.
 forwarder_headers = ""
 
-# The app logs its requests itself, as JSON on standard output.
+# The app logs requests itself, as JSON on standard output.
 accesslog = None
 loglevel = _settings.log_level
 
 
 def when_ready(server: Any) -> None:
-    """Take connections when a request is there: until it comes, each would hold a thread.
-
-    Many that open at once, as clients do when they find the service busy, would make those wait who
-    have sent theirs. Only Linux can do so.
-    """
+    """Accept connections only once data has arrived (Linux), so that silent ones hold no thread."""
     option = getattr(socket, "TCP_DEFER_ACCEPT", None)
     if option is not None:
         for listener in server.LISTENERS:
-            listener.setsockopt(socket.IPPROTO_TCP, option, _SILENCE)
+            listener.setsockopt(socket.IPPROTO_TCP, option, _DEFER_ACCEPT_SECONDS)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Take all that was loaded out of what Python's garbage collection looks through.
+    """Exclude the loaded app from garbage collection.
 
-    It is some 200,000 objects, which stay; to look through them holds every thread for 0.1 s.
+    It is about 200,000 permanent objects, and scanning them stops every thread for 0.1 s.
     """
     gc.collect()
     gc.freeze()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Let the batcher answer what still waits. A worker that did not load its app has none."""
-    served = getattr(worker, "wsgi", None)
-    if served is not None:
-        context_of(served).batcher.close()
+    """Answer the photos that still wait. A worker that failed to load the app has no batcher."""
+    wsgi = getattr(worker, "wsgi", None)
+    if wsgi is not None:
+        context_of(wsgi).batcher.close()

@@ -90,12 +90,27 @@ def until(condition: Any) -> None:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Server]:
-    """Run gunicorn with the project's own configuration until the block ends."""
+def serving(
+    folder: Path,
+    *arguments: str,
+    open_files: str = "",
+    **settings: str,
+) -> Iterator[Server]:
+    """Run gunicorn with the project's own configuration until the block ends.
+
+    Args:
+        folder: Where its output goes.
+        arguments: Command line arguments of gunicorn.
+        open_files: Limit of open files, or its "soft:hard" limits. Empty for the inherited ones.
+        settings: Environment variables.
+    """
     port = free_port()
+    command = [sys.executable, "-m", "gunicorn", *arguments]
+    if open_files:
+        command = ["prlimit", f"--nofile={open_files}", *command]
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *arguments],
+            command,
             cwd=ROOT,
             env=environment(folder, PETALSCOPE_PORT=str(port), **settings),
             stdout=out,

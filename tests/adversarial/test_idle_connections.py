@@ -1,0 +1,92 @@
+"""Clients that keep a finished connection open, and more connections than file descriptors."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.serving import Server, serving, until
+
+_CONNECTIONS: Final = 15
+# gunicorn's own thread worker takes 2 s per connection.
+_MAX_SECONDS: Final = 1.0
+
+_FINISHED: Final = {
+    "connection_close": b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "http_1_0": b"GET /healthz HTTP/1.0\r\nHost: x\r\n\r\n",
+    "malformed": b"GARBAGE\r\n\r\n",
+    "unfinished_body": b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 100000\r\n\r\nabc",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    with serving(tmp_path_factory.mktemp("idle"), **settings) as server:
+        yield server
+
+
+@pytest.mark.parametrize("request_bytes", _FINISHED.values(), ids=_FINISHED)
+def test_idle_finished_connections_delay_nobody(server: Server, request_bytes: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(_CONNECTIONS):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.sendall(request_bytes)
+        slowest, end = 0.0, time.monotonic() + 3
+        while (started := time.monotonic()) < end:
+            assert server.request("GET", "/healthz")[0] == 200
+            slowest = max(slowest, time.monotonic() - started)
+            time.sleep(0.02)
+    assert slowest < _MAX_SECONDS
+    assert "Traceback" not in server.complaints
+
+
+def test_an_idle_finished_connection_is_closed_after_two_seconds(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        client.sendall(_FINISHED["connection_close"])
+        while client.recv(4096):
+            pass
+        # The server closes its own end of the connection later: writing then fails.
+        with pytest.raises(ConnectionError):
+            until_refused(client)
+
+
+def until_refused(client: socket.socket) -> None:
+    deadline = time.monotonic() + 8
+    while time.monotonic() < deadline:
+        client.sendall(b"x")
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_running_out_of_descriptors_leaves_the_worker_alive(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    with serving(tmp_path, open_files="40", **settings) as server:
+        with ExitStack() as stack:
+            for _ in range(45):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                client.sendall(b"GET /healthz HTTP/1.1\r\n")
+            time.sleep(2)
+        until(server.is_ready)
+        assert server.request("GET", "/healthz")[0] == 200
+        assert len(re.findall("Booting worker", server.complaints)) == 1
+
+
+def test_the_descriptor_limit_is_raised_to_the_hard_limit(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    with serving(tmp_path, open_files="256:512", **settings) as server:
+        limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+        assert re.search(r"Max open files\s+512\s+512", limits)
