@@ -7,6 +7,8 @@ request -> a place in the batcher (429) -> read -> decode -> transform
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -148,7 +150,9 @@ def _classify(service: AppContext, top_k: int, most: int) -> list[Classification
         # All are decoded before any is run: one that cannot be decoded costs the model nothing.
         photos: list[Image.Image] = []
         for data in found:
-            photos.append(decode_photo(data, limits, classifier.metadata.transform.resize))
+            photos.append(
+                decode_photo(data, limits, classifier.metadata.transform.resize, deadline)
+            )
             if sum(photo.width * photo.height for photo in photos) > limits.max_pixels:
                 raise Problem(
                     Code.TOO_MANY_PIXELS,
@@ -168,24 +172,36 @@ def _classify(service: AppContext, top_k: int, most: int) -> list[Classification
     ]
 
 
-def decode_photo(data: bytes, limits: ImageLimits, target_side: int) -> Image.Image:
+def decode_photo(
+    data: bytes, limits: ImageLimits, target_side: int, deadline: float
+) -> Image.Image:
     """Decode a photo to an upright RGB image; see `model.imaging.decode.decode_image`.
 
+    Args:
+        data: The uploaded file.
+        limits: Image sizes to refuse.
+        target_side: The shorter side that the image will be resized to, in pixels.
+        deadline: When the request times out, by `time.monotonic`.
+
     Raises:
-        Problem: 400, 413, 415 or 422; 429 where other large photos are being decoded.
+        Problem: 400, 413, 415 or 422 for the photo; 429 if the decode limiter stays full.
+        DeadlineExceededError: The deadline passed before decoding began.
     """
+
+    @contextmanager
+    def slot(pixels: int) -> Iterator[None]:
+        with _LIMITER.hold(pixels, limits.max_pixels):
+            if time.monotonic() > deadline:
+                raise DeadlineExceededError
+            yield
+
     try:
-        return decode_image(
-            data,
-            limits=limits,
-            target_side=target_side,
-            hold=lambda pixels: _LIMITER.hold(pixels, limits.max_pixels),
-        )
+        return decode_image(data, limits=limits, target_side=target_side, hold=slot)
     except DecodeLimitError as error:
         raise Problem(
             Code.DECODING_FULL,
             "Other large photos are being decoded; try again in a moment, or send a smaller one.",
-            {"Retry-After": "1"},
+            _RETRY_AFTER,
         ) from error
     except ImageError as error:
         code = next(code for kind, code in _IMAGE_CODES if isinstance(error, kind))

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from model.errors import PetalscopeError
+from model.imaging.avif import AvifStructureError, av1_sizes
 from model.imaging.decode_guard import (
     MeteredFile,
     OddStructureError,
@@ -63,8 +64,8 @@ _EXIF_KEYS: Final = ("exif", "Raw profile type exif")
 _MAX_RUN_LENGTH_PIXELS: Final = 4_000_000
 _BMP_RUN_LENGTHS: Final = (1, 2)
 _PASSES_PIXELS_PER_PIXEL: Final = 4
-# An AVIF may unpack to many more pixels than it says, and be scaled down to these.
-_LEAST_AVIF_PIXELS: Final = 16_000_000
+# An AVIF decodes one AV1 image per tile and one for its alpha plane, all kept until the last.
+_MAX_AVIF_IMAGES_PIXELS_FACTOR: Final = 4
 # What is laid on white at a time: the layers of a large image would take gigabytes.
 _STRIP_PIXELS: Final = 1_000_000
 
@@ -184,7 +185,7 @@ def decode_image(
             # Held whole before it is reduced, in less memory a pixel.
             pixels += whole // _PASSES_PIXELS_PER_PIXEL
         elif image.format == "AVIF":
-            pixels = max(pixels, _LEAST_AVIF_PIXELS)
+            pixels = max(pixels, _avif_pixels(data, limits))
         # Given to the decoder at once: pieces are each copied twice, and each waits again for
         # Python's lock. No smaller than they were: some decoders unpack by themselves, and give
         # the pixels of a small file through here.
@@ -256,17 +257,38 @@ def _odd(data: bytes, error: OddStructureError) -> CorruptImageError:
     return CorruptImageError(f"The {_accepted_kind(data)} image is {error}.")
 
 
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
+def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
         raise ImageTooLargeError(
             f"The image has {width}×{height} = {width * height:,} pixels; "
             f"the limit is {limits.max_pixels:,}."
         )
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    _check_pixels(width, height, limits)
     if min(width, height) < limits.min_side:
         raise ImageTooSmallError(
             f"The image is {width}×{height} pixels; each side must have at least {limits.min_side}."
         )
+
+
+def _avif_pixels(data: bytes, limits: ImageLimits) -> int:
+    """Return how many pixels the AV1 decoder allocates: the container may state fewer."""
+    try:
+        sizes = av1_sizes(data)
+    except AvifStructureError as error:
+        raise CorruptImageError(
+            "The AVIF file is truncated or damaged and cannot be opened; choose another."
+        ) from error
+    for size in sizes:
+        _check_pixels(size.width, size.height, limits)
+    pixels = sum(size.max_pixels for size in sizes)
+    most = _MAX_AVIF_IMAGES_PIXELS_FACTOR * limits.max_pixels
+    if sum(size.width * size.height for size in sizes) > most:
+        raise ImageTooLargeError(f"The tiles of the AVIF have more than {most:,} pixels together.")
+    return pixels
 
 
 def _check_run_lengths(image: Image.Image) -> None:

@@ -172,4 +172,4 @@ def test_what_is_about_to_be_in_memory_is_told() -> None:
     ):
         decode_image(data, target_side=200, hold=Hold)
     whole, reduced = 1600 * 1200, 400 * 300
-    assert held == [whole, reduced, reduced + whole // 4, 16_000_000]
+    assert held == [whole, reduced, reduced + whole // 4, SIZE[0] * SIZE[1]]

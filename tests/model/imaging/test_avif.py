@@ -1,0 +1,56 @@
+"""AV1 frame sizes read from AVIF files."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from model.imaging.avif import AvifStructureError, av1_sizes
+from tests.conftest import flower_image
+from tests.model.imaging.test_decode import encode
+
+PHOTO = flower_image((70, 50))
+STILL = encode(PHOTO, "AVIF", speed=10)
+
+
+def sizes(data: bytes) -> list[tuple[int, int]]:
+    return [(size.width, size.height) for size in av1_sizes(data)]
+
+
+def test_a_still_photo_has_one_size_and_its_alpha_plane_another() -> None:
+    assert sizes(STILL) == [(70, 50)]
+    assert sizes(encode(PHOTO.convert("LA").convert("RGBA"), "AVIF", speed=10))[0] == (70, 50)
+    fading = PHOTO.copy()
+    fading.putalpha(128)
+    assert sizes(encode(fading, "AVIF", speed=10)) == [(70, 50)] * 2
+
+
+def test_the_container_s_size_is_not_believed() -> None:
+    stated = struct.pack(">II", 70, 50)
+    assert stated in STILL
+    assert sizes(STILL.replace(stated, struct.pack(">II", 16, 16))) == [(70, 50)]
+
+
+def test_an_animation_counts_the_largest_size_its_frames_may_select() -> None:
+    frames = [flower_image((70, 50), seed=1)]
+    data = encode(PHOTO, "AVIF", speed=10, save_all=True, append_images=frames)
+    assert set(sizes(data)) == {(70, 50)}
+    assert all(size.max_pixels == 128 * 64 for size in av1_sizes(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        STILL[:200],
+        STILL[: STILL.index(b"mdat") - 4],
+        STILL.replace(b"iloc", b"free"),
+        STILL.replace(b"av01", b"hvc1"),
+        b"\0\0\0\4free",
+        b"\0\0\0\1free" + bytes(8),
+    ],
+)
+def test_a_file_without_a_readable_sequence_header_is_refused(data: bytes) -> None:
+    with pytest.raises(AvifStructureError):
+        av1_sizes(data)
