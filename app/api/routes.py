@@ -111,7 +111,7 @@ def _flag(name: str) -> bool:
     values = request.args.getlist(name) or ["0"]
     if len(values) > 1 or values[0] not in ("0", "1"):
         got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
-        raise Problem(Code.BAD_PARAMETER, f"The parameter {name} is {got}; it must be 0 or 1.")
+        raise Problem(Code.INVALID_PARAMETER, f"The parameter {name} is {got}; it must be 0 or 1.")
     return values[0] == "1"
 
 
@@ -123,7 +123,7 @@ def _top_k(classes: int) -> int:
     if len(values) > 1 or not _NUMBER.fullmatch(text) or not 1 <= int(text) <= classes:
         got = quoted(text) if len(values) == 1 else f"given {len(values)} times"
         raise Problem(
-            Code.BAD_PARAMETER,
+            Code.INVALID_PARAMETER,
             f"The parameter top_k is {got}; it must be one whole number from 1 to {classes}.",
         )
     return int(text)

@@ -86,7 +86,10 @@ def _trust_hosts(app: Flask, hosts: tuple[str, ...]) -> None:
     def refuse_other_host() -> None:
         # A health check comes by the container's address.
         if not current_route_options().is_public and not host_is_trusted(request.host, hosts):
-            raise Problem(Code.UNKNOWN_HOST, f"The service is not called {quoted(request.host)}.")
+            raise Problem(
+                Code.UNTRUSTED_HOST,
+                f"The Host {quoted(request.host)} is not in PETALSCOPE_TRUSTED_HOSTS.",
+            )
 
     app.before_request(refuse_other_host)
 
@@ -104,12 +107,12 @@ def _ask_for_key(app: Flask, keys: tuple[bytes, ...]) -> None:
                 g.key = digest.hex()
                 return
         if given is None:
-            code, what = Code.KEY_NEEDED, "A key is needed"
+            code, cause = Code.API_KEY_MISSING, "The request has no API key"
         else:
-            code, what = Code.WRONG_KEY, "The key is not one of this service's"
+            code, cause = Code.API_KEY_INVALID, "The API key is not valid"
         raise Problem(
             code,
-            f"{what}: send it as Authorization: Bearer KEY or as X-API-Key: KEY.",
+            f"{cause}; send it as Authorization: Bearer KEY or as X-API-Key: KEY.",
             {"WWW-Authenticate": 'Basic realm="Petalscope", charset="UTF-8", Bearer'},
         )
 

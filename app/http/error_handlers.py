@@ -82,7 +82,8 @@ def _of_http_exception(error: HTTPException) -> Problem:
         return Problem(Code.INCOMPLETE_BODY, "The request ended before its body was complete.")
     if isinstance(error, RequestedRangeNotSatisfiable):
         return Problem(
-            Code.BAD_RANGE, "The file ends before the range begins that the request asks for."
+            Code.RANGE_NOT_SATISFIABLE,
+            "The Range begins after the end of the file.",
         )
     return Problem(Code.BAD_REQUEST, "The request could not be understood.")
 

@@ -1,4 +1,4 @@
-"""A refusal: what every error of the service is until it is rendered as a page or as JSON."""
+"""Problem details: the errors that reach a client (RFC 9457), and their codes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """What was wrong, in one word for programs, and the HTTP status it has.
+    """Machine-readable reason for an error, with its HTTP status.
 
-    Programs and translations go by these: a code stays as it is, whatever its sentence becomes.
+    Clients and translations depend on codes: a code stays the same when its detail text changes.
+
+    400 means that the HTTP request itself is malformed. 422 means that the request is well-formed,
+    but a parameter or the photo cannot be used.
     """
 
     status: int
 
     def __new__(cls, code: str, status: int) -> Code:
-        """Make a member of `(code, status)`."""
+        """Create a member from `(code, status)`."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.status = status
         return member
 
     BAD_REQUEST = "bad_request", 400
-    UNKNOWN_HOST = "unknown_host", 400
     INCOMPLETE_BODY = "incomplete_body", 400
-    NO_PHOTO = "no_photo", 400
-    EMPTY_PHOTO = "empty_photo", 400
-    TOO_MANY_PHOTOS = "too_many_photos", 400
-    DAMAGED_PHOTO = "damaged_photo", 400
-    KEY_NEEDED = "key_needed", 401
-    WRONG_KEY = "wrong_key", 401
-    CROSS_SITE = "cross_site", 403
+    UNTRUSTED_HOST = "untrusted_host", 400
+    API_KEY_MISSING = "api_key_missing", 401
+    API_KEY_INVALID = "api_key_invalid", 401
+    CROSS_SITE_REQUEST = "cross_site_request", 403
     NOT_FOUND = "not_found", 404
     METHOD_NOT_ALLOWED = "method_not_allowed", 405
     TOO_LARGE = "too_large", 413
@@ -38,30 +37,34 @@ class Code(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels", 413
     UNSUPPORTED_TYPE = "unsupported_type", 415
     UNSUPPORTED_FORMAT = "unsupported_format", 415
-    BAD_RANGE = "bad_range", 416
-    BAD_PARAMETER = "bad_parameter", 422
-    CANNOT_EXPLAIN = "cannot_explain", 422
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable", 416
+    NO_PHOTO = "no_photo", 422
+    EMPTY_PHOTO = "empty_photo", 422
+    TOO_MANY_PHOTOS = "too_many_photos", 422
+    DAMAGED_PHOTO = "damaged_photo", 422
     TOO_SMALL = "too_small", 422
-    QUEUE_FULL = "queue_full", 429
-    DECODING_FULL = "decoding_full", 429
+    INVALID_PARAMETER = "invalid_parameter", 422
+    EXPLAIN_UNSUPPORTED = "explain_unsupported", 422
+    OVERLOADED = "overloaded", 429
+    DECODER_BUSY = "decoder_busy", 429
     RATE_LIMITED = "rate_limited", 429
     INTERNAL_ERROR = "internal_error", 500
     MODEL_FAILED = "model_failed", 500
     NOT_READY = "not_ready", 503
-    STOPPING = "stopping", 503
+    SHUTTING_DOWN = "shutting_down", 503
     OUT_OF_MEMORY = "out_of_memory", 503
     TIMED_OUT = "timed_out", 504
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's own word
-    """A request that is not answered as it hoped.
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+    """An error returned to the client (RFC 9457).
 
     Attributes:
-        code: What was wrong, for programs.
-        status: HTTP status, 400 to 599; the code's.
-        detail: One sentence or two for the client: the limit, what was got, what would be right.
-            Never the text of an exception that is not ours, a path or a trace.
-        headers: Headers of the answer, such as Retry-After.
+        code: Machine-readable reason.
+        status: HTTP status of the code, 400 to 599.
+        detail: One or two sentences that name the cause and the remedy. Never contains the text of
+            a foreign exception, a path or a traceback.
+        headers: Extra response headers, such as Retry-After.
     """
 
     def __init__(self, code: Code, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -73,5 +76,5 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
 
 
 def quoted(text: str, length: int = 60) -> str:
-    """Quote what a client sent for use in a detail: cut to `length`, control characters escaped."""
+    """Quote client input for a detail: truncate to `length`, escape control characters."""
     return repr(text if len(text) <= length else f"{text[:length]}…")

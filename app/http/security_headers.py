@@ -59,9 +59,9 @@ def _refuse_cross_site_post() -> None:
         refused = origin is not None and origin.partition("://")[2] != request.host
     if refused:
         raise Problem(
-            Code.CROSS_SITE,
-            f"A page of another site ({quoted(origin or 'unnamed')}) may not send photos here; "
-            "the setting PETALSCOPE_CORS_ORIGINS lets its origin use the API.",
+            Code.CROSS_SITE_REQUEST,
+            f"Pages of {quoted(origin or 'another site')} may not send photos here; "
+            "add that origin to PETALSCOPE_CORS_ORIGINS to let it use the API.",
         )
 
 

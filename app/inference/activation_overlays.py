@@ -26,7 +26,7 @@ def explain_predictions(classification: Classification) -> Iterator[Image.Image]
     metadata = current_context().classifier.metadata
     if classification.activations is None:
         raise Problem(
-            Code.CANNOT_EXPLAIN,
+            Code.EXPLAIN_UNSUPPORTED,
             "The parameter explain is 1, but this model cannot tell where it looked: its head is "
             "not one linear layer on averaged features. Leave the parameter out.",
         )

@@ -109,7 +109,7 @@ def classify_uploads(top_k: int, most: int) -> list[Classification]:
 def _problem(service: AppContext, error: BatchingError) -> Problem:
     if isinstance(error, TooManyInFlightError):
         return Problem(
-            Code.QUEUE_FULL,
+            Code.OVERLOADED,
             f"All {service.settings.max_in_flight} places are taken by other photos; "
             "try again in a moment.",
             _RETRY_AFTER,
@@ -127,7 +127,7 @@ def _problem(service: AppContext, error: BatchingError) -> Problem:
         )
     if isinstance(error, BatcherClosedError):
         return Problem(
-            Code.STOPPING,
+            Code.SHUTTING_DOWN,
             "The service is stopping and takes no more photos; try again.",
             _RETRY_AFTER,
         )
@@ -199,7 +199,7 @@ def decode_photo(
         return decode_image(data, limits=limits, target_side=target_side, hold=slot)
     except DecodeLimitError as error:
         raise Problem(
-            Code.DECODING_FULL,
+            Code.DECODER_BUSY,
             "Other large photos are being decoded; try again in a moment, or send a smaller one.",
             _RETRY_AFTER,
         ) from error

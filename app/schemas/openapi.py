@@ -12,7 +12,7 @@ from app.context import AppContext
 from app.http.api_version import API_PREFIX
 from app.http.content_negotiation import PROBLEM_JSON
 from app.http.problems import Code
-from app.http.uploads import PHOTO_FIELD
+from app.http.uploads import MALFORMED_FORM, PHOTO_FIELD
 from app.inference.pipeline import DEFAULT_TOP_K
 from app.schemas.models import EXAMPLES, SCHEMAS, Json, problem_example, ref
 from app.schemas.serialization import MAX_COMBINED_PHOTOS
@@ -116,21 +116,21 @@ def _predict(service: AppContext) -> Json:
             "200": _answer("The likeliest names", "Answer"),
             **_problems(
                 {
-                    Code.EMPTY_PHOTO: "The file is empty: choose a photo.",
-                    Code.KEY_NEEDED: "A key is needed: send it as Authorization: Bearer KEY or as "
-                    "X-API-Key: KEY.",
-                    Code.CROSS_SITE: "A page of another site ('https://other.example') may not "
-                    "send photos here; the setting PETALSCOPE_CORS_ORIGINS lets its origin use "
-                    "the API.",
+                    Code.BAD_REQUEST: MALFORMED_FORM,
+                    Code.API_KEY_MISSING: "The request has no API key; send it as Authorization: "
+                    "Bearer KEY or as X-API-Key: KEY.",
+                    Code.CROSS_SITE_REQUEST: "Pages of 'https://other.example' may not send photos "
+                    "here; add that origin to PETALSCOPE_CORS_ORIGINS to let it use the API.",
                     Code.TOO_LARGE: f"The body has 99,999,999,999 bytes; the limit is "
                     f"{settings.max_body_bytes:,} bytes ({settings.max_body_mib} MiB).",
                     Code.UNSUPPORTED_FORMAT: f"The file is a PDF; send a {FORMAT_NAMES} photo.",
-                    Code.BAD_PARAMETER: "The parameter top_k is '0'; it must be one whole number "
-                    f"from 1 to {classes}.",
-                    Code.QUEUE_FULL: f"All {settings.max_in_flight} places are taken by other "
+                    Code.INVALID_PARAMETER: "The parameter top_k is '0'; it must be one whole "
+                    f"number from 1 to {classes}.",
+                    Code.OVERLOADED: f"All {settings.max_in_flight} places are taken by other "
                     "photos; try again in a moment.",
                     Code.MODEL_FAILED: "The model failed, and is being started anew; try again.",
-                    Code.STOPPING: "The service is stopping and takes no more photos; try again.",
+                    Code.SHUTTING_DOWN: "The service is stopping and takes no more photos; try "
+                    "again.",
                     Code.TIMED_OUT: f"The photo was not done in the "
                     f"{settings.request_timeout_seconds:g} "
                     "seconds it has.",

@@ -50,7 +50,7 @@ class PetalscopeError(Exception):
 
     Attributes:
         status: The HTTP status, 400 to 599.
-        code: What was wrong, in one word that stays: "unsupported_format", "queue_full", …; None
+        code: What was wrong, in one word that stays: "unsupported_format", "overloaded", …; None
             where something before the service answered.
         title: The status in words.
         detail: What was wrong and what would be right, for people.

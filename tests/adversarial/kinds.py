@@ -18,7 +18,7 @@ from tests.model.imaging.test_decode import encode
 TAKEN: Final = frozenset({200})
 REFUSED: Final = frozenset({400, 413, 415, 422})
 EITHER: Final = TAKEN | REFUSED
-DAMAGED: Final = frozenset({400})
+DAMAGED: Final = frozenset({422})
 LARGE: Final = frozenset({413})
 FOREIGN: Final = frozenset({415})
 SMALL: Final = frozenset({422})

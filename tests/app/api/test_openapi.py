@@ -119,7 +119,7 @@ def test_an_answer_about_a_photo_is_as_described(
 @pytest.mark.parametrize(
     ("status", "arguments"),
     [
-        (400, form(b"")),
+        (400, {"data": b"", "content_type": "multipart/form-data"}),
         (403, {"headers": {"Sec-Fetch-Site": "cross-site", "Origin": "https://other.example"}}),
         (413, {"data": bytes(2**20 + 1), "content_type": "image/png"}),
         (415, form(b"%PDF-1.7 words")),

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.http.access import AccessError, read_keys
+from app.http.problems import Code
 from tests.app.conftest import MakeApp, form
 from tests.serving import free_port, until
 
@@ -80,9 +81,10 @@ def test_without_a_right_key_nothing_but_health_is_told(
 
 def test_a_refusal_says_what_is_wrong(locked: FlaskClient) -> None:
     answer = locked.get("/labels").get_json()
-    assert answer["detail"].startswith("A key is needed: send it as Authorization: Bearer KEY")
+    assert answer["code"] == Code.API_KEY_MISSING
+    assert "X-API-Key" in answer["detail"]
     answer = locked.get("/labels", headers={"X-API-Key": "wrong"}).get_json()
-    assert answer["detail"].startswith("The key is not one of this service's")
+    assert answer["code"] == Code.API_KEY_INVALID
     assert "wrong" not in answer["detail"]
 
 

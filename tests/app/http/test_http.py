@@ -114,7 +114,7 @@ def test_a_part_of_a_file_is_of_the_file_as_it_is(client: FlaskClient) -> None:
     headers["Range"] = "bytes=9999999-"
     assert (
         client.get("/static/style.css", headers=headers, buffered=True).get_json()["code"]
-        == "bad_range"
+        == "range_not_satisfiable"
     )
 
 

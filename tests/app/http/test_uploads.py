@@ -8,14 +8,16 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.http.problems import Code
 from tests.app.conftest import MakeApp, encoded, form, multipart
 
 MIB = 1024 * 1024
 
 
-def refusal(response: TestResponse, status: int) -> str:
-    """Check that a response is a problem of this status, and return its detail."""
-    assert response.status_code == status, response.text
+def refusal(response: TestResponse, code: Code) -> str:
+    """Assert that a response is this problem, and return its detail."""
+    assert response.get_json()["code"] == code, response.text
+    assert response.status_code == code.status
     assert response.content_type == "application/problem+json"
     detail: str = response.get_json()["detail"]
     return detail
@@ -32,46 +34,46 @@ def chunked(client: FlaskClient, body: bytes, content_type: str) -> TestResponse
     )
 
 
-def test_a_request_without_a_body_is_refused_with_400(client: FlaskClient) -> None:
-    assert "carries no photo" in refusal(client.post("/predict"), 400)
+def test_a_request_without_a_body_is_refused_with_422(client: FlaskClient) -> None:
+    refusal(client.post("/predict"), Code.NO_PHOTO)
 
 
-def test_an_empty_body_is_refused_with_400(client: FlaskClient) -> None:
+def test_an_empty_body_is_refused_with_422(client: FlaskClient) -> None:
     response = client.post("/predict", data=b"", content_type="image/jpeg")
-    assert "The body is empty" in refusal(response, 400)
+    refusal(response, Code.EMPTY_PHOTO)
 
 
-def test_an_empty_file_is_refused_with_400(client: FlaskClient) -> None:
-    assert "is empty: choose a photo" in refusal(client.post("/predict", **form(b"")), 400)
+def test_an_empty_file_is_refused_with_422(client: FlaskClient) -> None:
+    refusal(client.post("/predict", **form(b"")), Code.EMPTY_PHOTO)
 
 
-def test_a_form_sent_with_no_file_chosen_is_refused_with_400(client: FlaskClient) -> None:
+def test_a_form_with_no_file_chosen_is_refused_with_422(client: FlaskClient) -> None:
     response = client.post("/predict", **form(b"", name=""))
-    assert "choose a photo" in refusal(response, 400)
+    refusal(response, Code.EMPTY_PHOTO)
 
 
 def test_text_in_the_field_names_the_mistake(client: FlaskClient) -> None:
     response = client.post(
         "/predict", data={"image": "photo.jpg"}, content_type="multipart/form-data"
     )
-    assert "-F image=@photo.jpg" in refusal(response, 400)
+    assert "-F image=@photo.jpg" in refusal(response, Code.NO_PHOTO)
 
 
 def test_a_field_of_another_name_is_named(client: FlaskClient, photo: bytes) -> None:
-    detail = refusal(client.post("/predict", **form(photo, field="photo")), 400)
-    assert "no field named 'image'; it has 'photo'." in detail
+    detail = refusal(client.post("/predict", **form(photo, field="photo")), Code.NO_PHOTO)
+    assert "'photo'" in detail
 
 
 def test_many_wrong_fields_are_named_in_part(client: FlaskClient, photo: bytes) -> None:
     parts = [(f"field{number}" + "x" * 500, "a.jpg", photo) for number in range(9)]
-    detail = refusal(client.post("/predict", **multipart(*parts)), 400)
-    assert "and 4 more" in detail
+    detail = refusal(client.post("/predict", **multipart(*parts)), Code.NO_PHOTO)
+    assert "4 more" in detail
     assert len(detail) < 700
 
 
-def test_two_photos_are_refused_with_400(client: FlaskClient, photo: bytes) -> None:
+def test_two_photos_are_refused_with_422(client: FlaskClient, photo: bytes) -> None:
     parts = multipart(("image", "a.jpg", photo), ("image", "b.jpg", photo))
-    assert "2 fields named 'image'" in refusal(client.post("/predict", **parts), 400)
+    refusal(client.post("/predict", **parts), Code.TOO_MANY_PHOTOS)
 
 
 def test_other_fields_beside_the_photo_do_no_harm(client: FlaskClient, photo: bytes) -> None:
@@ -82,7 +84,7 @@ def test_other_fields_beside_the_photo_do_no_harm(client: FlaskClient, photo: by
 def test_more_parts_than_allowed_are_refused_with_413(client: FlaskClient, photo: bytes) -> None:
     parts = [(f"field{number}", None, b"x") for number in range(19)]
     response = client.post("/predict", **multipart(*parts, ("image", "a.jpg", photo)))
-    assert "10 parts" in refusal(response, 413)
+    refusal(response, Code.TOO_MANY_PARTS)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", "video/mp4", "image"])
@@ -90,38 +92,39 @@ def test_a_body_that_is_no_image_by_its_own_word_is_refused_with_415(
     client: FlaskClient, photo: bytes, content_type: str
 ) -> None:
     response = client.post("/predict", data=photo, content_type=content_type)
-    assert repr(content_type) in refusal(response, 415)
+    assert repr(content_type) in refusal(response, Code.UNSUPPORTED_TYPE)
 
 
 def test_what_curl_sends_by_default_is_refused_with_the_right_way(
     client: FlaskClient, photo: bytes
 ) -> None:
     response = client.post("/predict", data=photo, content_type="application/x-www-form-urlencoded")
-    assert "with its own Content-Type, such as image/jpeg" in refusal(response, 415)
+    assert "Content-Type" in refusal(response, Code.UNSUPPORTED_TYPE)
 
 
 def test_text_named_as_an_image_is_refused_with_415(client: FlaskClient) -> None:
     response = client.post("/predict", **form(b"just some words"))
-    assert "JPEG, PNG, WebP" in refusal(response, 415)
+    assert "JPEG" in refusal(response, Code.UNSUPPORTED_FORMAT)
 
 
-def test_a_truncated_photo_is_refused_with_400(client: FlaskClient, photo: bytes) -> None:
+def test_a_truncated_photo_is_refused_with_422(client: FlaskClient, photo: bytes) -> None:
     response = client.post("/predict", **form(photo[: len(photo) // 2]))
-    assert "truncated or damaged" in refusal(response, 400)
+    refusal(response, Code.DAMAGED_PHOTO)
 
 
 def test_a_photo_of_too_many_pixels_is_refused_with_413(make_app: MakeApp) -> None:
     client = make_app(max_megapixels=1).test_client()
-    detail = refusal(client.post("/predict", **form(encoded("PNG", (1001, 1000)))), 413)
+    response = client.post("/predict", **form(encoded("PNG", (1001, 1000))))
+    detail = refusal(response, Code.TOO_MANY_PIXELS)
     assert "1001×1000" in detail
     assert "1,000,000" in detail
     assert client.post("/predict", **form(encoded("PNG", (1000, 1000)))).status_code == 200
 
 
 def test_a_photo_that_is_too_small_is_refused_with_422(client: FlaskClient) -> None:
-    detail = refusal(client.post("/predict", **form(encoded("PNG", (300, 15)))), 422)
+    detail = refusal(client.post("/predict", **form(encoded("PNG", (300, 15)))), Code.TOO_SMALL)
     assert "300×15" in detail
-    assert "at least 16" in detail
+    assert "16" in detail
 
 
 def padded(size: int) -> bytes:
@@ -139,15 +142,15 @@ def test_a_body_up_to_the_limit_is_taken_and_one_byte_more_is_not(make_app: Make
         client.post("/predict", data=large, content_type="image/bmp"),
         chunked(client, large, "image/bmp"),
     ):
-        assert "1,048,576 bytes (1 MiB)" in refusal(response, 413)
+        assert "1,048,576" in refusal(response, Code.TOO_LARGE)
 
 
 def test_a_body_that_is_too_large_says_what_was_got(make_app: MakeApp) -> None:
     client = make_app(max_body_mib=1).test_client()
     response = client.post("/predict", data=padded(2 * MIB), content_type="image/bmp")
-    assert "2,097,152" in refusal(response, 413)
+    assert "2,097,152" in refusal(response, Code.TOO_LARGE)
     response = client.post("/predict", **form(padded(2 * MIB)))
-    assert "2,097," in refusal(response, 413)
+    assert "2,097," in refusal(response, Code.TOO_LARGE)
 
 
 def test_a_form_without_a_length_is_held_to_the_limit(make_app: MakeApp) -> None:
@@ -156,7 +159,7 @@ def test_a_form_without_a_length_is_held_to_the_limit(make_app: MakeApp) -> None
     assert chunked(client, fitting["data"], fitting["content_type"]).status_code == 200
     large = multipart(("image", "a.bmp", padded(2 * MIB)))
     response = chunked(client, large["data"], large["content_type"])
-    assert "more than 1,048,576" in refusal(response, 413)
+    assert "1,048,576" in refusal(response, Code.TOO_LARGE)
 
 
 def test_a_body_shorter_than_it_says_is_refused_even_if_its_photo_could_be_decoded(
@@ -169,7 +172,9 @@ def test_a_body_shorter_than_it_says_is_refused_even_if_its_photo_could_be_decod
         content_type="image/jpeg",
         environ_overrides={"CONTENT_LENGTH": str(len(photo) + 1), "wsgi.input_terminated": True},
     )
-    assert f"{len(photo):,} of the {len(photo) + 1:,} bytes" in refusal(response, 400)
+    detail = refusal(response, Code.INCOMPLETE_BODY)
+    assert f"{len(photo):,}" in detail
+    assert f"{len(photo) + 1:,}" in detail
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -192,19 +197,19 @@ def test_a_form_that_cannot_be_parsed_is_refused_with_400(
 ) -> None:
     data = multipart(("image", "a.jpg", photo))["data"]
     response = client.post("/predict", data=data, content_type=content_type)
-    assert "malformed" in refusal(response, 400)
+    refusal(response, Code.BAD_REQUEST)
 
 
 def test_a_form_cut_short_is_refused_with_400(client: FlaskClient, photo: bytes) -> None:
     whole = multipart(("image", "a.jpg", photo))
     whole["data"] = whole["data"][:-100]
-    assert "cut short" in refusal(client.post("/predict", **whole), 400)
+    refusal(client.post("/predict", **whole), Code.BAD_REQUEST)
 
 
-def test_a_field_without_a_name_is_refused_with_400(client: FlaskClient) -> None:
+def test_a_field_without_a_name_is_refused_with_422(client: FlaskClient) -> None:
     body = b'--b\r\nContent-Disposition: form-data; filename="a.jpg"\r\n\r\nx\r\n--b--\r\n'
     response = client.post("/predict", data=body, content_type="multipart/form-data; boundary=b")
-    assert "it has ''" in refusal(response, 400)
+    refusal(response, Code.NO_PHOTO)
 
 
 def test_a_photo_never_touches_the_disk(

@@ -113,8 +113,8 @@ def test_what_is_wrong_is_said_on_the_page_with_its_status(
 ) -> None:
     for data, status, says in (
         (form(b"words"), 415, "JPEG, PNG, WebP"),
-        (form(photo[:2000]), 400, "truncated or damaged"),
-        (form(b""), 400, "choose a photo"),
+        (form(photo[:2000]), 422, "truncated or damaged"),
+        (form(b""), 422, "empty"),
         (form(encoded("PNG", (40, 8))), 422, "40×8"),
     ):
         response = client.post("/", **data)

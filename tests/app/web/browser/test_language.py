@@ -106,7 +106,7 @@ def test_what_the_script_says_is_german(
     choose(page, photo_file)
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-label", re.compile("Das Foto"))
     wait_for_one(page, held)
-    held[0].fulfill(status=429, json={"code": "queue_full", "detail": "All places are taken."})
+    held[0].fulfill(status=429, json={"code": "overloaded", "detail": "All places are taken."})
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("Gerade sind alle Plätze mit anderen Fotos belegt")
     page.unroute("**/predict*")
