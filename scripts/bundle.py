@@ -24,7 +24,12 @@ from scripts.command_line import add_data_option, command
 _SCRIPTS: Final = Path(__file__).resolve().parent
 _RECIPE: Final = "lite2"
 _IMAGE_SIZE: Final = "288"  # pixels; the whole central square, unlike validation during training
-_CALIBRATION: Final = ("--score", "max_logit", "--level-prior", "16")  # E19, E21 in accuracy.md
+_CALIBRATION: Final = (
+    "--score",
+    "max_logit",
+    "--level-prior",
+    "16",
+)  # E13, E11 in docs/accuracy.md
 
 
 def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> list[list[str]]:

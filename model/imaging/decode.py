@@ -52,7 +52,7 @@ IMAGE_SUFFIXES: Final = (
 )
 
 # A JPEG is decoded at no less than so many times the size that the transform resizes to: about as
-# many photos are named rightly as when all pixels are decoded, by `benchmarks.reduced_jpegs`.
+# many photos are named rightly as when all pixels are decoded (docs/accuracy.md, E16).
 _DRAFT_OVERSAMPLING: Final = 1.25
 _BACKGROUND: Final = (255, 255, 255)
 _WARNINGS_FILTER: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
