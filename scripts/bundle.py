@@ -27,7 +27,7 @@ _IMAGE_SIZE: Final = "288"  # pixels; the whole central square, unlike validatio
 _CALIBRATION: Final = (
     "--score",
     "max_logit",
-    "--level-prior",
+    "--class-mean-shrinkage",
     "16",
 )  # E13, E11 in docs/accuracy.md
 

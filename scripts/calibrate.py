@@ -1,20 +1,9 @@
-"""Fit what turns a checkpoint's logits into probabilities and a verdict, and store it in a copy.
+"""Command line that fits a checkpoint's temperature and OOD threshold, and stores them in a copy.
 
-    CHECKPOINT, photos that it was not trained on -> logits, as served -> temperature, known rule
-        -> OUTPUT, the same weights
+Training calibrates its best epoch already. Use this script for other photos, another score or image
+size, or averaged weights.
 
-Training does so too, for its best epoch. This is for other photos, another score, another view of
-the photos, or weights that were trained in another precision than they are served in.
-
-`--offset` mends what a part of the training photos taught wrongly: where only some classes have
-photos of another kind, that kind alone comes to say that a photo is of one of them. It is logit
-adjustment (Menon et al. 2021, "Long-tail learning via …") by the classes of that part. Names are
-ranked with it, and the verdict is of the logits without it.
-
-`--level-prior` has the verdict ask how large a logit is for its class: the photos of some classes
-are more alike than those of others, and their logits larger.
-
-python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
+    python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
 """
 
 from __future__ import annotations
@@ -26,16 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from model.backbones import add_to_logits
 from model.checkpoint.format import load_checkpoint, save_checkpoint
-from model.checkpoint.metadata import Metadata
 from model.classifier import Classifier
-from model.data.photo_folder import PhotoFolderError, class_folders
 from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
 from model.ood import SCORES
-from model.training.calibration import DEFAULT_ACCEPTED, DEFAULT_SCORE, calibrate
+from model.training.calibration import DEFAULT_SCORE, DEFAULT_TARGET_TPR, calibrate_checkpoint
+from model.training.logit_adjustment import LogitAdjustment
 from scripts.command_line import (
     OutputError,
     add_data_option,
@@ -49,104 +34,71 @@ from scripts.command_line import (
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; return its exit code: 0, 1 for an error told in one line, 2 for usage."""
+    """Run the script; return its exit code: 0, 1 for a one-line error, 2 for wrong usage."""
     options = _parser().parse_args(argv)
     make_folder_of(options.output)
     classifier = seen_by(Classifier.load(options.checkpoint, options.device), options)
     photos = labelled_photos(classifier, options.data / options.split)
     logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
     network, metadata = load_checkpoint(options.checkpoint)
-    earlier = metadata.ood_rule.logit_adjustment if metadata.ood_rule else ()
-    logit_adjustment = torch.tensor(earlier or [0.0] * len(metadata.classes))
-    training = dict(metadata.training)
-    if options.offset is not None:
-        folder, points = options.offset
-        added = _offsets(folder, points, metadata)
-        add_to_logits(network, added)
-        logits, logit_adjustment = logits + added, logit_adjustment + added
-        training["offset"] = f"{points:+g} for the classes of {folder.name}"
-    if math.isfinite(options.level_prior):
-        training["level_prior"] = options.level_prior
-    calibrated = calibrate(
+    calibrated = calibrate_checkpoint(
+        network,
+        replace(metadata, transform=classifier.metadata.transform),
+        options.split,
         logits,
         targets,
-        metadata.classes,
-        options.score,
-        options.accepted,
-        logit_adjustment.tolist() if logit_adjustment.any() else (),
-        options.level_prior,
-    )
-    metrics = {**metadata.metrics, options.split: calibrated.measures.summary()}
-    changed = replace(
-        metadata,
-        transform=classifier.metadata.transform,
-        temperature=calibrated.temperature,
-        ood_rule=calibrated.ood_rule,
-        training=training,
-        metrics=metrics,
+        score=options.score,
+        target_tpr=options.target_tpr,
+        logit_adjustment=options.logit_adjustment,
+        class_mean_shrinkage=options.class_mean_shrinkage,
     )
     try:
-        save_checkpoint(options.output, network.state_dict(), changed)
+        save_checkpoint(options.output, network.state_dict(), calibrated)
     except OSError as error:
-        raise OutputError(f"{options.output} cannot be written: {error.strerror}.") from error
-    print(
-        f"temperature {calibrated.temperature:.4f}, {options.score} from "
-        f"{calibrated.ood_rule.threshold:.3f} on is known; wrote {options.output}"
-    )
+        raise OutputError(f"{options.output} is not writable: {error.strerror}.") from error
+    rule = calibrated.ood_rule
+    threshold = f", {rule.score} threshold {rule.threshold:.3f}" if rule else ""
+    print(f"Temperature {calibrated.temperature:.4f}{threshold}; wrote {options.output}")
     return 0
-
-
-def _offsets(folder: Path, points: float, metadata: Metadata) -> torch.Tensor:
-    """Return what to add to each logit, float32 (classes,): the points where FOLDER has the class.
-
-    Raises:
-        PhotoFolderError: There is no such folder, or it has folders of other classes.
-    """
-    class_ids = [item.class_id for item in metadata.classes]
-    found = set(class_folders(folder))
-    if unknown := sorted(found - set(class_ids)):
-        raise PhotoFolderError(f"{folder} has a folder {unknown[0]}, which is none of the classes.")
-    return torch.tensor([points if class_id in found else 0.0 for class_id in class_ids])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="calibrate.py",
-        description="Fit a checkpoint's temperature, and the rule by which a photo may be of none "
-        "of its classes, on photos that it was not trained on.",
+        description="Fit a checkpoint's temperature and OOD threshold on photos that it was not "
+        "trained on.",
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
-    add("--output", type=Path, required=True, metavar="FILE", help="where to write the copy")
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file")
+    add("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
     add_data_option(parser, "folder of the splits")
     add("--split", default="valid", help="sub-folder of --data (default: %(default)s)")
     add(
         "--score",
         choices=SCORES,
         default=DEFAULT_SCORE,
-        help="what tells known from unknown (default: %(default)s)",
+        help="OOD score (default: %(default)s)",
     )
     add(
-        "--accepted",
-        type=_share,
-        default=DEFAULT_ACCEPTED,
-        metavar="SHARE",
-        help="share of the photos that are to count as known (default: %(default)s)",
+        "--target-tpr",
+        type=_fraction,
+        default=DEFAULT_TARGET_TPR,
+        metavar="TPR",
+        help="fraction of the photos that the threshold accepts (default: %(default)s)",
     )
     add(
-        "--offset",
-        type=_offset,
-        metavar="FOLDER:POINTS",
-        help="what to add to the logits of the classes that FOLDER has folders of, such as -0.5",
+        "--logit-adjustment",
+        type=_logit_adjustment,
+        metavar="FOLDER:VALUE",
+        help="add VALUE, such as -0.5, to the logits of the classes that FOLDER has sub-folders of",
     )
     add(
-        "--level-prior",
-        type=_prior,
+        "--class-mean-shrinkage",
+        type=_shrinkage,
         default=math.inf,
         metavar="PHOTOS",
-        help="take each class's typical logit off the score, as if the class had so many photos "
-        "more with the logit of an average class, such as 10; beside what the checkpoint's rule "
-        "takes off already (default: take none off)",
+        help="subtract each class's mean logit before scoring, shrunk toward the overall mean as "
+        "by this many photos (default: do not subtract)",
     )
     add_view_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
@@ -154,33 +106,33 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _number(text: str) -> float:
-    """Return a number, or NaN for what is none, which no range holds."""
+    # NaN fails every range check below.
     try:
         return float(text)
     except ValueError:
         return math.nan
 
 
-def _prior(text: str) -> float:
+def _shrinkage(text: str) -> float:
     value = _number(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of photos, 0 or more")
     return value
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
 
 
-def _offset(text: str) -> tuple[Path, float]:
-    folder, _, points = text.rpartition(":")
-    value = _number(points)
+def _logit_adjustment(text: str) -> LogitAdjustment:
+    folder, _, number = text.rpartition(":")
+    value = _number(number)
     if not folder or not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not FOLDER:POINTS with a number of points")
-    return Path(folder), value
+        raise argparse.ArgumentTypeError(f"{text!r} is not FOLDER:VALUE with a finite number")
+    return LogitAdjustment(Path(folder), value)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""What makes probabilities mean what they say, and a verdict of a score.
+"""Temperature scaling and the OOD threshold.
 
-    logits and targets of photos not trained on -> the temperature of the least cross-entropy
-                                                -> the score that most of them reach
-
-One temperature for all classes, as in Guo et al., "On Calibration of Modern Neural Networks",
-2017. It moves no answer to another rank.
+One temperature for all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks")
+minimizes the cross-entropy. It does not change the ranking of the classes. The threshold accepts a
+given fraction of photos of the classes, the target TPR.
 """
 
 from __future__ import annotations
@@ -17,29 +15,32 @@ from typing import Final
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from torch import nn
 from torch.nn import functional
 
+from model.backbones import add_to_logits
 from model.backends.base import Array
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
 from model.evaluation.metrics import ClassificationMetrics, measure
 from model.evaluation.ood_metrics import called_unknown
 from model.ood import OodRule, ood_scores
+from model.training.logit_adjustment import LogitAdjustment
 
-DEFAULT_ACCEPTED: Final = 0.95  # of the photos that a rule is fitted on
+DEFAULT_TARGET_TPR: Final = 0.95
 DEFAULT_SCORE: Final = "contrast"
-_RANGE: Final = (math.log(0.05), math.log(20.0))  # of the temperature's logarithm
+_RANGE: Final = (math.log(0.05), math.log(20.0))  # of the logarithm of the temperature
 _FOLDS: Final = 5
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What photos that were not trained on say about a network.
+    """Calibration of a network on photos that it was not trained on.
 
     Attributes:
-        temperature: What its logits are to be divided by.
-        ood_rule: By which a photo may be of none of the classes.
-        measures: Of these photos, each with a temperature fitted without it.
+        temperature: Divisor of the logits.
+        ood_rule: Score and threshold that flag a photo as OOD.
+        measures: Metrics of these photos, each with a temperature fitted without it.
     """
 
     temperature: float
@@ -52,29 +53,29 @@ def calibrate(
     targets: torch.Tensor,
     classes: Sequence[FlowerClass],
     score: str = DEFAULT_SCORE,
-    accepted: float = DEFAULT_ACCEPTED,
+    target_tpr: float = DEFAULT_TARGET_TPR,
     logit_adjustment: Sequence[float] = (),
-    level_prior: float = math.inf,
+    class_mean_shrinkage: float = math.inf,
 ) -> Calibration:
-    """Fit temperature and rule.
+    """Fit the temperature and the OOD rule.
 
     Args:
         logits: float32 (N, classes), of photos that the network was not trained on.
         targets: int64 (N,).
         classes: In index order.
-        score: A key of `known.SCORES`.
-        accepted: Share of the photos that the rule is to accept, in (0, 1).
-        logit_adjustment: What the logits hold that the rule is not to count, (classes,) or empty.
-        level_prior: The rule is not to count how high a class's logit usually is either; see
-            `class_levels`. Infinity has it count.
+        score: A key of `model.ood.SCORES`.
+        target_tpr: Fraction of the photos that the rule accepts, in (0, 1).
+        logit_adjustment: Values to subtract from the logits before scoring, (classes,) or empty.
+        class_mean_shrinkage: See `class_means`, which are subtracted too unless this is infinite.
     """
     temperature = fit_temperature(logits, targets)
-    if math.isfinite(level_prior):
-        held = torch.tensor(logit_adjustment or [0.0] * len(classes))
-        logit_adjustment = (held + class_levels(logits - held, targets, level_prior)).tolist()
+    if math.isfinite(class_mean_shrinkage):
+        adjustment = torch.tensor(logit_adjustment or [0.0] * len(classes))
+        means = class_means(logits - adjustment, targets, class_mean_shrinkage)
+        logit_adjustment = (adjustment + means).tolist()
     return Calibration(
         temperature,
-        fit_ood_rule(score, logits.numpy(), temperature, accepted, logit_adjustment),
+        fit_ood_rule(score, logits.numpy(), temperature, target_tpr, logit_adjustment),
         measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
     )
 
@@ -83,36 +84,34 @@ def fit_ood_rule(
     score: str,
     logits: Array,
     temperature: float,
-    accepted: float = DEFAULT_ACCEPTED,
+    target_tpr: float = DEFAULT_TARGET_TPR,
     logit_adjustment: Sequence[float] = (),
 ) -> OodRule:
-    """Fit the threshold that accepts a share of photos which are of the classes.
+    """Fit the threshold that accepts a fraction of photos of the classes.
 
     Args:
-        score: A key of `SCORES`.
-        logits: Of these photos, float32 (N, classes); best of photos that training did not see.
-        temperature: What the logits are divided by.
-        accepted: Share of them to accept, in (0, 1).
+        score: A key of `model.ood.SCORES`.
+        logits: float32 (N, classes), preferably of photos that the network was not trained on.
+        temperature: Divisor of the logits.
+        target_tpr: Fraction of the photos to accept, in (0, 1).
         logit_adjustment: See `OodRule`.
     """
-    threshold = np.quantile(ood_scores(score, logits, temperature, logit_adjustment), 1 - accepted)
-    return OodRule(score, float(threshold), tuple(logit_adjustment))
+    scores = ood_scores(score, logits, temperature, logit_adjustment)
+    return OodRule(score, float(np.quantile(scores, 1 - target_tpr)), tuple(logit_adjustment))
 
 
-def class_levels(logits: torch.Tensor, targets: torch.Tensor, prior: float) -> torch.Tensor:
-    """Return how far each class's own logit usually stands above the average class's.
+def class_means(logits: torch.Tensor, targets: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """Return the mean true-class logit of each class, relative to all photos.
 
-    A class whose photos differ much has lower logits: by one threshold for all, more of its photos
-    would count as unknown, and fewer of those that are wrongly taken for a class of high ones. This
-    is the mean of Jung et al. 2021, "Standardized max logits: a simple yet effective approach for
-    identifying unexpected road obstacles in urban-scene segmentation", drawn to the mean of all
-    where a class has few photos.
+    Classes with varied photos have lower logits, so one threshold for all classes flags more of
+    their photos. Subtracting the class means corrects this (Jung et al. 2021, "Standardized max
+    logits"). Means of classes with few photos are shrunk toward the overall mean.
 
     Args:
         logits: float32 (N, classes), of photos that the network was not trained on.
         targets: int64 (N,).
-        prior: Number of photos, 0 or more, that stand for the mean of all: a class of as many gets
-            half of its own mean, and half of that. A class without photos gets 0.
+        shrinkage: Number of virtual photos at the overall mean, 0 or more, added to each class. A
+            class without photos gets 0.
 
     Returns:
         float32 (classes,).
@@ -121,7 +120,64 @@ def class_levels(logits: torch.Tensor, targets: torch.Tensor, prior: float) -> t
     own = own - own.mean()
     counts = torch.bincount(targets, minlength=logits.shape[1])
     sums = torch.zeros(logits.shape[1]).index_add(0, targets, own)
-    return torch.where(counts > 0, sums / (counts + prior), 0.0)
+    return torch.where(counts > 0, sums / (counts + shrinkage), 0.0)
+
+
+def calibrate_checkpoint(
+    network: nn.Module,
+    metadata: Metadata,
+    split: str,
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    score: str = DEFAULT_SCORE,
+    target_tpr: float = DEFAULT_TARGET_TPR,
+    logit_adjustment: LogitAdjustment | None = None,
+    class_mean_shrinkage: float = math.inf,
+) -> Metadata:
+    """Adjust the network's logits in place and return the metadata of the new calibration.
+
+    Args:
+        network: The checkpoint's network; its head's bias takes the logit adjustment.
+        metadata: The checkpoint's metadata. Earlier adjustments of its OOD rule are kept.
+        split: Name of the photos in the metrics.
+        logits: The unchanged network's logits of these photos, float32 (N, classes).
+        targets: int64 (N,).
+        score: A key of `model.ood.SCORES`.
+        target_tpr: Fraction of the photos that the rule accepts, in (0, 1).
+        logit_adjustment: Adjustment to add to the logits, if any.
+        class_mean_shrinkage: See `class_means`; infinite to leave them in the score.
+
+    Raises:
+        PhotoFolderError: The folder of the adjustment is missing or has other classes.
+        BackboneError: The head has no bias to adjust.
+    """
+    earlier = metadata.ood_rule.logit_adjustment if metadata.ood_rule else ()
+    total = torch.tensor(earlier or [0.0] * len(metadata.classes))
+    training = dict(metadata.training)
+    if logit_adjustment is not None:
+        values = logit_adjustment.values(metadata.classes)
+        add_to_logits(network, values)
+        logits, total = logits + values, total + values
+        training["logit_adjustment"] = str(logit_adjustment)
+    if math.isfinite(class_mean_shrinkage):
+        training["class_mean_shrinkage"] = class_mean_shrinkage
+    calibration = calibrate(
+        logits,
+        targets,
+        metadata.classes,
+        score,
+        target_tpr,
+        total.tolist() if total.any() else (),
+        class_mean_shrinkage,
+    )
+    return replace(
+        metadata,
+        temperature=calibration.temperature,
+        ood_rule=calibration.ood_rule,
+        training=training,
+        metrics={**metadata.metrics, split: calibration.measures.summary()},
+    )
 
 
 def recalibrated(
@@ -131,17 +187,17 @@ def recalibrated(
     before: torch.Tensor,
     after: torch.Tensor,
 ) -> Metadata:
-    """Fit anew what was fitted to a network's logits, where these have moved a little.
+    """Refit the calibration after a small change of the network, such as quantization.
 
-    The score stays, and as many of the photos count as known as did, whatever share was asked for
-    when the rule was fitted. Measures of other photos are dropped: they were of the old logits.
+    The score and the fraction of accepted photos stay. Metrics of other photos are dropped, because
+    they belong to the old logits.
 
     Args:
-        metadata: Of the network as it was.
-        split: The name of the photos.
+        metadata: Metadata of the network before the change.
+        split: Name of the photos in the metrics.
         targets: int64 (N,).
-        before: The network's logits of these photos as it was, float32 (N, classes).
-        after: Its logits as it is.
+        before: Logits of these photos before the change, float32 (N, classes).
+        after: Logits after the change, float32 (N, classes).
     """
     rule = metadata.ood_rule
     unknown = called_unknown(before.numpy(), metadata.temperature, rule)
@@ -150,7 +206,7 @@ def recalibrated(
         targets,
         metadata.classes,
         DEFAULT_SCORE if rule is None else rule.score,
-        DEFAULT_ACCEPTED if unknown is None else 1 - unknown,
+        DEFAULT_TARGET_TPR if unknown is None else 1 - unknown,
         () if rule is None else rule.logit_adjustment,
     )
     return replace(
@@ -162,7 +218,7 @@ def recalibrated(
 
 
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """Return the temperature, in [0.05, 20], at which the cross-entropy is least.
+    """Return the temperature in [0.05, 20] that minimizes the cross-entropy.
 
     Args:
         logits: float32 (N, classes), of photos that the network was not trained on.
@@ -178,8 +234,8 @@ def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
 def cross_fitted(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Divide each photo's logits by a temperature fitted without it.
 
-    What is measured on the result, calibration above all, does not flatter: no photo had a say in
-    its own temperature. Every fifth photo is one fold.
+    Metrics of the result are unbiased, because no photo influences its own temperature. Every fifth
+    photo is one fold.
 
     Args:
         logits: float32 (N, classes).
@@ -193,6 +249,6 @@ def cross_fitted(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     scaled = logits.clone()
     for number in range(folds):
         inside = fold == number
-        rest = ~inside if not bool(inside.all()) else inside  # one photo alone has no others
+        rest = ~inside if not bool(inside.all()) else inside  # a single photo
         scaled[inside] /= fit_temperature(logits[rest], targets[rest])
     return scaled

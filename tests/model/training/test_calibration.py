@@ -1,4 +1,4 @@
-"""The fitted temperature, and what is fitted anew where a network has changed a little."""
+"""Temperature, OOD threshold and class means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.evaluation.ood_metrics import called_unknown
 from model.imaging.transforms import EvaluationTransform
 from model.training.calibration import (
     calibrate,
-    class_levels,
+    class_means,
     cross_fitted,
     fit_ood_rule,
     fit_temperature,
@@ -65,8 +65,8 @@ def test_a_class_of_few_photos_keeps_near_the_level_of_all() -> None:
     # Own logits of 9 and 1; the third class has no photos.
     logits = torch.tensor([[9.0, 0, 0]] * 6 + [[0, 1.0, 0]] * 2)
     targets = torch.tensor([0] * 6 + [1] * 2)
-    assert class_levels(logits, targets, 0).tolist() == [2.0, -6.0, 0.0]
-    assert class_levels(logits, targets, 2).tolist() == [1.5, -3.0, 0.0]
+    assert class_means(logits, targets, 0).tolist() == [2.0, -6.0, 0.0]
+    assert class_means(logits, targets, 2).tolist() == [1.5, -3.0, 0.0]
 
 
 def test_levels_come_off_beside_what_was_added() -> None:
@@ -74,7 +74,7 @@ def test_levels_come_off_beside_what_was_added() -> None:
     targets = torch.tensor([0, 1] * 10)
     classes = [FlowerClass("1", "tall"), FlowerClass("2", "low")]
     added = torch.tensor([0.0, -0.5])
-    rule = calibrate(logits, targets, classes, "max_logit", level_prior=0).ood_rule
+    rule = calibrate(logits, targets, classes, "max_logit", class_mean_shrinkage=0).ood_rule
     assert rule.logit_adjustment == (4.0, -4.0)
     assert rule.scores(logits.numpy(), 1.0).tolist() == [5.0] * 20
     moved = calibrate(
@@ -83,7 +83,7 @@ def test_levels_come_off_beside_what_was_added() -> None:
         classes,
         "max_logit",
         logit_adjustment=added.tolist(),
-        level_prior=0,
+        class_mean_shrinkage=0,
     ).ood_rule
     assert moved.logit_adjustment == (4.0, -4.5)
     assert calibrate(logits, targets, classes, "max_logit").ood_rule.logit_adjustment == ()
