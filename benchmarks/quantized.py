@@ -74,7 +74,7 @@ def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
         for classifier, found, logits in zip(
             classifiers, answers, together.run(batch), strict=True
         ):
-            found += [classifier.answer(row, 1) for row in logits]
+            found += [classifier.result(row, 1) for row in logits]
     truth = [plain.metadata.classes[target].class_id for target in photos.targets]
     named = [[answer.predictions[0].class_id for answer in found] for found in answers]
     verdicts = [[answer.verdict for answer in found] for found in answers]

@@ -32,23 +32,34 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class ClassificationResult:
-    """What a photo was taken for.
+class OodResult:
+    """Outcome of the out-of-distribution check of one photo.
 
     Attributes:
-        predictions: The likeliest classes, the likeliest first.
-        verdict: "unknown" where the photo may be of none of the classes, "unsure" where it is of
-            one but no name is likelier than all others together, else "known".
-        known: Whether the score reaches the threshold; None where the checkpoint has no rule.
-        known_score: How much the photo looks like one of the classes; None without a rule.
-        known_threshold: The least score of a known photo; None without a rule.
+        score: OOD score; higher looks more like one of the classes.
+        threshold: Lowest score of a known photo.
+        is_known: True if the score reaches the threshold.
+    """
+
+    score: float
+    threshold: float
+    is_known: bool
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """Classification of one photo.
+
+    Attributes:
+        predictions: Top-k classes, most probable first.
+        verdict: "unchecked" without an OOD rule; "unknown" below the threshold; "unsure" if the
+            top class has less than half of the probability; otherwise "known".
+        ood: Out-of-distribution check; None without an OOD rule.
     """
 
     predictions: list[Prediction]
     verdict: Verdict
-    known: bool | None
-    known_score: float | None
-    known_threshold: float | None
+    ood: OodResult | None
 
 
 class Classifier:
@@ -126,23 +137,20 @@ class Classifier:
         probabilities: Array = exponents / exponents.sum(axis=-1, keepdims=True)
         return probabilities.astype(np.float32)
 
-    def answer(self, logits: Array, top_k: int = 5) -> ClassificationResult:
-        """Name the `top_k` likeliest classes of one photo, by its logits (classes,).
+    def result(self, logits: Array, top_k: int = 5) -> ClassificationResult:
+        """Return the result for one photo from its logits, float32 (classes,).
 
         Raises:
             ValueError: `top_k` is not from 1 to the number of classes.
         """
         predictions = self.rank(self.calibrated(logits), top_k)
+        best = predictions[0].probability
         rule = self.metadata.ood_rule
         if rule is None:
-            return ClassificationResult(
-                predictions, verdict(None, predictions[0].probability), None, None, None
-            )
+            return ClassificationResult(predictions, verdict(None, best), None)
         score = float(rule.scores(logits[None], self.metadata.temperature)[0])
-        known = score >= rule.threshold
-        return ClassificationResult(
-            predictions, verdict(known, predictions[0].probability), known, score, rule.threshold
-        )
+        ood = OodResult(score, rule.threshold, score >= rule.threshold)
+        return ClassificationResult(predictions, verdict(ood.is_known, best), ood)
 
     def rank(self, probabilities: Array, top_k: int = 5) -> list[Prediction]:
         """Name the `top_k` likeliest classes of one row of probabilities, the likeliest first.
@@ -163,7 +171,7 @@ class Classifier:
         if not images:
             return []
         batch = np.stack([self.preprocess(image) for image in images])
-        return [self.answer(row, top_k) for row in self.logits(batch)]
+        return [self.result(row, top_k) for row in self.logits(batch)]
 
 
 def _load(

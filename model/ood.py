@@ -18,7 +18,7 @@ import numpy as np
 
 from model.backends.base import Array
 
-Verdict = Literal["known", "unsure", "unknown"]
+Verdict = Literal["known", "unsure", "unknown", "unchecked"]
 
 _SURE: Final = 0.5  # a name that is likelier than all others together
 
@@ -114,8 +114,15 @@ def ood_scores(
     return SCORES[score](logits / np.float32(temperature))
 
 
-def verdict(known: bool | None, probability: float) -> Verdict:
-    """Put into a word whether a photo is known, and how likely its likeliest class is."""
-    if known is False:
+def verdict(is_known: bool | None, probability: float) -> Verdict:
+    """Return the verdict on a photo.
+
+    Args:
+        is_known: True if the OOD score reaches the threshold; None without a rule.
+        probability: Probability of the top prediction, in [0, 1].
+    """
+    if is_known is None:
+        return "unchecked"
+    if not is_known:
         return "unknown"
     return "known" if probability >= _SURE else "unsure"

@@ -194,7 +194,7 @@ def _draw(
                     "layer on averaged features, and does not tell where it looked."
                 )
             image = laid_over(image, overlay(result.activations, image.size, explained_by))
-        photos.append((image, result.answer.predictions))
+        photos.append((image, result.result.predictions))
     plots.save(plots.prediction_charts(photos), path)
 
 

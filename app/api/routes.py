@@ -24,7 +24,7 @@ from app.http.route_options import route_options
 from app.inference.activation_overlays import explain_predictions
 from app.inference.pipeline import DEFAULT_TOP_K, Classification, classify_uploads
 from app.schemas.openapi import describe_api
-from app.schemas.serialization import MAX_COMBINED_PHOTOS, serialize_predictions
+from app.schemas.serialization import MAX_COMBINED_PHOTOS, serialize_result
 
 if TYPE_CHECKING:
     pass
@@ -57,20 +57,16 @@ def _predict() -> dict[str, Any]:
         return {**answers[0], **about}
     # Of averaged logits: a photo's logits are its log-probabilities, but for a constant of its own.
     mean = np.mean([classification.logits for classification in found], axis=0)
-    together = service.classifier.answer(mean, top_k)
+    together = service.classifier.result(mean, top_k)
     return {
-        **vars(together),
-        "predictions": serialize_predictions(together),
+        **serialize_result(together),
         "photos": answers,
         **about,
     }
 
 
 def _answer(classification: Classification, explain: bool) -> dict[str, Any]:
-    answer = {
-        **vars(classification.answer),
-        "predictions": serialize_predictions(classification.answer),
-    }
+    answer = serialize_result(classification.result)
     if explain:
         pictures = explain_predictions(classification)
         for prediction, picture in zip(answer["predictions"], pictures, strict=True):

@@ -31,7 +31,7 @@ def explain_predictions(classification: Classification) -> Iterator[Image.Image]
             "not one linear layer on averaged features. Leave the parameter out.",
         )
     index = {item.class_id: number for number, item in enumerate(metadata.classes)}
-    for prediction in classification.answer.predictions:
+    for prediction in classification.result.predictions:
         yield overlay(
             classification.activations[index[prediction.class_id]],
             classification.photo.size,

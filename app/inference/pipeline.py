@@ -70,14 +70,14 @@ class Classification:
     Attributes:
         photo: Upright and RGB, decoded at reduced scale.
         logits: float32 (classes,), what the network said.
-        answer: What it was taken for.
+        result: Predictions and verdict.
         activations: float32 (classes, h, w): where in the network's view of the photo each class
             was seen; None for a network that does not tell.
     """
 
     photo: Image.Image
     logits: Array
-    answer: ClassificationResult
+    result: ClassificationResult
     activations: Array | None
 
 
@@ -102,7 +102,7 @@ def classify_uploads(top_k: int, most: int) -> list[Classification]:
         service.metrics.photo_refused(_REASONS.get(type(error), "failed"))
         raise _problem(service, error) from error
     for classification in classifications:
-        service.metrics.photo_answered(classification.answer.verdict)
+        service.metrics.photo_answered(classification.result.verdict)
     return classifications
 
 
@@ -166,7 +166,7 @@ def _classify(service: AppContext, top_k: int, most: int) -> list[Classification
     note_duration("inference", sum(inference.ran for inference in inferences))
     return [
         Classification(
-            photo, output.logits, classifier.answer(output.logits, top_k), output.activations
+            photo, output.logits, classifier.result(output.logits, top_k), output.activations
         )
         for photo, output in zip(photos, (item.output for item in inferences), strict=True)
     ]

@@ -80,7 +80,7 @@ class Metrics:
         )
         self._verdicts = Counter(
             "petalscope_photos_answered",
-            "Photos answered, by the verdict: known, unsure or unknown.",
+            "Photos answered, by the verdict: known, unsure, unknown or unchecked.",
             ("verdict",),
             registry=self._registry,
         )

@@ -68,19 +68,15 @@ _VERDICT: Final[Json] = {
         {**_list_of(ref("Prediction")), "minItems": 1}, "The likeliest name first."
     ),
     "verdict": {
-        "enum": ["known", "unsure", "unknown"],
-        "description": "`unknown` where the photo may show none of the flowers that the "
-        "model knows, `unsure` where no name is likelier than all others together, else "
-        "`known`.",
+        "enum": ["known", "unsure", "unknown", "unchecked"],
+        "description": "`unchecked` for a model without an OOD rule, `unknown` if the OOD score "
+        "is below the threshold, `unsure` if the top name has less than half of the probability, "
+        "otherwise `known`.",
     },
-    "known": _described(
-        _or_null({"type": "boolean"}),
-        "Whether the score reaches the threshold; null, as both, for a model without one.",
-    ),
-    "known_score": _described(
-        _or_null(_NUMBER), "How much the photo looks like one of the flowers."
-    ),
-    "known_threshold": _described(_or_null(_NUMBER), "The least score of a known photo."),
+    "ood": {
+        "anyOf": [ref("Ood"), {"type": "null"}],
+        "description": "Out-of-distribution check; null if the model has no OOD rule.",
+    },
 }
 
 SCHEMAS: Final[Json] = {
@@ -101,7 +97,7 @@ SCHEMAS: Final[Json] = {
             "scientific_name": _described(
                 _or_null(_TEXT), "A species or a genus; null where neither is certain."
             ),
-            "flower": _described(_TEXT, "The path of the flower's page."),
+            "url": _described(_TEXT, "The path of the flower's page."),
             "activation_map": _described(
                 {"type": "string", "pattern": "^data:image/png;base64,"},
                 "With `explain=1`: a transparent PNG to lay over the upright photo, coloured where "
@@ -123,6 +119,13 @@ SCHEMAS: Final[Json] = {
         "photos",
     ),
     "PhotoAnswer": _object(_VERDICT),
+    "Ood": _object(
+        {
+            "score": _described(_NUMBER, "Higher looks more like one of the flowers."),
+            "threshold": _described(_NUMBER, "Lowest score of a known photo."),
+            "is_known": _described({"type": "boolean"}, "True if the score reaches the threshold."),
+        }
+    ),
     "Label": _object({"class_id": _CLASS_ID, "name": _NAME}),
     "Labels": _object(
         {"labels": _described(_list_of(ref("Label")), "In the order of the model's logits.")}
@@ -149,7 +152,7 @@ SCHEMAS: Final[Json] = {
                     "note": _NOTE,
                 }
             ),
-            "address": _described(_TEXT, "The path of its page."),
+            "url": _described(_TEXT, "The path of its page."),
         }
     ),
     "Flowers": _object(
@@ -250,7 +253,7 @@ _FLOWER: Final[Json] = {
             "note": "Ein Name für die ganze Gattung und ihre Gartenhybriden.",
         }
     },
-    "address": "/flowers/18-peruvian-lily",
+    "url": "/flowers/18-peruvian-lily",
 }
 
 EXAMPLES: Final[Json] = {
@@ -262,7 +265,7 @@ EXAMPLES: Final[Json] = {
                 "translations": {"de": {"display_name": "Inkalilie"}},
                 "probability": 0.97,
                 "scientific_name": "Alstroemeria",
-                "flower": "/flowers/18-peruvian-lily",
+                "url": "/flowers/18-peruvian-lily",
             },
             {
                 "class_id": "6",
@@ -271,13 +274,11 @@ EXAMPLES: Final[Json] = {
                 "translations": {"de": {"display_name": "Tigerlilie"}},
                 "probability": 0.02,
                 "scientific_name": "Lilium lancifolium",
-                "flower": "/flowers/6-tiger-lily",
+                "url": "/flowers/6-tiger-lily",
             },
         ],
         "verdict": "known",
-        "known": True,
-        "known_score": 11.2,
-        "known_threshold": 7.5,
+        "ood": {"score": 11.2, "threshold": 7.5, "is_known": True},
         "model": _MODEL,
         "request_id": _ID,
     },

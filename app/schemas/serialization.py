@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Response, jsonify, url_for
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
 MAX_COMBINED_PHOTOS: Final = 5  # of one plant
 
 
-def serialize_predictions(answer: ClassificationResult) -> list[dict[str, Any]]:
-    """Return the predictions of an answer, each with what is known of its flower."""
+def serialize_result(result: ClassificationResult) -> dict[str, Any]:
+    """Return a result as the JSON object of the API."""
+    return {
+        "predictions": serialize_predictions(result),
+        "verdict": result.verdict,
+        "ood": result.ood and asdict(result.ood),
+    }
+
+
+def serialize_predictions(result: ClassificationResult) -> list[dict[str, Any]]:
+    """Return the predictions of a result with the names and the URL of each flower."""
     predictions = []
-    for item in answer.predictions:
+    for item in result.predictions:
         flower = describe_class(FlowerClass(item.class_id, item.name))
         predictions.append(
             {
@@ -32,7 +42,7 @@ def serialize_predictions(answer: ClassificationResult) -> list[dict[str, Any]]:
                     for language, words in flower.translations.items()
                 },
                 "scientific_name": flower.scientific_name,
-                "flower": api_url("flowers.flower", slug=flower.slug),
+                "url": api_url("flowers.flower", slug=flower.slug),
             }
         )
     return predictions

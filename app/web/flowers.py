@@ -89,7 +89,7 @@ def _at(slug: str) -> Flower:
 
 
 def _values(item: Flower) -> dict[str, Any]:
-    return {**asdict(item), "address": api_url("flowers.flower", slug=item.slug)}
+    return {**asdict(item), "url": api_url("flowers.flower", slug=item.slug)}
 
 
 def _links(item: Flower) -> dict[str, str]:

@@ -47,7 +47,7 @@ def classify() -> Response:
         classification = classify_upload(min(DEFAULT_TOP_K, classes))
     except Problem as problem:
         return _page(problem=problem)
-    predictions = serialize_predictions(classification.answer)
+    predictions = serialize_predictions(classification.result)
     if classification.activations is not None:
         pictures = explain_predictions(classification)
         for prediction, picture in zip(predictions, pictures, strict=True):
@@ -55,7 +55,7 @@ def classify() -> Response:
     shown = classification.photo.copy()
     shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     return _page(
-        data_url(shown, "JPEG"), predictions=predictions, verdict=classification.answer.verdict
+        data_url(shown, "JPEG"), predictions=predictions, verdict=classification.result.verdict
     )
 
 

@@ -26,4 +26,4 @@ class Flowers:
         """Name the flower in each photo."""
         inputs = [self.classifier.preprocess(image.convert("RGB")) for image in images]
         logits = self.classifier.logits(np.stack(inputs))
-        return [asdict(self.classifier.answer(row)) for row in logits]
+        return [asdict(self.classifier.result(row)) for row in logits]

@@ -39,7 +39,7 @@ class Flowers(litserve.LitAPI):
 
     def encode_response(self, output: Any) -> dict[str, Any]:
         """Name the classes."""
-        return asdict(self.classifier.answer(output))
+        return asdict(self.classifier.result(output))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Inference(Worker):
     def forward(self, data: list[Any]) -> list[Any]:
         """Name the classes of each photo."""
         logits = self.classifier.logits(np.stack(data))
-        return [asdict(self.classifier.answer(row)) for row in logits]
+        return [asdict(self.classifier.result(row)) for row in logits]
 
 
 if __name__ == "__main__":

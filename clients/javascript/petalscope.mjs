@@ -20,17 +20,16 @@ const RETRIED = new Set([429, 503]);
  * @property {string} display_name  As people write it, "Peruvian lily".
  * @property {number} probability  From 0 to 1.
  * @property {string | null} [scientific_name]  Where one is certain.
- * @property {string} flower  The path of the flower's page, below the service's own address.
+ * @property {string} url  Path of the flower's page.
  * @property {Record<string, { display_name: string | null }>} translations  In other languages, by
  *   their code, "de"; null where no name is certain.
  * @property {string} [activation_map]  Data URL of a transparent PNG to lay over the upright photo.
  *
  * @typedef {object} PhotoAnswer
  * @property {Prediction[]} predictions  The likeliest first.
- * @property {"known" | "unsure" | "unknown"} verdict
- * @property {boolean | null} known  Whether the score reaches the threshold.
- * @property {number | null} known_score
- * @property {number | null} known_threshold
+ * @property {"known" | "unsure" | "unknown" | "unchecked"} verdict
+ * @property {{ score: number, threshold: number, is_known: boolean } | null} ood  Out-of-distribution
+ *   check; null if the verdict is "unchecked".
  *
  * @typedef {PhotoAnswer & AnswerMore} Answer
  *
@@ -51,7 +50,7 @@ const RETRIED = new Set([429, 503]);
  * @property {string} note
  * @property {Record<string, { display_name: string | null, other_names: string[], note: string }>}
  *   translations  The same in other languages, by their code, "de".
- * @property {string} address
+ * @property {string} url  Path of its page.
  */
 
 /** The service refused, or could not do, what it was asked (RFC 9457). */

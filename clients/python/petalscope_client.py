@@ -86,7 +86,7 @@ class Prediction:
         name: Its common name as the data set spells it, "peruvian lily".
         display_name: Its common name as people write it, "Peruvian lily".
         probability: In [0, 1].
-        flower: The path of the flower's page, below the service's own address.
+        url: Path of the flower's page.
         scientific_name: Where one is certain.
         activation_map: A transparent PNG to lay over the upright photo, where `explain` asked.
         translations: In other languages, by their code: `translations["de"]["display_name"]`, None
@@ -97,7 +97,7 @@ class Prediction:
     name: str
     display_name: str
     probability: float
-    flower: str
+    url: str
     scientific_name: str | None = None
     activation_map: bytes | None = field(default=None, repr=False)
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
@@ -113,23 +113,35 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Ood:
+    """Out-of-distribution check of a photo.
+
+    Attributes:
+        score: Higher looks more like one of the flowers.
+        threshold: Lowest score of a known photo.
+        is_known: True if the score reaches the threshold.
+    """
+
+    score: float
+    threshold: float
+    is_known: bool
+
+
+@dataclass(frozen=True)
 class PhotoAnswer:
     """What a photo was taken for.
 
     Attributes:
         predictions: The likeliest first.
-        verdict: "unknown" where the photo may show none of the flowers that the model knows,
-            "unsure" where no name is likelier than all others together, else "known".
-        known: Whether the score reaches the threshold; None, as both, for a model without one.
-        known_score: How much the photo looks like one of the classes.
-        known_threshold: The least score of a known photo.
+        verdict: "unchecked" for a model without an OOD rule, "unknown" if the OOD score is below
+            the threshold, "unsure" if the top name has less than half of the probability,
+            otherwise "known".
+        ood: Out-of-distribution check; None if unchecked.
     """
 
     predictions: tuple[Prediction, ...]
-    verdict: Literal["known", "unsure", "unknown"]
-    known: bool | None
-    known_score: float | None
-    known_threshold: float | None
+    verdict: Literal["known", "unsure", "unknown", "unchecked"]
+    ood: Ood | None
 
     @property
     def best(self) -> Prediction:
@@ -174,7 +186,7 @@ class Flower:
         synonyms: Other scientific names.
         other_names: Other common names.
         note: Where the name misleads; may be empty.
-        address: Of its page, below the service's own.
+        url: Path of its page.
         translations: The `display_name`, `other_names` and `note` in other languages, by their
             code, "de"; the name is None where none is certain.
     """
@@ -188,7 +200,7 @@ class Flower:
     synonyms: tuple[str, ...]
     other_names: tuple[str, ...]
     note: str
-    address: str
+    url: str
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
@@ -482,8 +494,8 @@ def _answer(body: Mapping[str, Any]) -> Answer:
     return _parsed(
         Answer,
         {
-            **body,
-            "predictions": [_prediction(item) for item in body["predictions"]],
+            **vars(_photo_answer(body)),
+            "request_id": body["request_id"],
             "model": _parsed(Model, body["model"]),
             "photos": [_photo_answer(item) for item in body.get("photos", [])],
         },
@@ -492,7 +504,8 @@ def _answer(body: Mapping[str, Any]) -> Answer:
 
 def _photo_answer(body: Mapping[str, Any]) -> PhotoAnswer:
     predictions = [_prediction(item) for item in body["predictions"]]
-    return _parsed(PhotoAnswer, {**body, "predictions": predictions})
+    ood = body["ood"] and _parsed(Ood, body["ood"])
+    return _parsed(PhotoAnswer, {**body, "predictions": predictions, "ood": ood})
 
 
 def _prediction(item: Mapping[str, Any]) -> Prediction:

@@ -22,11 +22,11 @@ Write = Callable[[Classified], None]
 def text() -> Iterator[Write]:
     """Print the file's name, and below it a line for each of its names."""
 
-    def write(result: Classified) -> None:
-        print(printable(result.photo.name))
-        if result.answer.known is False:
+    def write(classified: Classified) -> None:
+        print(printable(classified.photo.name))
+        if classified.result.verdict == "unknown":
             print("  This may be none of the flowers that the model knows. The nearest are:")
-        for prediction in result.answer.predictions:
+        for prediction in classified.result.predictions:
             percent = 100 * prediction.probability
             print(f"  {percent:6.2f} %  {prediction.name} ({prediction.class_id})")
 
@@ -39,17 +39,17 @@ def comma_separated() -> Iterator[Write]:
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(("file", "rank", "class_id", "name", "probability", "verdict"))
 
-    def write(result: Classified) -> None:
-        for rank, prediction in enumerate(result.answer.predictions, start=1):
+    def write(classified: Classified) -> None:
+        for rank, prediction in enumerate(classified.result.predictions, start=1):
             probability = f"{prediction.probability:.6f}"
             rows.writerow(
                 (
-                    result.photo.name,
+                    classified.photo.name,
                     rank,
                     prediction.class_id,
                     prediction.name,
                     probability,
-                    result.answer.verdict,
+                    classified.result.verdict,
                 )
             )
 
@@ -61,9 +61,9 @@ def json_array() -> Iterator[Write]:
     """Print one array, with an object for each photo on a line of its own."""
     before = "[\n"
 
-    def write(result: Classified) -> None:
+    def write(classified: Classified) -> None:
         nonlocal before
-        photo = {"file": result.photo.name, **asdict(result.answer)}
+        photo = {"file": classified.photo.name, **asdict(classified.result)}
         print(before, json.dumps(photo), sep="", end="")
         before = ",\n"
 

@@ -42,13 +42,13 @@ class Classified:
 
     Attributes:
         photo: The photo.
-        answer: Its names and a verdict.
+        result: Predictions and verdict.
         activations: The class activation map of its likeliest class, float32 (h, w); None for a
             network that does not tell.
     """
 
     photo: Photo
-    answer: ClassificationResult
+    result: ClassificationResult
     activations: Array | None
 
 
@@ -90,7 +90,7 @@ def classify(
                 else:
                     logits, maps = next(outputs)
                     best = None if maps is None else maps[logits.argmax()]
-                    yield Classified(photo, classifier.answer(logits, top_k), best)
+                    yield Classified(photo, classifier.result(logits, top_k), best)
     finally:
         # Reached by Ctrl-C and a closed pipe too: what was not begun is not worth waiting for.
         threads.shutdown(cancel_futures=True)

@@ -146,7 +146,9 @@ def test_a_photo_is_named(run: Run) -> None:
     answer = run("return new Petalscope(address).predict(photo);")
     assert len(answer["predictions"]) == 5
     assert answer["predictions"][0]["name"] == "fire lily"
-    assert (answer["verdict"], answer["known"], answer["known_threshold"]) == ("known", True, 5)
+    assert answer["verdict"] == "known"
+    assert answer["ood"]["is_known"]
+    assert answer["ood"]["threshold"] == 5
     assert answer["model"]["checkpoint"] == "rigged.safetensors"
 
 
@@ -167,7 +169,7 @@ def test_photos_of_one_plant_are_joined(run: Run) -> None:
         "return [await petalscope.combine(photos, { topK: 2, explain: true }),"
         " await caught(() => petalscope.combine(Array(6).fill(photo)))];"
     )
-    assert answer["predictions"][0]["flower"] == "/flowers/21-fire-lily"
+    assert answer["predictions"][0]["url"] == "/flowers/21-fire-lily"
     assert len(answer["predictions"]) == len(answer["photos"]) == 2
     for alone in answer["photos"]:
         assert alone["predictions"][0]["name"] == "fire lily"

@@ -83,12 +83,14 @@ def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     assert (answer.best.class_id, answer.best.name) == ("21", "fire lily")
     assert answer.best.probability > 0.9
     assert answer.best.activation_map is None
-    assert (answer.verdict, answer.known, answer.known_threshold) == ("known", True, 5.0)
+    assert answer.verdict == "known"
+    assert answer.ood.is_known
+    assert answer.ood.threshold == 5.0
     assert answer.model.checkpoint == "rigged.safetensors"
     assert answer.request_id
     assert answer.photos == ()
-    assert answer.best.flower == "/flowers/21-fire-lily"
-    assert ask(address, "flower", answer.best.class_id).address == answer.best.flower
+    assert answer.best.url == "/flowers/21-fire-lily"
+    assert ask(address, "flower", answer.best.class_id).url == answer.best.url
 
 
 def test_bytes_and_the_text_of_a_path_will_do(ask: Ask, address: str, photo: Path) -> None:

@@ -74,8 +74,8 @@ def test_what_was_added_for_the_order_of_the_names_makes_no_photo_less_known() -
         (True, 0.49, "unsure"),
         (False, 0.99, "unknown"),
         (False, 0.1, "unknown"),
-        (None, 0.5, "known"),
-        (None, 0.2, "unsure"),
+        (None, 0.5, "unchecked"),
+        (None, 0.2, "unchecked"),
     ],
 )
 def test_verdicts(known: bool | None, probability: float, expected: str) -> None:

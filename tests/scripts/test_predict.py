@@ -317,9 +317,12 @@ def test_every_format_says_when_a_photo_may_be_none_of_the_classes(
 
     assert main([*arguments, "json"]) == 0
     (item,) = json.loads(capsys.readouterr().out)
-    assert (item["verdict"], item["known"]) == (verdict, known)
-    assert item["known_score"] == pytest.approx(9, abs=1e-4)
-    assert item["known_threshold"] == threshold
+    assert item["verdict"] == verdict
+    assert item["ood"] == {
+        "score": pytest.approx(9, abs=1e-4),
+        "threshold": threshold,
+        "is_known": known,
+    }
 
     assert main([*arguments, "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -338,8 +341,8 @@ def test_a_checkpoint_without_a_rule_leaves_it_open(
 ) -> None:
     assert main([str(photo), "--checkpoint", str(fire_lily), "--format", "json"]) == 0
     (item,) = json.loads(capsys.readouterr().out)
-    assert item["known"] is item["known_score"] is item["known_threshold"] is None
-    assert item["verdict"] == "known"
+    assert item["ood"] is None
+    assert item["verdict"] == "unchecked"
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(

@@ -76,7 +76,7 @@ export function resultOf({ predictions, verdict }) {
     row.querySelector(".name").lang = languageOf(prediction);
     if (name === english) row.querySelector(".english").remove();
     fill(row.querySelector(".unseen"), "textContent", name);
-    row.querySelector(".name").setAttribute("href", prediction.flower);
+    row.querySelector(".name").setAttribute("href", prediction.url);
     row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);
     if (index === 0) {
       row.querySelector("input").defaultChecked = true;

@@ -29,9 +29,7 @@ def test_a_photo_in_a_form_gets_five_ranked_names(
     assert response.status_code == 200
     assert response.content_type == "application/json"
     answer = response.get_json()
-    assert list(answer) == [
-        "predictions", "verdict", "known", "known_score", "known_threshold", "model", "request_id",
-    ]  # fmt: skip
+    assert answer.keys() == {"predictions", "verdict", "ood", "model", "request_id"}
     assert answer["model"] == {
         "architecture": "test_efficientnet",
         "checkpoint": "tiny.safetensors",
@@ -43,8 +41,8 @@ def test_a_photo_in_a_form_gets_five_ranked_names(
         (item.class_id, item.name) for item in expected
     ]
     for item in answer["predictions"]:
-        assert item["flower"].startswith(f"/flowers/{item['class_id']}-")
-        flower = client.get(item["flower"]).get_json()
+        assert item["url"].startswith(f"/flowers/{item['class_id']}-")
+        flower = client.get(item["url"]).get_json()
         assert flower["scientific_name"] == item["scientific_name"]
         assert flower["display_name"] == item["display_name"]
         german = flower["translations"]["de"]["display_name"]
@@ -178,9 +176,11 @@ def test_every_answer_says_whether_it_may_be_none_of_the_classes(
     app = create_app(Settings(checkpoint=path, device="cpu"))
     answer = app.test_client().post("/predict", **form(photo)).get_json()
     assert answer["verdict"] == verdict
-    assert answer["known"] is (verdict != "unknown")
-    assert answer["known_score"] == pytest.approx(9.0)
-    assert answer["known_threshold"] == threshold
+    assert answer["ood"] == {
+        "score": pytest.approx(9.0),
+        "threshold": threshold,
+        "is_known": verdict != "unknown",
+    }
     assert len(answer["predictions"]) == 5
     page = app.test_client().post("/", **form(photo)).text
     words = {
@@ -192,7 +192,7 @@ def test_every_answer_says_whether_it_may_be_none_of_the_classes(
     assert words[verdict] in heading
 
 
-def test_a_checkpoint_without_a_rule_leaves_it_open(client: FlaskClient, photo: bytes) -> None:
+def test_a_checkpoint_without_ood_rule_is_unchecked(client: FlaskClient, photo: bytes) -> None:
     answer = client.post("/predict", **form(photo)).get_json()
-    assert answer["known"] is answer["known_score"] is answer["known_threshold"] is None
-    assert answer["verdict"] in ("known", "unsure")
+    assert answer["ood"] is None
+    assert answer["verdict"] == "unchecked"

@@ -22,8 +22,8 @@ def test_a_photo_is_named_at_the_versioned_path(client: FlaskClient, photo: byte
         for path in ("/predict", "/v1/predict?top_k=5")
     )
     assert [item["class_id"] for item in plain] == [item["class_id"] for item in versioned]
-    assert all(item["flower"].startswith("/v1/flowers/") for item in versioned)
-    assert all(item["flower"].startswith("/flowers/") for item in plain)
+    assert all(item["url"].startswith("/v1/flowers/") for item in versioned)
+    assert all(item["url"].startswith("/flowers/") for item in plain)
 
 
 def test_the_version_gets_nobody_past_a_limit(make_app: MakeApp, photo: bytes) -> None:

@@ -113,7 +113,7 @@ def test_a_friends_page_may_use_each_address_that_an_answer_names(
         assert response.status_code == 204
         assert response.headers["Access-Control-Allow-Origin"] == FRIEND
     (best, *_) = open_client.post("/predict", **form(photo)).get_json()["predictions"]
-    response = open_client.get(best["flower"], headers=headers)
+    response = open_client.get(best["url"], headers=headers)
     assert response.headers["Access-Control-Allow-Origin"] == FRIEND
 
 

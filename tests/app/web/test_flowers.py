@@ -33,7 +33,7 @@ def test_the_flowers_are_those_the_model_knows_by_name(client: FlaskClient) -> N
     assert lily["rank"] == "species"
     assert lily["family"] == "Colchicaceae"
     assert "flame lily" in lily["other_names"]
-    assert client.get(lily["address"]).get_json() == lily
+    assert client.get(lily["url"]).get_json() == lily
     assert "not looked up" in answer["sources"]["facts"]
 
 
@@ -204,15 +204,15 @@ def test_of_classes_of_ones_own_the_names_are_shown_and_nothing_claimed(
         assert found["21"]["family"] is None
         assert found["18"]["scientific_name"] == "Alstroemeria"
         for item in found.values():
-            page = client.get(item["address"], headers=PAGE)
+            page = client.get(item["url"], headers=PAGE)
             assert page.status_code == 200
             assert html.escape(item["display_name"]) in page.text
-            assert client.get(item["address"]).get_json() == item
-            german = client.get(item["address"], headers=GERMAN_PAGE).text
+            assert client.get(item["url"]).get_json() == item
+            german = client.get(item["url"], headers=GERMAN_PAGE).text
             assert html.escape(item["display_name"]) in german
         assert found["21"]["translations"] == {}
         assert client.get("/flowers/rose-red").location == "/flowers/rose-red-red-rose"
-        text = client.get(found["21"]["address"], headers=PAGE).text
+        text = client.get(found["21"]["url"], headers=PAGE).text
         assert "wikipedia.org/w/index.php?search=rose" in text
         assert "gbif.org" not in text
     finally:

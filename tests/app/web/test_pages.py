@@ -55,8 +55,8 @@ def test_each_name_leads_to_its_flower(client: FlaskClient, photo: bytes) -> Non
     page = html.unescape(client.post("/", **form(photo)).text)
     predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
     for item in predictions:
-        assert f'href="{item["flower"]}" lang="en">{item["display_name"]}</a>' in page
-        assert client.get(item["flower"]).status_code == 200
+        assert f'href="{item["url"]}" lang="en">{item["display_name"]}</a>' in page
+        assert client.get(item["url"]).status_code == 200
     # Only the likeliest with its scientific name, which all of the tiny model's classes have.
     shown = page.split("<template")[0]
     latin = re.findall('<i lang="la">(.+?)</i>', shown)

@@ -107,7 +107,7 @@ def test_all_messages_that_are_asked_for_are_there_and_no_others() -> None:
     asked -= {"script.busy", "script.decimal", "script.details"}
     assert asked <= messages
     # Those whose key is put together.
-    asked |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown")}
+    asked |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
     asked |= {f"flowers.{rank}" for rank in get_args(Rank)}
     asked |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
     asked |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}

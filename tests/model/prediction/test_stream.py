@@ -43,7 +43,7 @@ def test_answers_come_in_the_order_of_the_photos_and_are_their_own(
         assert isinstance(result, Classified)
         image = flower_image((200, 180), seed=index)
         expected = classifier.predict([image], top_k=6)[0].predictions
-        got = result.answer.predictions
+        got = result.result.predictions
         assert [item.class_id for item in got] == [item.class_id for item in expected]
         np.testing.assert_allclose(
             [item.probability for item in got], [item.probability for item in expected], atol=1e-5

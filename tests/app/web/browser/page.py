@@ -99,7 +99,7 @@ def answer_of(*predictions: tuple[str, float]) -> dict[str, Any]:
             "translations": {},
             "probability": probability,
             "scientific_name": None,
-            "flower": "/flowers/1-pink-primrose",
+            "url": "/flowers/1-pink-primrose",
         }
         for name, probability in predictions
     ]
