@@ -80,6 +80,18 @@ format: $(VENV)/.dev ## put the code into its form
 	$(IN_VENV) -m ruff check --fix
 	$(IN_VENV) -m ruff format
 
+# Pins stay as they are while they fit pyproject.toml; `make lock UPGRADE=1` takes the newest. All
+# files share the versions of the largest set, so that they can be installed over each other.
+COMPILE = $(IN_VENV) -m uv pip compile --quiet --universal --python-version 3.11 \
+    --fork-strategy fewest --no-annotate --custom-compile-command "make lock"
+
+.PHONY: lock
+lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1: to the newest versions)
+	$(COMPILE) pyproject.toml --extra dev $(if $(UPGRADE),--upgrade) -o requirements-dev.txt
+	$(COMPILE) pyproject.toml --extra train --upgrade -c requirements-dev.txt -o requirements-train.txt
+	$(COMPILE) pyproject.toml --extra cuda --upgrade -c requirements-dev.txt -o requirements-cuda.txt
+	$(COMPILE) pyproject.toml --upgrade -c requirements-dev.txt -o requirements.txt
+
 .PHONY: clean
 clean: ## remove .venv and all caches; data, runs and checkpoints stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -88,13 +100,13 @@ clean: ## remove .venv and all caches; data, runs and checkpoints stay
 $(VENV)/.serve: requirements.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.cuda: requirements-cuda.txt requirements.txt pyproject.toml $(BROKEN)
+$(VENV)/.cuda: requirements-cuda.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.train: requirements-train.txt requirements-cuda.txt requirements.txt pyproject.toml $(BROKEN)
+$(VENV)/.train: requirements-train.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.dev: requirements-dev.txt requirements-train.txt requirements-cuda.txt requirements.txt pyproject.toml $(BROKEN)
+$(VENV)/.dev: requirements-dev.txt pyproject.toml $(BROKEN)
 	@$(install)
 
 .PHONY: broken

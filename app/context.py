@@ -1,18 +1,18 @@
-"""What every route needs, made once by `create_app`: settings, the classifier, its batcher."""
+"""The objects that request handlers share, built once by `create_app`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from flask import Flask, current_app
 
-from app.inference.batcher import Batcher
-from app.observability.metrics import Metrics
-from app.settings import Settings
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.inference.batcher import Batcher
+    from app.observability.metrics import Metrics
+    from app.settings import Settings
     from model.backends.base import Outputs
     from model.classifier import Classifier
 
@@ -27,12 +27,12 @@ class AppContext:
     checkpoint: Path
     classifier: Classifier
     batcher: Batcher[Outputs]
-    explains: bool  # whether the model can tell where it looked
+    explains: bool  # the model returns activation maps
     metrics: Metrics
 
     @property
     def model(self) -> dict[str, str]:
-        """Which model answers: its architecture, the checkpoint's file name, its version."""
+        """Return the model's architecture, checkpoint file name and version."""
         return {
             "architecture": self.classifier.metadata.architecture.backbone,
             "checkpoint": self.checkpoint.name,
@@ -41,15 +41,15 @@ class AppContext:
 
 
 def install_context(app: Flask, service: AppContext) -> None:
-    """Make `service` what `context_of(app)` and `current_context` return."""
+    """Attach `service` to `app`."""
     app.extensions[_EXTENSION] = service
 
 
 def context_of(app: Flask) -> AppContext:
-    """Return the service behind an app that `create_app` made."""
+    """Return the context that `create_app` attached to `app`."""
     return cast(AppContext, app.extensions[_EXTENSION])
 
 
 def current_context() -> AppContext:
-    """Return the service behind the current request."""
+    """Return the context of the app that handles the current request."""
     return context_of(current_app)

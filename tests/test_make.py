@@ -84,7 +84,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 def test_make_alone_lists_every_command(checkout: Checkout) -> None:
     listing = checkout.make().stdout
-    for command in ("help", "serve", "test", "soak", "train", "format", "clean"):
+    for command in ("help", "serve", "test", "soak", "train", "format", "lock", "clean"):
         assert f"make {command} " in listing
 
 

@@ -1,24 +1,23 @@
-"""What a clone carries: licences, ranges of dependencies, and nothing that may not be passed on.
-
-    git ls-files -> every tracked file -> its size, its kind, what it names
-
-A tree without git has no tracked files; those tests are then skipped.
-"""
+"""Licences, dependencies and tracked files."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
 
 LARGEST_FILE = 50_000_000
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".webp", ".avif", ".heic", ".mpo", ".bmp", ".tif", ".tiff"}
-RANGE = re.compile(r"[a-z0-9-]+>=\d+(\.\d+)*,<\d+(\.\d+)*")
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +47,78 @@ def test_only_ci_knows_where_its_machine_keeps_the_photos(tracked: list[Path]) -
     assert named == []
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: path.name)
-def test_every_requirement_has_both_ends_of_a_range(path: Path) -> None:
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
-    # Type stubs follow the package whose types they are.
-    named = [line for line in lines if line and not line.startswith(("-r ", "types-"))]
-    assert named
-    assert [line for line in named if not RANGE.fullmatch(line)] == []
+def project() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        table: dict[str, Any] = tomllib.load(file)["project"]
+    return table
+
+
+def requirements(extra: str) -> list[Requirement]:
+    """Return the requirements of an extra ("" for none), extras of the project itself resolved."""
+    declared = project()
+    found = []
+    for line in declared["optional-dependencies"][extra] if extra else declared["dependencies"]:
+        requirement = Requirement(line)
+        if requirement.name == declared["name"]:
+            for nested in requirement.extras:
+                found += requirements(nested)
+        else:
+            found.append(requirement)
+    return found
+
+
+def pins(path: Path) -> dict[str, str]:
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    pinned = [Requirement(line) for line in lines if line]
+    assert all(re.fullmatch(r"==[\w.]+", str(requirement.specifier)) for requirement in pinned)
+    return {
+        requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned
+    }
+
+
+@pytest.mark.parametrize("extra", ["", "cuda", "train", "dev"])
+def test_the_compiled_requirements_fit_pyproject(extra: str) -> None:
+    pinned = pins(ROOT / f"requirements{extra and '-' + extra}.txt")
+    declared = requirements("") + (requirements(extra) if extra else [])
+    assert [
+        str(requirement)
+        for requirement in declared
+        if not requirement.specifier.contains(pinned.get(requirement.name, "0"))
+    ] == []
+
+
+def test_all_compiled_requirements_share_their_versions() -> None:
+    largest = pins(ROOT / "requirements-dev.txt")
+    for path in ROOT.glob("requirements*.txt"):
+        assert pins(path).items() <= largest.items()
+
+
+def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
+    for requirement in [*requirements(""), *requirements("dev")]:
+        operators = {specifier.operator for specifier in requirement.specifier}
+        assert operators == {">=", "<"}, requirement
+
+
+def test_a_wheel_is_refused_with_the_commands_that_work(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "model").mkdir()
+    shutil.copy(ROOT / "model" / "__init__.py", tmp_path / "model")
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "bdist_wheel"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert "make serve" in result.stderr
+    assert not (tmp_path / "dist").exists()
 
 
 def test_the_licences_of_the_code_and_of_the_starting_weights_are_carried() -> None:
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        project = tomllib.load(file)["project"]
-    assert project["license"] == "MIT"
+    assert project()["license"] == "MIT"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
     notice = (ROOT / "NOTICE").read_text()
     for needed in ("TensorFlow Authors", "Apache License, Version 2.0", "What was changed"):

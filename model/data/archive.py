@@ -19,9 +19,9 @@ from typing import Final
 
 from tqdm import tqdm
 
+from model.data.fetch import check_space
 from model.errors import PetalscopeError
 from model.imaging.decode import IMAGE_SUFFIXES
-from model.data.fetch import check_space
 
 # The course's zip has 7,370 photos of 0.3 GB, and as many members again where a Mac packed it.
 MOST_MEMBERS: Final = 100_000

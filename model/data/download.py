@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from model.data.data_folder import NAMES_FILE
-from model.imaging.decode import IMAGE_SUFFIXES
 from model.checkpoint.labels import LabelsError, read_category_names
+from model.data.archive import SPLITS, ArchiveError, unpack
+from model.data.data_folder import NAMES_FILE
 from model.data.fetch import Checksum, DownloadError, Report, check_space, fetch
 from model.folder_lock import only_process_in
-from model.data.archive import SPLITS, ArchiveError, unpack
+from model.imaging.decode import IMAGE_SUFFIXES
 
 COURSE_URL: Final = (
     "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from model.imaging.decode import IMAGE_SUFFIXES
 from model.data.photo_folder import PhotoFolderError, class_folders
+from model.imaging.decode import IMAGE_SUFFIXES
 
 Half = Literal["all", "training", "measuring"]
 

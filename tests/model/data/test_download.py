@@ -15,6 +15,7 @@ import pytest
 
 from model.data import download as download_module
 from model.data import fetch as fetch_module
+from model.data.archive import ArchiveError
 from model.data.download import (
     CATEGORY_NAMES,
     Source,
@@ -26,7 +27,6 @@ from model.data.download import (
 )
 from model.data.fetch import DownloadError
 from model.folder_lock import FolderInUseError
-from model.data.archive import ArchiveError
 from tests.conftest import flower_image
 from tests.file_server import FileServer, running_file_server
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model.data.photo_folder import PhotoFolderError
 from model.data.ood_photos import ood_photos
+from model.data.photo_folder import PhotoFolderError
 
 
 def touch(folder: Path, names: list[str]) -> None:
