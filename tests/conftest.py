@@ -58,7 +58,7 @@ def _lines_of_each_test_are_written_in_its_time() -> Iterator[None]:
     """Keep what one test's service logs out of the output that the next one looks at."""
     yield
     for handler in logging.getLogger("app").handlers:
-        handler.drain()  # type: ignore[attr-defined]
+        handler.flush()
 
 
 @pytest.fixture(scope="session")

@@ -1,127 +1,103 @@
-"""One line of JSON per request on standard output, and the request's id in and out.
+"""JSON log on standard output: one line per request.
 
-    request, with or without X-Request-ID -> g.request_id -> … -> X-Request-ID of the response
-                                                             -> {"time": …, "id": …, "status": …}
-
-All that the app logs takes the same form, and is written by one thread: a request waits neither
-for whoever reads the log nor for the lines of others. JSON escapes whatever could end or forge a
-line, and long texts are cut. Nothing about the person is logged: no address, no file name, no user
-agent.
+A separate thread writes the lines, so that requests do not wait for the reader of the log. JSON
+escapes whatever could end or forge a line, and long texts are truncated. Personal data is not
+logged: no client address, file name or user agent.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
-from queue import Empty, SimpleQueue
+from queue import Full, Queue
 from typing import Any, Final, TextIO
 
 from flask import Flask, Response, g, request
+from pythonjsonlogger.json import JsonFormatter
 
 from app.context import current_context
 from app.http.request_body import bytes_read
 from app.http.request_id import REQUEST_ID_HEADER, request_id
 from app.http.route_options import current_route_options
+from app.observability.metrics import LOG_LINES_DROPPED
 
 _log: Final = logging.getLogger(__name__)
 
-_LONGEST_TEXT: Final = 200
-_MOMENT: Final = 0.02  # seconds
+_MAX_TEXT_LENGTH: Final = 200
+_MAX_QUEUED_LINES: Final = 10_000
+# A stalled standard output must not delay the end of the process for longer.
+_FLUSH_SECONDS: Final = 2.0
 
 
-class JsonFormatter(logging.Formatter):
-    """A record as one line of ASCII JSON; `extra={"fields": {…}}` adds to it."""
+class _Formatter(JsonFormatter):
+    """Formatter for one line of ASCII JSON; `extra={"fields": {…}}` adds keys."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line, without its end."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """Fill `log_data` with the keys of one line."""
+        log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(
+            timespec="milliseconds"
+        )
+        log_data["level"] = record.levelname.lower()
+        log_data["message"] = record.getMessage()
+        log_data.update(getattr(record, "fields", {}))
+        if "exc_info" in message_dict:
+            log_data["exception"] = message_dict["exc_info"]
 
 
 class _StandardOutput(logging.StreamHandler[TextIO]):
-    """Write to whatever is standard output now, and not when the handler was made."""
+    """Handler that writes to the current `sys.stdout`."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
         self.stream = sys.stdout
         super().emit(record)
 
-
-class _Writer(QueueListener):
-    """Write a line at once, and those that come within a moment together.
-
-    For each line alone it would take Python's lock from a request twice, under load hundreds of
-    times a second.
-    """
-
-    _told_to_stop = False
-
-    def dequeue(self, block: bool) -> Any:
-        """Wait for a line; None, once, where it is time to stop."""
-        if self._told_to_stop:
-            self._told_to_stop = False
-            return None
-        return super().dequeue(block)
-
-    def handle(self, record: logging.LogRecord) -> None:
-        """Write a line, and with it those that have come since; then leave others a moment."""
-        lines = [record.getMessage()]
-        with suppress(Empty):
-            while (more := super().dequeue(block=False)) is not None:
-                lines.append(more.getMessage())
-            self._told_to_stop = True  # what comes behind is for the next start
-        record.msg = "\n".join(lines)
-        super().handle(record)
-        time.sleep(_MOMENT)
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the base class
+        """Count the line as dropped: a closed pipe must not print a traceback per line."""
+        LOG_LINES_DROPPED.inc()
 
 
-class _Lines(QueueHandler):
-    """Make lines in the thread that logs, and have one other write them.
-
-    Many threads that write take turns by a lock, and each holds it until it has both written and
-    been let on by Python: under load that took longer than a refusal.
-    """
+class _JsonLog(QueueHandler):
+    """Handler that queues formatted lines for a writer thread; a full queue drops them."""
 
     def __init__(self) -> None:
-        super().__init__(SimpleQueue())
-        self.setFormatter(JsonFormatter())
-        self._writer = _Writer(self.queue, _StandardOutput())
-        self._writer.start()
+        self._lines: Queue[Any] = Queue(_MAX_QUEUED_LINES)
+        super().__init__(self._lines)
+        self.setFormatter(_Formatter())
+        QueueListener(self._lines, _StandardOutput()).start()
 
-    def drain(self) -> None:
-        """Return when all that was logged before has been written."""
-        self._writer.stop()
-        self._writer.start()
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue a line without blocking."""
+        try:
+            self._lines.put_nowait(record)
+        except Full:
+            LOG_LINES_DROPPED.inc()
 
-    def close(self) -> None:
-        """Write what is left, and end the thread; `logging` does so when the process ends."""
-        self._writer.stop()
-        super().close()
+    def flush(self) -> None:
+        """Wait until all queued lines are written, at most `_FLUSH_SECONDS`."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(
+                lambda: not self._lines.unfinished_tasks, _FLUSH_SECONDS
+            )
 
 
 def init_request_log(app: Flask, level: str) -> None:
-    """Log the requests of `app`, and what its modules say, from `level` upwards."""
+    """Log the requests and modules of `app` from `level` upwards."""
     logger = logging.getLogger(app.import_name)
     logger.setLevel(level.upper())
-    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
-        logger.addHandler(_Lines())
+    if not any(isinstance(handler, _JsonLog) for handler in logger.handlers):
+        logger.addHandler(_JsonLog())
     app.before_request(_start)
     app.after_request(_finish)
 
 
 def note_duration(step: str, seconds: float) -> None:
-    """Tell the metrics how long a step took, and the request's line, as `<step>_ms`."""
+    """Add the duration of a step to the metrics and, as `<step>_ms`, to the request's log line."""
     current_context().metrics.step_done(step, seconds)
     g.setdefault("durations", {})[f"{step}_ms"] = _milliseconds(seconds)
 
@@ -138,8 +114,8 @@ def _finish(response: Response) -> Response:
     level = logging.DEBUG if current_route_options().is_quiet else logging.INFO
     fields = {
         "id": request_id(),
-        "method": request.method[:_LONGEST_TEXT],
-        "path": request.path[:_LONGEST_TEXT],
+        "method": request.method[:_MAX_TEXT_LENGTH],
+        "path": request.path[:_MAX_TEXT_LENGTH],
         "status": response.status_code,
         "bytes_in": bytes_read(request),
         "ms": _milliseconds(seconds),

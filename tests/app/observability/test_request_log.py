@@ -12,12 +12,13 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from app.observability.metrics import LOG_LINES_DROPPED
 from tests.app.conftest import MakeApp, form
 
 
 def output(capsys: pytest.CaptureFixture[str]) -> str:
     (handler,) = logging.getLogger("app").handlers
-    handler.drain()  # type: ignore[attr-defined]
+    handler.flush()
     return capsys.readouterr().out
 
 
@@ -179,3 +180,55 @@ def test_an_unsafe_request_id_is_replaced(client: FlaskClient, given: str) -> No
     assert first != given
     assert first != second
     assert len(first) == 32
+
+
+def test_the_version_in_a_path_is_logged(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.get("/v1/labels")
+    (line,) = lines(capsys)
+    assert line["path"] == "/v1/labels"
+
+
+def dropped_lines() -> float:
+    (family,) = LOG_LINES_DROPPED.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_total"))
+
+
+def test_a_stalled_output_drops_lines_instead_of_growing_memory(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume = threading.Event()
+
+    class Stalled:
+        def write(self, text: str) -> int:
+            assert resume.wait(60)
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    before = dropped_lines()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Stalled())
+        for _ in range(11_000):
+            logging.getLogger("app.test").warning("line")
+        assert 900 <= dropped_lines() - before <= 1_000
+        resume.set()
+        output(capsys)
+
+
+def test_a_closed_output_drops_lines_without_a_traceback(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Closed:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    before = dropped_lines()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Closed())
+        assert client.get("/labels").status_code == 200
+        output(capsys)
+    assert dropped_lines() == before + 1
+    assert capsys.readouterr().err == ""
