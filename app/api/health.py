@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can answer: for load balancers and containers."""
+"""Liveness and readiness checks for load balancers and containers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ health: Final = Blueprint("health", __name__)
 @health.get("/healthz")
 @route_options(is_public=True, is_quiet=True)
 def healthz() -> dict[str, str]:
-    """Answer that the process is alive."""
+    """Return 200 while the process runs."""
     return {"status": "alive"}
 
 
 @health.get("/readyz")
 @route_options(is_public=True, is_quiet=True)
 def readyz() -> dict[str, str]:
-    """Answer whether photos are taken; the model was loaded and warmed before the app was made."""
+    """Return 200 while photos are accepted, otherwise 503."""
     if not current_context().batcher.accepting:
         raise Problem(Code.NOT_READY, "The service is stopping, or its model failed.")
     return {"status": "ready"}

@@ -1,24 +1,20 @@
-"""The JSON routes: /predict, /model, /labels.
-
-POST /predict?top_k=5&explain=1 with a photo, or ?combine=1 with up to five of one plant
-    -> {"predictions": […], "verdict": "known", …, "model": {…}, "request_id": "…"}
-"""
+"""JSON routes: /predict, /model, /labels, /openapi.json."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import Any, Final
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, request
 
+from app.api.parameters import PredictParameters, check_query, read_parameters
 from app.context import current_context
 from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_html
 from app.http.data_urls import data_url
-from app.http.problems import Code, Problem, quoted
 from app.http.request_id import request_id
 from app.http.route_options import route_options
 from app.inference.activation_overlays import explain_predictions
@@ -26,58 +22,57 @@ from app.inference.pipeline import DEFAULT_TOP_K, Classification, classify_uploa
 from app.schemas.openapi import describe_api
 from app.schemas.serialization import MAX_COMBINED_PHOTOS, serialize_result
 
-if TYPE_CHECKING:
-    pass
-
 api: Final = Blueprint("api", __name__)
-
-_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
 @api.post("/predict")
 @route_options(allows_cors=True, takes_photos=True)
 def predict() -> Response:
-    """Name the flower in the photo that the request carries, or in all its photos together."""
+    """Classify the photo of the request, or combine several photos of one plant."""
     answer = _predict()
     response = jsonify(answer)
     if prefers_html():
-        # A browser shows what a form has sent it as it came: in lines, for people.
+        # A browser shows the JSON of a submitted form as it is.
         response.set_data(json.dumps(answer, indent=2, ensure_ascii=False))
     return response
 
 
 def _predict() -> dict[str, Any]:
     service = current_context()
-    top_k = _top_k(len(service.classifier.metadata.classes))
-    explain, combine = _flag("explain"), _flag("combine")
-    found = classify_uploads(top_k, most=MAX_COMBINED_PHOTOS if combine else 1)
-    answers = [_answer(classification, explain) for classification in found]
+    class_count = len(service.classifier.metadata.classes)
+    check_query(class_count)
+
+    @cache
+    def parameters() -> PredictParameters:
+        return read_parameters(class_count, min(DEFAULT_TOP_K, class_count))
+
+    classifications = classify_uploads(
+        top_k=lambda: parameters().top_k,
+        most=lambda: MAX_COMBINED_PHOTOS if parameters().combine else 1,
+    )
+    answers = [_answer(item, parameters().explain) for item in classifications]
     about = {"model": service.model, "request_id": request_id()}
-    if not combine:
+    if not parameters().combine:
         return {**answers[0], **about}
-    # Of averaged logits: a photo's logits are its log-probabilities, but for a constant of its own.
-    mean = np.mean([classification.logits for classification in found], axis=0)
-    together = service.classifier.result(mean, top_k)
-    return {
-        **serialize_result(together),
-        "photos": answers,
-        **about,
-    }
+    # Mean logits are mean log-probabilities up to a constant per photo.
+    mean = np.mean([item.logits for item in classifications], axis=0)
+    combined = service.classifier.result(mean, parameters().top_k)
+    return {**serialize_result(combined), "photos": answers, **about}
 
 
 def _answer(classification: Classification, explain: bool) -> dict[str, Any]:
     answer = serialize_result(classification.result)
     if explain:
-        pictures = explain_predictions(classification)
-        for prediction, picture in zip(answer["predictions"], pictures, strict=True):
-            prediction["activation_map"] = data_url(picture, "PNG")
+        overlays = explain_predictions(classification)
+        for prediction, overlay in zip(answer["predictions"], overlays, strict=True):
+            prediction["activation_map"] = data_url(overlay, "PNG")
     return answer
 
 
 @api.get("/model")
 @route_options(allows_cors=True)
 def model() -> Response:
-    """Tell all that the checkpoint says about itself, and where it runs."""
+    """Return the checkpoint's metadata and the device it runs on."""
     service = current_context()
     about = {
         **service.classifier.metadata.to_dict(),
@@ -91,7 +86,7 @@ def model() -> Response:
 @api.get("/labels")
 @route_options(allows_cors=True)
 def labels() -> Response:
-    """List the classes in index order: the order of the model's logits."""
+    """Return the classes in the order of the model's logits."""
     classes = current_context().classifier.metadata.classes
     return cacheable(jsonify(labels=[asdict(item) for item in classes]))
 
@@ -99,27 +94,5 @@ def labels() -> Response:
 @api.get("/openapi.json")
 @route_options(allows_cors=True)
 def openapi() -> Response:
-    """Describe the API as an OpenAPI document."""
+    """Return the OpenAPI document."""
     return cacheable(jsonify(describe_api(current_context(), request.script_root)))
-
-
-def _flag(name: str) -> bool:
-    values = request.args.getlist(name) or ["0"]
-    if len(values) > 1 or values[0] not in ("0", "1"):
-        got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
-        raise Problem(Code.INVALID_PARAMETER, f"The parameter {name} is {got}; it must be 0 or 1.")
-    return values[0] == "1"
-
-
-def _top_k(classes: int) -> int:
-    values = request.args.getlist("top_k")
-    if not values:
-        return min(DEFAULT_TOP_K, classes)
-    text = values[0]
-    if len(values) > 1 or not _NUMBER.fullmatch(text) or not 1 <= int(text) <= classes:
-        got = quoted(text) if len(values) == 1 else f"given {len(values)} times"
-        raise Problem(
-            Code.INVALID_PARAMETER,
-            f"The parameter top_k is {got}; it must be one whole number from 1 to {classes}.",
-        )
-    return int(text)

@@ -5,6 +5,7 @@ A file's name and Content-Type come from the client and are never trusted. The n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from flask import Request
@@ -27,17 +28,20 @@ MALFORMED_FORM: Final = f"The form is empty, incomplete or malformed. {_HOW_TO_S
 _MAX_NAMES_SHOWN: Final = 5
 
 
-def read_photos(request: Request, max_body_bytes: int, most: int = 1) -> list[bytes]:
+def read_photos(
+    request: Request, max_body_bytes: int, most: Callable[[], int] = lambda: 1
+) -> list[bytes]:
     """Return the bytes of the photos in a request.
 
     Args:
         request: Request whose `max_content_length` is `max_body_bytes` + 1. Werkzeug stops reading
             a body without Content-Length there; the extra byte shows that the body is too large.
         max_body_bytes: Maximum body size in bytes.
-        most: Maximum number of photos in a form.
+        most: Returns the maximum number of photos in a form; called after the form is parsed,
+            because a form field can set it.
 
     Returns:
-        One to `most` photos, none of them empty.
+        One to `most()` photos, none of them empty.
 
     Raises:
         Problem: 400, 413, 415 or 422.
@@ -81,7 +85,7 @@ def _photo_in_body(request: Request, max_body_bytes: int) -> bytes:
     return data
 
 
-def _photos_in_form(request: Request, max_body_bytes: int, most: int) -> list[bytes]:
+def _photos_in_form(request: Request, max_body_bytes: int, most: Callable[[], int]) -> list[bytes]:
     try:
         files, texts = request.files.getlist(PHOTO_FIELD), request.form.getlist(PHOTO_FIELD)
     except RequestEntityTooLarge as error:
@@ -94,8 +98,9 @@ def _photos_in_form(request: Request, max_body_bytes: int, most: int) -> list[by
         ) from error
     if not files and not texts:
         raise _no_photo_field(request)
-    if len(files) + len(texts) > most:
-        allowed = "one photo" if most == 1 else f"up to {most} photos"
+    limit = most()
+    if len(files) + len(texts) > limit:
+        allowed = "one photo" if limit == 1 else f"up to {limit} photos"
         raise Problem(
             Code.TOO_MANY_PHOTOS,
             f"The form has {len(files) + len(texts)} fields named '{PHOTO_FIELD}'; send {allowed}.",

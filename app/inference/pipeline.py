@@ -7,7 +7,7 @@ request -> a place in the batcher (429) -> read -> decode -> transform
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -83,11 +83,13 @@ class Classification:
 
 def classify_upload(top_k: int) -> Classification:
     """Classify the one photo that the current request carries; see `classify_uploads`."""
-    return classify_uploads(top_k, most=1)[0]
+    return classify_uploads(lambda: top_k, most=lambda: 1)[0]
 
 
-def classify_uploads(top_k: int, most: int) -> list[Classification]:
+def classify_uploads(top_k: Callable[[], int], most: Callable[[], int]) -> list[Classification]:
     """Classify each of the photos that the current request carries, up to `most`.
+
+    `top_k` and `most` are called after the form is parsed, because form fields can set them.
 
     They take one place in the queue, and share one deadline, which counts from the moment when the
     photos have arrived: how long a slow network takes is not ours to decide.
@@ -140,11 +142,14 @@ def _problem(service: AppContext, error: BatchingError) -> Problem:
     return Problem(Code.MODEL_FAILED, "The model failed, and is being started anew; try again.")
 
 
-def _classify(service: AppContext, top_k: int, most: int) -> list[Classification]:
+def _classify(
+    service: AppContext, top_k: Callable[[], int], most: Callable[[], int]
+) -> list[Classification]:
     settings, classifier = service.settings, service.classifier
     limits = ImageLimits(settings.max_megapixels * _MEGAPIXEL, settings.min_side)
     with service.batcher.acquire(is_connected(request.environ)) as infer:
         found = read_photos(request, settings.max_body_bytes, most)
+        names = top_k()
         arrived = time.monotonic()
         deadline = arrived + settings.request_timeout_seconds
         # All are decoded before any is run: one that cannot be decoded costs the model nothing.
@@ -166,7 +171,7 @@ def _classify(service: AppContext, top_k: int, most: int) -> list[Classification
     note_duration("inference", sum(inference.ran for inference in inferences))
     return [
         Classification(
-            photo, output.logits, classifier.result(output.logits, top_k), output.activations
+            photo, output.logits, classifier.result(output.logits, names), output.activations
         )
         for photo, output in zip(photos, (item.output for item in inferences), strict=True)
     ]

@@ -1,8 +1,4 @@
-"""The API described: for programs as OpenAPI 3.1, and for people as a page made of the same.
-
-settings, classes -> describe_api -> /openapi.json
-                                  -> docs.html at /docs
-"""
+"""OpenAPI 3.1 document of the API, served at /openapi.json and rendered at /docs."""
 
 from __future__ import annotations
 
@@ -28,8 +24,8 @@ def describe_api(service: AppContext, root: str = "") -> Json:
     """Return the OpenAPI document of a service.
 
     Args:
-        service: Whose limits it names.
-        root: The path below which the service is mounted, without a slash at its end.
+        service: Source of the limits in the document.
+        root: Path under which the service is mounted, without a trailing slash.
     """
     mount = {"url": root or "/"}
     return {
@@ -42,20 +38,22 @@ def describe_api(service: AppContext, root: str = "") -> Json:
         },
         "servers": [{"url": root + API_PREFIX}, mount],
         "paths": {
-            # Below the first version there is no page, and so no such address.
+            # / exists only without the version prefix.
             "/": {
                 "get": {
-                    **_get("about", "Tell where the routes are", "About", page=True),
+                    **_get("about", "Return the URLs of the routes", "About", page=True),
                     "servers": [mount],
                 }
             },
             "/predict": {"post": _predict(service)},
             "/labels": {"get": _get("labels", "List the classes of the model", "Labels")},
-            "/model": {"get": _get("model", "Tell all that the model says about itself", "Model")},
+            "/model": {"get": _get("model", "Return the model's metadata", "Model")},
             "/flowers": {"get": _flowers()},
             "/flowers/{flower}": {"get": _flower()},
             "/healthz": {
-                "get": _get("healthz", "Tell that the process lives", "Status", _status("alive"))
+                "get": _get(
+                    "healthz", "Check that the process is alive", "Status", _status("alive")
+                )
             },
             "/readyz": {"get": _readyz()},
         },
@@ -67,10 +65,35 @@ def _predict(service: AppContext) -> Json:
     settings, classes = service.settings, len(service.classifier.metadata.classes)
     photo = {"type": "string", "contentMediaType": "application/octet-stream"}
     photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": MAX_COMBINED_PHOTOS}
+    # Query parameters are strings, so the JSON type boolean does not fit 0 and 1.
+    boolean = {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
+    parameters = {
+        "top_k": (
+            "Number of predictions.",
+            {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": classes,
+                "default": min(DEFAULT_TOP_K, classes),
+            },
+        ),
+        "explain": ("Add an activation map to each prediction.", boolean),
+        "combine": (
+            f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
+            f"'{PHOTO_FIELD}' of the form; `photos` has the result of each.",
+            boolean,
+        ),
+    }
     form = {
         "schema": {
             "type": "object",
-            "properties": {PHOTO_FIELD: photos},
+            "properties": {
+                PHOTO_FIELD: photos,
+                **{
+                    name: {**schema, "description": text}
+                    for name, (text, schema) in parameters.items()
+                },
+            },
             "required": [PHOTO_FIELD],
         },
         "encoding": {PHOTO_FIELD: {"contentType": "image/*"}},
@@ -79,32 +102,10 @@ def _predict(service: AppContext) -> Json:
     return {
         "operationId": "predict",
         "summary": "Name the flower in a photo",
-        "description": f"The photo is the file '{PHOTO_FIELD}' of a form, or the body itself: "
+        "description": f"Send the photo as the file '{PHOTO_FIELD}' of a form or as the body: "
         f"{limit}, "
         f"{settings.max_megapixels} megapixels, and {settings.min_side} pixels a side at least.",
-        "parameters": [
-            _parameter(
-                "top_k",
-                "How many names.",
-                {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": classes,
-                    "default": min(DEFAULT_TOP_K, classes),
-                },
-            ),
-            _parameter(
-                "explain",
-                "1 for an activation map with each name.",
-                {"type": "integer", "enum": [0, 1], "default": 0},
-            ),
-            _parameter(
-                "combine",
-                f"1 for one answer to up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
-                f"'{PHOTO_FIELD}' of the form; `photos` has the result of each.",
-                {"type": "integer", "enum": [0, 1], "default": 0},
-            ),
-        ],
+        "parameters": [_parameter(name, *values) for name, values in parameters.items()],
         "requestBody": {
             "required": True,
             "content": {
@@ -143,7 +144,9 @@ def _predict(service: AppContext) -> Json:
 
 def _flowers() -> Json:
     query = _parameter(
-        "q", "Words that begin words of a name, of any language, or family.", {"type": "string"}
+        "q",
+        "Search terms; each matches the start of a word of a name or family, in any language.",
+        {"type": "string"},
     )
     return {
         **_get("flowers", "List or search the flowers", "Flowers", page=True),
@@ -152,20 +155,20 @@ def _flowers() -> Json:
 
 
 def _flower() -> Json:
-    described = _get("flower", "Tell what is known of one flower", "Flower", page=True)
+    described = _get("flower", "Return one flower", "Flower", page=True)
     described["parameters"] = [
         {
             "name": "flower",
             "in": "path",
             "required": True,
-            "description": "Its class id, or class id and name: 18-peruvian-lily.",
+            "description": "Class id, alone or with the name: 18-peruvian-lily.",
             "schema": {"type": "string"},
             "example": "18-peruvian-lily",
         }
     ]
     described["responses"] |= {
         "308": {
-            "description": "The flower's own address",
+            "description": "Canonical URL of the flower",
             "headers": {"Location": {"schema": {"type": "string"}}},
         },
         **_problems(
@@ -176,7 +179,7 @@ def _flower() -> Json:
 
 
 def _readyz() -> Json:
-    described = _get("readyz", "Tell whether photos are taken", "Status", _status("ready"))
+    described = _get("readyz", "Check that photos are accepted", "Status", _status("ready"))
     described["responses"] |= _problems(
         {Code.NOT_READY: "The service is stopping, or its model failed."}
     )
@@ -186,10 +189,10 @@ def _readyz() -> Json:
 def _get(
     operation: str, summary: str, schema: str, example: Json | None = None, *, page: bool = False
 ) -> Json:
-    """Describe a GET that cannot be refused; where it is a `page` too, that is for browsers."""
+    """Return a GET operation without error responses; `page` adds text/html."""
     answer = _answer(f"{schema}, as JSON", schema, example)
     if page:
-        answer["description"] += "; a page for those who ask for text/html"
+        answer["description"] += "; an HTML page for Accept: text/html"
         answer["content"][_PAGE] = {"schema": {"type": "string"}, "example": "<!doctype html> …"}
     return {"operationId": operation, "summary": summary, "responses": {"200": answer}}
 
@@ -208,7 +211,7 @@ def _answer(description: str, schema: str, example: Any = None) -> Json:
 
 
 def _problems(details: dict[Code, str], retried: tuple[int, ...] = ()) -> Json:
-    """Describe refusals, one a status: the code and the detail of an example."""
+    """Return error responses, one per status, from example details by code."""
     responses: Json = {}
     for code, detail in details.items():
         example = problem_example(code, detail)

@@ -1,0 +1,97 @@
+"""Parameters of `POST /predict`, from the query string and from form fields."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from flask import request
+
+from app.http.problems import Code, Problem, quoted
+
+_WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
+_BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
+PARAMETERS: Final = ("top_k", "explain", "combine")
+BOOLEAN_VALUES: Final = tuple(_BOOLEANS)
+
+
+@dataclass(frozen=True)
+class PredictParameters:
+    """Validated parameters of one `POST /predict`.
+
+    Attributes:
+        top_k: Number of predictions, from 1 to the number of classes.
+        explain: Add an activation map to each prediction.
+        combine: Combine several photos of one plant.
+    """
+
+    top_k: int
+    explain: bool
+    combine: bool
+
+
+def read_parameters(class_count: int, default_top_k: int) -> PredictParameters:
+    """Return the parameters of the current request.
+
+    The first access to the form reads the body. Callers that limit how many bodies are read at
+    once call `check_query` first and this function inside the limit.
+
+    Args:
+        class_count: Number of classes, the maximum of `top_k`.
+        default_top_k: `top_k` of a request without one.
+
+    Raises:
+        Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
+    """
+    check_query(class_count)
+    return PredictParameters(
+        _top_k(_values("top_k"), class_count) or default_top_k,
+        _flag("explain", _values("explain")),
+        _flag("combine", _values("combine")),
+    )
+
+
+def check_query(class_count: int) -> None:
+    """Validate the query string alone, before the body is read.
+
+    Raises:
+        Problem: 422, as `read_parameters`.
+    """
+    for name in request.args:
+        if name not in PARAMETERS:
+            nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0)[0]
+            raise Problem(
+                Code.INVALID_PARAMETER,
+                f"There is no parameter {quoted(name)}; did you mean {nearest}?",
+            )
+    _top_k(request.args.getlist("top_k"), class_count)
+    for name in ("explain", "combine"):
+        _flag(name, request.args.getlist(name))
+
+
+def _values(name: str) -> list[str]:
+    return [*request.args.getlist(name), *request.form.getlist(name)]
+
+
+def _flag(name: str, values: list[str]) -> bool:
+    if not values:
+        return False
+    if len(values) > 1 or values[0] not in _BOOLEANS:
+        raise _bad(name, values, f"one of {', '.join(_BOOLEANS)}")
+    return _BOOLEANS[values[0]]
+
+
+def _top_k(values: list[str], class_count: int) -> int | None:
+    if not values:
+        return None
+    text = values[0]
+    if len(values) > 1 or not _WHOLE_NUMBER.fullmatch(text) or not 1 <= int(text) <= class_count:
+        raise _bad("top_k", values, f"one whole number from 1 to {class_count}")
+    return int(text)
+
+
+def _bad(name: str, values: list[str], expected: str) -> Problem:
+    got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
+    return Problem(Code.INVALID_PARAMETER, f"The parameter {name} is {got}; it must be {expected}.")
