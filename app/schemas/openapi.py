@@ -66,8 +66,8 @@ def _predict(service: AppContext) -> Json:
     photo = {"type": "string", "contentMediaType": "application/octet-stream"}
     photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": MAX_COMBINED_PHOTOS}
     # Query parameters are strings, so the JSON type boolean does not fit 0 and 1.
-    boolean = {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
-    parameters = {
+    boolean: Json = {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
+    parameters: dict[str, tuple[str, Json]] = {
         "top_k": (
             "Number of predictions.",
             {

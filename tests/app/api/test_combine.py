@@ -71,7 +71,8 @@ def test_more_photos_than_may_be_are_refused(
     client: FlaskClient, query: str, count: int, says: str
 ) -> None:
     response = client.post(f"/predict{query}", **parts(*PHOTOS[:count]))
-    assert response.status_code == 400
+    assert response.status_code == 422
+    assert response.get_json()["code"] == "too_many_photos"
     assert says in response.get_json()["detail"]
 
 
@@ -87,7 +88,7 @@ def test_a_bad_photo_among_good_ones_is_told_and_costs_the_model_nothing(
     client = make_app(run=run).test_client()
     sizes.clear()
     assert client.post("/predict?combine=1", **parts(PHOTOS[0], b"words")).status_code == 415
-    assert client.post("/predict?combine=1", **parts(PHOTOS[0], b"")).status_code == 400
+    assert client.post("/predict?combine=1", **parts(PHOTOS[0], b"")).status_code == 422
     assert sizes == []
 
 
