@@ -75,6 +75,10 @@ soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its 
 train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists them)
 	@exec $(IN_VENV) scripts/train.py $(ARGS)
 
+.PHONY: bundle
+bundle: $(VENV)/.train ## train, calibrate and export the bundled model; repeat it to resume
+	@exec $(IN_VENV) scripts/bundle.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.dev ## put the code into its form
 	$(IN_VENV) -m ruff check --fix

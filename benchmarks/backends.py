@@ -1,8 +1,8 @@
-r"""What runs the bundled model best on a CPU: PyTorch, OpenVINO or ONNX Runtime.
+"""Benchmark of CPU backends for the bundled model: PyTorch, OpenVINO and ONNX Runtime.
 
-    each in a process of its own, in turn -> backends.csv, a table
+Each backend runs in its own process.
 
-python -m benchmarks.backends
+    python -m benchmarks.backends
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BACKENDS: Final = ("openvino", "onnxruntime", "torch")
 
 
 def measure(backend: str, seconds: float) -> dict[str, Any]:
-    """Load the model and run it on one photo over and over, in this process."""
+    """Load the model in this process and run it repeatedly on one photo."""
     begun = time.perf_counter()
     if backend == "onnxruntime":
         import onnxruntime
@@ -70,7 +70,7 @@ def measure(backend: str, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark; with --one, measure in this process and print JSON."""
-    parser = argparse.ArgumentParser(description="Compare what can run the model on a CPU.")
+    parser = argparse.ArgumentParser(description="Compare backends on a CPU.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
@@ -96,7 +96,7 @@ def main() -> None:
         }
         for backend in _BACKENDS
     }
-    print("| backend | a photo, of OpenVINO's time | ready s | MiB |\n| --- | --- | --- | --- |")
+    print("| backend | time of one photo / OpenVINO | load s | MiB |\n| --- | --- | --- | --- |")
     for backend, found in medians.items():
         ratio = found["photo_ms"] / medians["openvino"]["photo_ms"]
         print(f"| {backend} | {ratio:.2f} | {found['ready_s']:.2f} | {found['memory_mib']:.0f} |")

@@ -1,7 +1,4 @@
-"""What 8 bits cost and bring: an ONNX file beside the one that `export.py --int8` writes.
-
-    each photo by both, alone and in batches as the service runs them, in turn, in one process
-        -> quantized.csv, a table
+"""Benchmark of int8 quantization: accuracy, agreement and time of the int8 and float32 ONNX files.
 
 python -m benchmarks.quantized data/oxford102/valid data/wild
 """
@@ -29,24 +26,24 @@ _COLUMNS = {
     "photos": "photos",
     "float32_top1": "float32 top-1",
     "int8_top1": "int8 top-1",
-    "named_alike": "named alike",
-    "verdicts_alike": "verdicts alike",
-    "alone": "a photo alone, of float32's time",
-    "in_batches": "in a batch",
+    "named_alike": "same class",
+    "verdicts_alike": "same verdict",
+    "alone": "time of one photo, int8 / float32",
+    "in_batches": "time of a batch, int8 / float32",
 }
 
 
 class Pair:
-    """Two classifiers that see the same photos in turn, and the times of each run of both."""
+    """Two classifiers on the same photos, with the time ratio of each run."""
 
     def __init__(self, classifiers: Sequence[Classifier]) -> None:
         self._classifiers = classifiers
         self._ratios: list[float] = []
 
     def run(self, batch: Array) -> list[Array]:
-        """Run both on float32 (N, 3, H, W); return the logits (N, classes) of each."""
+        """Run both on float32 (N, 3, H, W) and return the logits (N, classes) of each."""
         seconds, logits = [0.0, 0.0], [batch, batch]
-        # Each is the first every other time: the first finds what decoding left in the caches.
+        # The order alternates, because the first run finds the batch in the CPU caches.
         for index in (0, 1) if len(self._ratios) % 2 else (1, 0):
             begun = time.perf_counter()
             logits[index] = self._classifiers[index].logits(batch)
@@ -55,12 +52,12 @@ class Pair:
         return logits
 
     def ratio(self) -> float:
-        """Return the median of the second's time, of the first's."""
+        """Return the median ratio of the second classifier's time to the first's."""
         return statistics.median(self._ratios)
 
 
 def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
-    """Name the photos of a folder of class folders by both classifiers; return the table's row."""
+    """Classify a folder of class folders with both classifiers and return the table row."""
     plain = classifiers[0]
     photos = labelled_photos(plain, folder)
     size = plain.network.max_batch_size or 1
@@ -90,13 +87,13 @@ def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
 
 
 def alike(one: Sequence[object], other: Sequence[object]) -> float:
-    """Return the share of places, of 1, in which two lists have the same."""
+    """Return the fraction of equal elements of two lists."""
     return statistics.fmean(a == b for a, b in zip(one, other, strict=True))
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Compare a model with the same in 8 bits.")
+    parser = argparse.ArgumentParser(description="Compare a float32 model with its int8 version.")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of class folders")
     parser.add_argument("--float32", type=Path, default=BUNDLED_CHECKPOINT.with_suffix(".onnx"))
     parser.add_argument("--int8", type=Path, default=int8_path(BUNDLED_CHECKPOINT))

@@ -102,3 +102,17 @@ def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = {item.class_id: item.name for item in TINY_CLASSES}
     (folder / "cat_to_name.json").write_text(json.dumps(names))
     return folder
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Reset Accelerate's process-wide device and precision before and after the test."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    def reset() -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+    reset()
+    yield
+    reset()

@@ -1,6 +1,4 @@
-"""Fine-tuning a backbone on class folders of photos.
+"""Fine-tuning of a backbone on class folders of photos.
 
-    options -> data (folders, augmentation) -> engine (epochs) -> checkpoint and run folder
-
-`run.train` ties them together; `state` lets a killed run go on as if nothing had happened.
+`trainer.train` runs a whole training; `resume` continues an interrupted one.
 """

@@ -1,7 +1,7 @@
-"""The training augmentations, in torchvision's transforms v2.
+"""Training augmentations, with torchvision's transforms v2.
 
-RGB image -> spoilt -> random crop, flip, policy -> [0, 1] -> normalised 3×H×W -> random erasing
-batch     -> soft targets -> mixup or cutmix -> batch and soft targets
+Photos are corrupted, cropped, flipped, changed by the policy, normalized and partly erased; batches
+get mixup or cutmix.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from model.training.config import TrainingConfig
 
 _JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.02}
 _ARTICLE_ROTATION = 30  # degrees, to either side
-OOD_TARGET: Final = -1  # the target of a photo that is of none of the classes
+OOD_TARGET: Final = -1  # target of an out-of-distribution photo
 _SIZE_STEP: Final = 16  # pixels
-_MOST_NOISE: Final = 0.12  # standard deviation, of values up to 1: a phone's at night
-_ROUNDNESS: Final = 3.0  # exponent of a superellipse: 2 is an ellipse, more is nearer a rectangle
+_MOST_NOISE: Final = 0.12  # standard deviation of values in [0, 1], as of a phone at night
+_ROUNDNESS: Final = 3.0  # exponent of a superellipse: 2 is an ellipse, infinity a rectangle
 
 
 def training_transform(
     options: TrainingConfig,
     evaluation: EvaluationTransform,
     size: int,
-    grounds: Sequence[Path] = (),
+    backgrounds: Sequence[Path] = (),
 ) -> Callable[[Image.Image], Any]:
-    """Build the transform of a training photo, to the mean and scale that `evaluation` has.
+    """Build the transform of a training photo, normalized as in evaluation.
 
     It draws from torch's global CPU generator.
 
     Args:
-        options: Which augmentations.
-        evaluation: The transform of evaluation, which "none" trains with, at its own size.
-        size: Side of the result in pixels.
-        grounds: Photos before which corruption_prob shows some of the others small.
+        options: Options of the augmentations.
+        evaluation: The evaluation transform; the policy "none" trains with it, at its own size.
+        size: Side of the result, in pixels.
+        backgrounds: Photos onto which corruption pastes shrunken training photos.
     """
     if options.augmentation == "none":
         return evaluation
@@ -61,7 +61,7 @@ def training_transform(
     steps: Callable[[Image.Image], Any] = v2.Compose(
         [
             *(
-                [v2.RandomApply([_Degradation(grounds)], options.corruption_prob)]
+                [v2.RandomApply([_Corruption(backgrounds)], options.corruption_prob)]
                 if options.corruption_prob
                 else []
             ),
@@ -76,9 +76,9 @@ def training_transform(
 
 
 def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: int) -> int:
-    """Return the side in pixels that training sees in an epoch, counted from 0.
+    """Return the training image side in pixels of an epoch, counted from 0.
 
-    Small photos first, for speed, as in EfficientNetV2's progressive learning (Tan & Le 2021).
+    It grows over the epochs, which saves time (progressive learning, Tan & Le 2021).
     """
     last = options.train_size or evaluation.crop
     first = options.progressive_start_size or last
@@ -89,9 +89,9 @@ def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: 
 
 
 def soft_targets(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Turn int64 targets (N,) into float32 probabilities (N, num_classes).
+    """Convert int64 targets (N,) to float32 probabilities (N, num_classes).
 
-    An outlier belongs to each class alike: outlier exposure (Hendrycks et al. 2019).
+    OOD photos get the uniform distribution: outlier exposure (Hendrycks et al. 2019).
     """
     known = targets != OOD_TARGET
     soft = functional.one_hot(targets.clamp(min=0), num_classes).float()
@@ -101,9 +101,9 @@ def soft_targets(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
 def batch_mixing(
     options: TrainingConfig, num_classes: int
 ) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """Build what is done to a whole batch: mixup, cutmix, either at random, or nothing.
+    """Build the batch transform: mixup, cutmix, one of them at random, or the identity.
 
-    The result takes images (N, 3, H, W) and float targets (N, num_classes), and gives both mixed.
+    It maps images (N, 3, H, W) and float targets (N, num_classes) to mixed ones.
     """
     choices: list[Any] = []
     if options.mixup:
@@ -118,52 +118,52 @@ def batch_mixing(
     return mixing
 
 
-class _Degradation(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
-    """Spoil a photo as a hurried user's camera, crop and messenger do."""
+class _Corruption(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
+    """Corruptions of photos taken in a hurry and sent by messengers: blur, noise, artifacts."""
 
-    def __init__(self, grounds: Sequence[Path]) -> None:
+    def __init__(self, backgrounds: Sequence[Path]) -> None:
         super().__init__()
-        self._grounds = grounds
+        self._backgrounds = backgrounds
         self._kinds: list[Callable[[Image.Image], Image.Image]] = [
             v2.GaussianBlur(kernel_size=9, sigma=(0.5, 2.5)),
-            _compressed,
-            _coarse,
+            _jpeg,
+            _low_resolution,
             _noisy,
-            self._elsewhere if grounds else _distant,
-            _repeated,
+            self._paste_on_photo if backgrounds else _paste_on_color,
+            _tiled,
         ]
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Spoil an RGB image in one way, drawn at random."""
+        """Apply one random corruption to an RGB image."""
         return self._kinds[int(torch.randint(len(self._kinds), ()))](image)
 
-    def _elsewhere(self, image: Image.Image) -> Image.Image:
-        """Show the middle of the photo small, with soft edges, in another photo."""
-        chosen = self._grounds[int(torch.randint(len(self._grounds), ()))]
-        ground = ImageOps.fit(decode_photo(chosen), image.size)
+    def _paste_on_photo(self, image: Image.Image) -> Image.Image:
+        """Paste the shrunken photo with soft edges onto another photo."""
+        chosen = self._backgrounds[int(torch.randint(len(self._backgrounds), ()))]
+        background = ImageOps.fit(decode_photo(chosen), image.size)
         small, left, top = _shrunk(image)
-        # A superellipse: flowers are round, and straight edges would give the trick away.
+        # A superellipse, because straight edges would reveal the pasting to the network.
         across, down = (
             torch.linspace(-1, 1, side).abs() ** _ROUNDNESS for side in (small.width, small.height)
         )
         inside = (down[:, None] + across < 1).to(torch.uint8).mul(255)
         mask = Image.fromarray(inside.numpy())
         softened = mask.filter(ImageFilter.GaussianBlur(_uniform(0, min(small.size) / 20)))
-        ground.paste(small, (left, top), ImageChops.darker(mask, softened))
-        return ground
+        background.paste(small, (left, top), ImageChops.darker(mask, softened))
+        return background
 
 
 def _uniform(low: float, high: float) -> float:
     return float(torch.empty(()).uniform_(low, high))
 
 
-def _compressed(image: Image.Image) -> Image.Image:
+def _jpeg(image: Image.Image) -> Image.Image:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=round(_uniform(10, 60)))
     return Image.open(file).convert("RGB")
 
 
-def _coarse(image: Image.Image) -> Image.Image:
+def _low_resolution(image: Image.Image) -> Image.Image:
     factor = _uniform(0.15, 0.5)
     small = image.resize([max(1, round(side * factor)) for side in image.size])
     return small.resize(image.size, Image.Resampling.BILINEAR)
@@ -176,16 +176,16 @@ def _noisy(image: Image.Image) -> Image.Image:
     return result
 
 
-def _distant(image: Image.Image) -> Image.Image:
-    """Show the photo small on a ground of its own mean colour."""
-    ground = image.resize((1, 1), Image.Resampling.BOX).resize(image.size)
+def _paste_on_color(image: Image.Image) -> Image.Image:
+    """Paste the shrunken photo onto its own mean color."""
+    background = image.resize((1, 1), Image.Resampling.BOX).resize(image.size)
     small, left, top = _shrunk(image)
-    ground.paste(small, (left, top))
-    return ground
+    background.paste(small, (left, top))
+    return background
 
 
 def _shrunk(image: Image.Image) -> tuple[Image.Image, int, int]:
-    """Return the photo smaller, and where in one of its own size it shall lie (left, top)."""
+    """Return a shrunken photo and a random position (left, top) inside its original frame."""
     factor = _uniform(0.35, 0.8)
     small = image.resize([max(1, round(side * factor)) for side in image.size])
     left, top = (
@@ -194,8 +194,8 @@ def _shrunk(image: Image.Image) -> tuple[Image.Image, int, int]:
     return small, left, top
 
 
-def _repeated(image: Image.Image) -> Image.Image:
-    """Show a bed of small flowers: the photo and its mirror image side by side, in rows."""
+def _tiled(image: Image.Image) -> Image.Image:
+    """Tile the photo and its mirror image, like a bed of small flowers."""
     count = int(torch.randint(2, 5, ()))
     small = image.resize([max(1, round(side / count)) for side in image.size])
     mirrored = ImageOps.mirror(small)
@@ -208,6 +208,6 @@ def _repeated(image: Image.Image) -> Image.Image:
 
 
 def denormalized(images: torch.Tensor, transform: EvaluationTransform) -> torch.Tensor:
-    """Undo the normalisation of images (…, 3, H, W), to values in [0, 1] for looking at."""
+    """Undo the normalisation of images (…, 3, H, W), to values in [0, 1] for display."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (transform.mean, transform.std))
     return (images * std + mean).clamp(0, 1)

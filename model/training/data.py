@@ -1,7 +1,7 @@
-"""The photos of a training: folders checked, augmented by seed, in loaders.
+"""Training and validation photos: listing, sampling weights, order and loaders.
 
-What happens to a photo is a function of (seed, epoch, index) alone: not of the number of workers,
-nor of what was drawn before, so that a resumed run sees exactly what an unbroken one would have.
+The augmentation of a photo depends only on (seed, epoch, index), not on the number of workers, so
+that a resumed run sees exactly the photos of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Sample(NamedTuple):
 
 
 class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
-    """Photos whose augmentation is drawn from (seed, epoch, index).
+    """Training photos whose augmentation is seeded by (seed, epoch, index).
 
     Args:
         samples: The photos.
@@ -67,7 +67,7 @@ class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
         self.start(0)
 
     def start(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0, that the next loader's workers draw from."""
+        """Set the epoch, counted from 0, before the loader starts its workers."""
         self._epoch = epoch
         self._transform = self._transform_of(epoch)
 
@@ -78,10 +78,10 @@ class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Return one augmented photo, float32 (3, H, W), and its class index.
 
-        It is decoded at full size, since a crop may take a small part of it.
+        The photo is decoded at full size, because a crop may cover only a small part of it.
 
         Raises:
-            UnreadablePhotoError: It cannot be decoded.
+            UnreadablePhotoError: The photo cannot be decoded.
         """
         path, target, _ = self.samples[index]
         with torch.random.fork_rng(devices=[]):
@@ -90,13 +90,12 @@ class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
 
 
 class ResumableOrder(Sampler[int]):
-    """A random order of photos for each epoch, which can be entered anywhere.
+    """A random order of photos per epoch that can start at any position.
 
     Args:
-        weights: How many times an epoch should show each photo, up to a common factor. A photo
-            comes as often as that, rounded up or down at random; weights that are alike give each
-            photo once.
-        seed: What the order is drawn from.
+        weights: Relative frequency of each photo. Its count in an epoch is the expected count,
+            randomly rounded up or down; equal weights give each photo once.
+        seed: Random seed of the order.
     """
 
     def __init__(self, weights: Sequence[float], seed: int) -> None:
@@ -107,20 +106,19 @@ class ResumableOrder(Sampler[int]):
         self._skipped = 0
 
     def start(self, epoch: int, skipped: int = 0) -> None:
-        """Choose the epoch, counted from 0, and how many of its photos to leave out."""
+        """Set the epoch, counted from 0, and the number of its photos to skip."""
         self._epoch, self._skipped = epoch, skipped
 
     def __len__(self) -> int:
-        """Return the number of photos of a whole epoch."""
+        """Return the number of photos in a full epoch."""
         return len(self._expected)
 
     def __iter__(self) -> Iterator[int]:
-        """Give the indices of the photos in the order of the chosen epoch."""
+        """Yield the photo indices of the current epoch, in order."""
         generator = torch.Generator().manual_seed(combined_seed(self._seed, self._epoch))
         count = len(self)
-        # Systematic sampling: the photos lie in a row, each as long as it is expected often, and
-        # marks at a distance of 1 pick those that they fall on. None is so near an end that
-        # rounding could move it across.
+        # Systematic sampling: each photo is a segment as long as its expected count, and points at
+        # distance 1 pick the segments they fall into. The clamp keeps rounding from shifting one.
         row = torch.randperm(count, generator=generator)
         ends = self._expected[row].cumsum(0)
         first = torch.rand((), generator=generator, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
@@ -130,16 +128,16 @@ class ResumableOrder(Sampler[int]):
 
 
 def combined_seed(*parts: int) -> int:
-    """Mix integers of 0 or more into one seed, so that neighbours give unrelated streams."""
+    """Hash non-negative integers into one seed, with unrelated streams for adjacent values."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
-    """Read the classes off the folders of DATA/valid, in index order, and name them.
+    """Return the classes of DATA/valid, in index order, with their names.
 
     Raises:
-        PhotoFolderError: A folder is missing, or the classes of train and valid differ.
-        LabelsError: The file of names cannot be used, or lacks one.
+        PhotoFolderError: A folder is missing, or the training folders have other classes.
+        LabelsError: The names file is unusable or lacks a class.
     """
     folders = [options.data / folder for folder in options.train_data]
     train = {name for folder in folders for name in class_folders(folder)}
@@ -156,11 +154,10 @@ def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
 def training_photos(
     options: TrainingConfig, classes: Sequence[FlowerClass], transform: EvaluationTransform
 ) -> SeededPhotos:
-    """List the photos to train on, outliers last.
+    """List the training photos, OOD photos last.
 
     Raises:
-        PhotoFolderError: There are no photos, or none of a class, or a photo to leave out is not
-            there.
+        PhotoFolderError: A folder or class has no photos, or an excluded photo does not exist.
     """
     class_ids = [item.class_id for item in classes]
     samples = [
@@ -170,13 +167,13 @@ def training_photos(
             options.data / folder, transform, class_ids=class_ids
         ).samples
     ]
-    unwanted = set(options.exclude)
+    excluded = set(options.exclude)
     found = {_in_class_folder(sample.path) for sample in samples}
-    if missing := sorted(unwanted - found):
+    if missing := sorted(excluded - found):
         raise PhotoFolderError(
-            f"--exclude names {missing[0]}, which is in none of the folders to train on."
+            f"--exclude names {missing[0]}, which is in none of the training folders."
         )
-    samples = [sample for sample in samples if _in_class_folder(sample.path) not in unwanted]
+    samples = [sample for sample in samples if _in_class_folder(sample.path) not in excluded]
     ood = _ood_paths(options, options.ood_data, "all")
     ood += _ood_paths(options, options.ood_data_half, "training")
     backgrounds = _ood_paths(options, options.paste_backgrounds, "training")
@@ -214,10 +211,10 @@ def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[floa
 
 
 def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> PhotoFolder:
-    """List the photos of DATA/valid, to be transformed as serving does.
+    """List the photos of DATA/valid, transformed as in serving.
 
     Raises:
-        PhotoFolderError: There are no photos, or none of a class.
+        PhotoFolderError: The folder or a class has no photos.
     """
     return PhotoFolder(options.data / "valid", transform, target_side=transform.resize)
 
@@ -225,10 +222,10 @@ def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> Pho
 def photo_loader(
     photos: Dataset[Any], options: TrainingConfig, order: ResumableOrder | None = None
 ) -> DataLoader[Any]:
-    """Load batches: float32 images (N, 3, H, W) and int64 targets (N,).
+    """Return a loader of batches: float32 images (N, 3, H, W) and int64 targets (N,).
 
-    Without an `order` the photos come as listed. With one, an incomplete last batch is left out: a
-    step on a few photos would weigh them as much as a whole batch, and spoil batch statistics.
+    Without an `order`, photos come as listed. With one, an incomplete last batch is dropped,
+    because it would weigh its few photos like a full batch and distort batch statistics.
     """
     count = len(photos)  # type: ignore[arg-type]
     return DataLoader(
@@ -237,7 +234,7 @@ def photo_loader(
         sampler=order,
         drop_last=order is not None,
         num_workers=default_workers() if options.workers is None else options.workers,
-        worker_init_fn=_leave_interrupts_to_the_parent,
+        worker_init_fn=_ignore_interrupts,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -251,6 +248,6 @@ def _in_class_folder(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def _leave_interrupts_to_the_parent(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent ends the step, saves and stops the workers.
+def _ignore_interrupts(_: int) -> None:
+    # Ctrl-C reaches the whole process group; the parent saves the state and stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

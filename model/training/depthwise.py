@@ -1,13 +1,12 @@
-"""Depthwise convolutions with a gradient that a CPU computes quickly in bfloat16.
+"""Depthwise convolutions with fast bfloat16 gradients on a CPU.
 
-In bfloat16 oneDNN has no fast kernel for two of the gradients of a depthwise convolution: with
-respect to the input where the stride is above 1, and with respect to weights of more than 3×3.
-They take most of a training step of an EfficientNet. Both are written here by kernels that are
-fast:
+oneDNN has no fast bfloat16 kernel for two gradients of a depthwise convolution: with respect to the
+input for a stride above 1, and with respect to kernels larger than 3×3. They take most of a
+training step of an EfficientNet. This module expresses both by fast kernels:
 
-- to the inputs: a transposed convolution is the plain one, by the flipped weights, of the output's
-  gradient with zeros put between its pixels;
-- to the weights: each 3×3 part of them is a depthwise convolution of its own on a shifted inputs.
+- input gradient: a plain convolution of the output gradient, spread with zeros to stride 1, with
+  the flipped kernel;
+- kernel gradient: one depthwise convolution gradient on shifted inputs for each 3×3 part.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from timm.layers.padding import pad_same
 from torch import nn
 from torch.nn import functional
 
-_TILE: Final = 3  # side of the weights that the gradient is quick for
+_TILE: Final = 3  # kernel side with a fast weight gradient
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that gives what the one it was made of gives, and learns the same.
+    """Depthwise convolution with the output and gradients of the original, computed faster.
 
     Args:
-        original: As `is_depthwise` accepts it. Its parameters are shared.
+        original: A module accepted by `is_depthwise`. Its parameters are shared.
     """
 
     def __init__(self, original: nn.Conv2d) -> None:
@@ -55,7 +54,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Whether a module is a depthwise convolution with square, odd, undilated weights."""
+    """Return True for a depthwise convolution with a square, odd, undilated kernel."""
     return (
         type(module) in (nn.Conv2d, Conv2dSame)
         and isinstance(module, nn.Conv2d)
@@ -72,7 +71,7 @@ def is_depthwise(module: nn.Module) -> bool:
 
 
 def replace_depthwise(network: nn.Module) -> int:
-    """Put a `DepthwiseConv2d` in the place of each depthwise convolution; return how many."""
+    """Replace each depthwise convolution by a `DepthwiseConv2d`; return their number."""
     count = 0
     for parent in list(network.modules()):
         for name, child in parent.named_children():

@@ -1,4 +1,4 @@
-"""Optimizer, schedule and moving average, by timm's factories and names."""
+"""Optimizer and schedule from timm's factories."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _SCHEDULERS = ("none", "cosine", "tanh", "step", "multistep", "poly", "wsd", "co
 
 
 class OptimizationError(PetalscopeError):
-    """timm has no optimizer or schedule of this name, or it cannot be made with these options."""
+    """An optimizer or schedule that timm does not have or cannot create with these options."""
 
 
 def create_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:
-    """Make timm's optimizer over what is to be trained.
+    """Create timm's optimizer of the trainable parameters.
 
-    Weight decay spares biases and norms; with `layer_decay`, each of timm's layer groups learns
-    more slowly than the one above it.
+    Weight decay excludes biases and norms. With `layer_decay`, the learning rate falls from each of
+    timm's layer groups to the one below.
 
     Raises:
-        OptimizationError: An unknown name, with the nearest ones, or unfit options.
+        OptimizationError: The name is unknown, or the options do not fit the optimizer.
     """
     known = [str(name) for name in timm.optim.list_optimizers()]
     if options.optimizer not in known:
@@ -44,7 +44,7 @@ def create_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim
         )
     except (ImportError, TypeError, ValueError) as error:
         raise OptimizationError(
-            f"The optimizer {options.optimizer} cannot be made with these options: {error}."
+            f"The optimizer {options.optimizer} does not accept these options: {error}."
         ) from error
     return optimizer
 
@@ -52,10 +52,10 @@ def create_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim
 def create_schedule(
     optimizer: torch.optim.Optimizer, options: TrainingConfig, steps_per_epoch: int
 ) -> Any:
-    """Make timm's schedule, which moves at every step; None to leave the learning rate alone.
+    """Create timm's schedule, updated at every step; None for a constant learning rate.
 
     Raises:
-        OptimizationError: An unknown name, with the nearest ones.
+        OptimizationError: The name is unknown.
     """
     if options.scheduler not in _SCHEDULERS:
         raise OptimizationError(_unknown("schedule", options.scheduler, _SCHEDULERS))
@@ -66,7 +66,7 @@ def create_schedule(
         sched=options.scheduler,
         num_epochs=options.epochs,
         decay_epochs=options.decay_epochs,
-        decay_milestones=_milestones(options),  # type: ignore[arg-type]  # it takes fractions
+        decay_milestones=_milestones(options),  # type: ignore[arg-type]  # timm accepts fractions
         decay_rate=options.decay_rate,
         min_lr=options.min_lr,
         warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # likewise

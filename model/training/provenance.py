@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: the versions and the source revision it was trained with."""
+"""Provenance of a checkpoint: library versions and Git revision."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LIBRARIES: Final = ("torch", "torchvision", "timm", "accelerate", "safetensors"
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each library that has a say in the result, Python's and our own."""
+    """Return the versions of Petalscope, Python and the libraries that influence the result."""
     libraries = {name: version(name) for name in _LIBRARIES}
     return {"petalscope": model.__version__, "python": platform.python_version(), **libraries}
 
 
 def revision() -> str:
-    """Return the source revision, marked where the working tree differs from it; "" if unknown."""
+    """Return the Git revision, with "-dirty" for local changes; "" if unknown."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         result = subprocess.run(  # noqa: S603  # a fixed command

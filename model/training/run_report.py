@@ -1,8 +1,4 @@
-"""What a run leaves to look at.
-
-history -> history.csv, TensorBoard events, curves.png
-photos  -> samples.png, a grid of augmented photos with their names
-"""
+"""Reports of a run: history.csv, TensorBoard events, curves.png, samples.png and console lines."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ Row = dict[str, float]
 
 
 def write_history(path: Path, history: Sequence[Row]) -> None:
-    """Write one line for each epoch as CSV; the whole file anew, so that a resumed run fits in."""
+    """Write one CSV row per epoch, replacing the file."""
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
@@ -37,7 +33,7 @@ def write_history(path: Path, history: Sequence[Row]) -> None:
 
 
 def write_events(folder: Path, row: Row) -> None:
-    """Add the last epoch to the TensorBoard events; an epoch written twice shows its last row."""
+    """Add an epoch to the TensorBoard events; a repeated epoch replaces its earlier values."""
     epoch = int(row["epoch"])
     with SummaryWriter(str(folder), purge_step=epoch) as writer:
         for name in row.keys() - {"epoch"}:
@@ -45,7 +41,7 @@ def write_events(folder: Path, row: Row) -> None:
 
 
 def draw_curves(path: Path, history: Sequence[Row]) -> None:
-    """Draw loss and accuracy of train and valid over the epochs, as PNG."""
+    """Plot training and validation loss and accuracy over the epochs, as PNG."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, measure, scale in zip(
@@ -69,7 +65,7 @@ def draw_samples(
     transform: EvaluationTransform,
     seed: int,
 ) -> None:
-    """Draw a grid of random training photos as the network sees them, with their names."""
+    """Plot a grid of random augmented training photos with their class names, as PNG."""
     rows, columns = _GRID
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(photos), generator=generator)[: rows * columns].tolist()
@@ -82,7 +78,7 @@ def draw_samples(
         image, target = photos[index]
         axes.imshow(denormalized(image, transform).permute(1, 2, 0).numpy())
         item = classes[target]
-        title = "none of them" if target == OOD_TARGET else f"{item.class_id} {item.name}"
+        title = "OOD" if target == OOD_TARGET else f"{item.class_id} {item.name}"
         axes.set_title(
             title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…", fontsize=8
         )
@@ -91,7 +87,7 @@ def draw_samples(
 
 
 def epoch_line(row: Row, epochs: int, best: bool) -> str:
-    """Say in one line how an epoch went, and how long the rest will take."""
+    """Format the metrics of an epoch and the remaining time as one line."""
     left = row["seconds"] / row["epoch"] * (epochs - row["epoch"])
     return (
         f"epoch {row['epoch']:{len(str(epochs))}.0f}/{epochs}"

@@ -1,4 +1,4 @@
-"""The training script as its user starts it."""
+"""The command line of the training."""
 
 from __future__ import annotations
 
@@ -10,22 +10,33 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from app import create_app
 from app.settings import Settings
 from model.checkpoint.format import read_metadata
 from model.data.photo_folder import PhotoFolder
-from scripts import evaluate
+from scripts import evaluate, train
 from tests.conftest import ROOT
 
 TINY = [
     "--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64", "--batch-size", "8",
     "--workers", "0", "--device", "cpu",
 ]  # fmt: skip
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Limit torch to one thread, as in the processes of `start`, for equal rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -68,21 +79,20 @@ def test_it_prints_what_it_found_then_a_line_for_each_epoch(
     assert "\r" not in out + err  # no progress bar where nobody watches
 
 
-def test_a_run_killed_without_warning_ends_as_an_unbroken_one(
-    flower_folder: Path, tmp_path: Path
+@pytest.mark.usefixtures("fresh_accelerator", "one_thread")
+def test_a_run_killed_without_warning_ends_as_an_uninterrupted_one(
+    flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--data", str(flower_folder), *TINY, "--epochs", "6"]
-    code, _, err = run(*options, "--output", "whole", cwd=tmp_path)
-    assert code == 0, err
+    options = ["--data", str(flower_folder), *TINY, "--epochs", "3"]
+    assert train.main([*options, "--output", str(tmp_path / "whole")]) == 0
     process = start(*options, "--output", "killed", cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("state-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    code, out, err = run("--resume", "killed", cwd=tmp_path)
-    assert code == 0, err
-    assert "Resuming in epoch" in out
+    assert train.main(["--resume", str(tmp_path / "killed")]) == 0
+    assert "Resuming" in capsys.readouterr().out
     whole, killed = (
         load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "killed")
     )
@@ -105,6 +115,7 @@ def test_ctrl_c_stores_the_state_and_says_how_to_go_on(flower_folder: Path, tmp_
     assert list((tmp_path / "run").glob("state-*"))
 
 
+@pytest.mark.usefixtures("fresh_accelerator")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -120,8 +131,6 @@ def test_ctrl_c_stores_the_state_and_says_how_to_go_on(flower_folder: Path, tmp_
 def test_a_wrong_option_is_told_in_one_line(
     flower_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
-    from scripts import train
-
     if "--data" not in arguments and "--resume" not in arguments:
         arguments = ["--data", str(flower_folder), *arguments]
     if not {"--pretrained-path", "--resume", "--backbone"} & set(arguments):
@@ -138,8 +147,6 @@ def test_a_wrong_option_is_told_in_one_line(
 def test_resume_takes_its_options_from_the_run_alone(
     capsys: pytest.CaptureFixture[str], resume: list[str], other: list[str]
 ) -> None:
-    from scripts import train
-
     with pytest.raises(SystemExit) as caught:
         train.main([*resume, *other])
     assert caught.value.code == 2
@@ -147,8 +154,6 @@ def test_resume_takes_its_options_from_the_run_alone(
 
 
 def test_resume_takes_its_run_after_an_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
-    from scripts import train
-
     assert train.main(["--resume=nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err
 
@@ -157,8 +162,6 @@ def test_resume_takes_its_run_after_an_equals_sign(capsys: pytest.CaptureFixture
 def test_help_lists_recipe_and_resume_among_the_options(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    from scripts import train
-
     with pytest.raises(SystemExit) as caught:
         train.main(arguments)
     assert caught.value.code == 0
@@ -197,7 +200,10 @@ def test_two_processes_learn_what_one_does(flower_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.data
-def test_densenet161_goes_from_real_photos_to_predict(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_densenet161_goes_from_real_photos_to_predict(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Two optimizer steps from random weights, then evaluation and the service."""
     folder = tmp_path / "small"
     for part, count in (("train", 4), ("valid", 1)):
@@ -207,12 +213,13 @@ def test_densenet161_goes_from_real_photos_to_predict(data_dir: Path, tmp_path: 
             for photo in photos:
                 (folder / part / class_id / photo.name).symlink_to(photo)
     names = data_dir / "cat_to_name.json"
-    code, out, err = run(
+    arguments = [
         "--data", str(folder), "--category-names", str(names), "--from-scratch", "--epochs", "1",
         "--warmup-epochs", "0", "--batch-size", "4", "--image-size", "96", "--workers", "0",
-        "--output", "run", cwd=tmp_path,
-    )  # fmt: skip
-    assert code == 0, err
+        "--output", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert train.main(arguments) == 0
+    out = capsys.readouterr().out
     assert "densenet161" in out
     assert "2 steps of 4 photos" in out
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"

@@ -1,31 +1,25 @@
-"""A training small enough for a test."""
+"""Options of a training that is small enough for a test."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 
 from model.training.config import TrainingConfig
 
 
 @pytest.fixture(autouse=True)
-def _fresh_accelerator() -> Iterator[None]:
-    # Accelerate keeps device and precision for the whole process; each test chooses its own.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+def _fresh_accelerator(fresh_accelerator: None) -> None:
+    pass
 
 
 @pytest.fixture
 def own_folder(flower_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the drawn data set, for a test to spoil."""
+    """A copy of the generated data set that a test may change."""
     return Path(shutil.copytree(flower_folder, tmp_path / "own"))
 
 

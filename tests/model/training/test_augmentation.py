@@ -1,4 +1,4 @@
-"""What is done to photos and targets in training."""
+"""Augmentation of photos, batches and targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.training.config import TrainingConfig
 TRANSFORM = EvaluationTransform(32, 32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def test_an_outlier_belongs_to_each_class_alike() -> None:
+def test_an_ood_photo_gets_the_uniform_distribution() -> None:
     soft = soft_targets(torch.tensor([2, OOD_TARGET, 0]), 4)
     assert soft.tolist() == [[0, 0, 1, 0], [0.25] * 4, [1, 0, 0, 0]]
 
@@ -40,7 +40,7 @@ def test_mixing_takes_its_share_of_batches(options: TrainingConfig) -> None:
     assert 60 < mixed < 140
 
 
-def test_a_crop_is_stretched_as_far_as_is_asked() -> None:
+def test_crop_aspect_limits_the_aspect_ratio() -> None:
     # Two colours that turn into each other from left to right, and two others from top to bottom.
     ramp = Image.linear_gradient("L")
     photo = Image.merge("RGB", (ramp.rotate(90), ramp, Image.new("L", ramp.size)))
@@ -58,7 +58,7 @@ def test_a_crop_is_stretched_as_far_as_is_asked() -> None:
     assert widest(3.0) > 1.5 * widest(1.0)
 
 
-def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
+def test_a_corrupted_photo_keeps_its_size() -> None:
     photo = Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB")
     spoil = training_transform(
         TrainingConfig(corruption_prob=1.0, augmentation="light"), TRANSFORM, 48
@@ -78,7 +78,7 @@ def test_a_spoilt_photo_is_still_a_photo_of_its_size() -> None:
     assert not torch.equal(spoil(photo), first)
 
 
-def test_a_spoilt_photo_may_be_noisy() -> None:
+def test_noise_is_among_the_corruptions() -> None:
     photo = Image.new("RGB", (64, 64), "grey")  # flat, which every other kind leaves it
     spoil = training_transform(
         TrainingConfig(corruption_prob=1.0, augmentation="light"), TRANSFORM, 64
@@ -92,7 +92,7 @@ def test_a_spoilt_photo_may_be_noisy() -> None:
     assert 0.1 < max(noisy) < 0.3  # of values from -1 to 1
 
 
-def test_a_photo_is_shown_small_with_round_corners_in_a_ground(tmp_path: Path) -> None:
+def test_a_pasted_photo_is_small_with_round_corners(tmp_path: Path) -> None:
     photo, ground = (Image.new("RGB", (64, 48), colour) for colour in ("white", "black"))
     ground.resize((30, 90)).save(tmp_path / "ground.png")
     options = TrainingConfig(
