@@ -6,7 +6,8 @@
 # The first stage makes /opt/venv; the last adds app/, model/ and checkpoints/ under /app. With
 # PyTorch, the default, it serves on a GPU, and without --gpus on the CPU by OpenVINO as the small
 # image does. --read-only works as it is, since nothing but the memory at /dev/shm is written.
-# Another checkpoint comes in by
+# For Prometheus add -e PETALSCOPE_METRICS_PORT=9100 -e PETALSCOPE_METRICS_HOST=0.0.0.0, and do not
+# publish that port. To serve another checkpoint add
 # -v "$PWD/my.safetensors:/checkpoint.safetensors:ro" -e PETALSCOPE_CHECKPOINT=/checkpoint.safetensors
 
 FROM python:3.11-slim-bookworm AS build

@@ -85,7 +85,7 @@ def create_app(
             settings.device,
             settings.model_threads,
             nice=settings.model_nice,
-            compiled=bool(settings.torch_compile),
+            compiled=settings.torch_compile,
         )
     network = classifier.network
     max_batch_size = min(settings.max_batch_size, network.max_batch_size or settings.max_batch_size)
@@ -122,7 +122,7 @@ def create_app(
     route_options(is_public=True)(app.view_functions["static"])
     init_access(app, settings)
     if settings.metrics_port:
-        metrics.serve(settings.host, settings.metrics_port, lambda: batcher.accepting)
+        metrics.serve(settings.metrics_host, settings.metrics_port, lambda: batcher.accepting)
     return app
 
 

@@ -1,180 +1,228 @@
-"""Every setting of the service: a field here, an environment variable outside, nothing else.
+"""The service's settings: one field each, read from the environment variables PETALSCOPE_<FIELD>.
 
-    environment -> Settings.from_environment -> checked Settings -> create_app, gunicorn.conf.py
-
-A variable PETALSCOPE_<FIELD> is parsed by the field's own type and checked against its own range;
-the table of settings in the README is made of the same fields. Nothing here imports torch, since
-gunicorn's master process reads the settings too and must stay free of it.
+gunicorn's master process imports this module, so it must not import torch or OpenVINO.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
-from app.setting_values import normal_host, normal_origin, normal_rate
+import limits
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
 from model.data.data_folder import DATA_VARIABLE
 from model.errors import PetalscopeError
 
 _PREFIX: Final = "PETALSCOPE_"
-# Variables of the same prefix that belong to the scripts and the tests.
-_NOT_OURS: Final = frozenset({DATA_VARIABLE})
-_LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-# Kubernetes tells every pod of a service called petalscope about it by such variables.
+# Set by Kubernetes in every pod beside a Service named petalscope.
 _KUBERNETES: Final = re.compile(_PREFIX + r"(.+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)")
 _KUBERNETES_HINT: Final = (
-    " Kubernetes sets this one for a Service named petalscope: give the Service another name, or "
-    "the pod enableServiceLinks: false."
+    " Kubernetes sets it for a Service named petalscope: rename the Service, or set "
+    "enableServiceLinks: false in the pod."
 )
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_HOST: Final = re.compile(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
 
 
 class SettingsError(PetalscopeError):
-    """A setting is unknown or has a bad value."""
+    """An unknown setting or a bad value."""
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    """Return an origin as browsers send it: lower case, without the scheme's default port."""
+    origin = value.lower()
+    for scheme, port in _DEFAULT_PORTS.items():
+        if origin.startswith(f"{scheme}://"):
+            origin = origin.removesuffix(f":{port}")
+    if origin == "*":
+        return origin
+    try:
+        parts = urlsplit(origin)
+        port_part = f":{parts.port}" if parts.port is not None else ""
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        valid = bool(parts.scheme and host) and origin == f"{parts.scheme}://{host}{port_part}"
+    except ValueError:
+        valid = False
+    if not valid or " " in origin:
+        raise ValueError(
+            f"holds {value}; an origin is scheme://host or scheme://host:port without a path, such "
+            "as https://example.org"
+        )
+    return origin
+
+
+def _rate(value: str) -> str:
+    try:
+        if limits.parse(value).amount > 0:
+            return value
+    except ValueError:
+        pass
+    raise ValueError(
+        f"holds {value}; a rate is NUMBER/UNIT, such as 5/second, 60/minute, 100/hour or 1000/day"
+    )
+
+
+def _host(value: str) -> str:
+    host = value.lower()
+    if not _HOST.fullmatch(host):
+        raise ValueError(
+            f"holds {value}; a host is a name without scheme or port, such as flowers.example.org "
+            "or .example.org"
+        )
+    return host
+
+
+_Origin = Annotated[str, AfterValidator(_origin)]
+_Rate = Annotated[str, AfterValidator(_rate)]
+_HostName = Annotated[str, AfterValidator(_host)]
+_Text = Annotated[str, Field(min_length=1)]
+_AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
+_LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+# NoDecode: commas separate the values; pydantic-settings would expect JSON.
+_CommaSeparated = (NoDecode, BeforeValidator(_split))
 
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting as documentation shows it: its variable, its default, what it means."""
+    """One row of the documentation's table of settings."""
 
     variable: str
     default: str
     meaning: str
 
 
-def _setting(
-    default: Any,
-    meaning: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-    normal: Callable[[str], str] | None = None,
-    absent: str = "none",
-) -> Any:
-    # `normal` brings each of several values to its normal form, `absent` is how documentation shows
-    # a default of None.
-    metadata = {
-        "meaning": meaning,
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-        "normal": normal,
-        "absent": absent,
-    }
-    return field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings, checked; each field's meaning and range stand in its metadata.
+class Settings(BaseSettings):
+    """All settings, validated and immutable.
 
     Raises:
-        SettingsError: A value is out of its range.
+        SettingsError: A value has the wrong type or is out of range.
     """
 
-    checkpoint: Path | None = _setting(  # noqa: RUF009 - it calls `field`
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
+    )
+
+    checkpoint: _AbsolutePath | None = Field(
         None,
-        "The checkpoint that is served: .onnx for a CPU, .safetensors for PyTorch; by default the "
-        "one in checkpoints/ that suits the device",
-        absent="bundled",
+        description="Checkpoint to serve: .onnx for a CPU, .safetensors for PyTorch; by default "
+        "the one in checkpoints/ that suits the device",
+        json_schema_extra={"unset": "bundled"},
     )
-    device: str = _setting(
-        "auto", "Where the model runs: auto (the GPU where there is one), cpu, cuda or cuda:N"
+    device: _Text = Field(
+        "auto",
+        description="Device for inference: auto (the GPU if there is one), cpu, cuda, cuda:N",
     )
-    host: str = _setting("127.0.0.1", "Address to listen at; 0.0.0.0 for every network")
-    port: int = _setting(8000, "Port to listen at", minimum=1, maximum=65535)
-    threads: int = _setting(32, "Requests handled at the same time", minimum=2, maximum=1024)
-    max_body_mib: int = _setting(
-        32, "Largest body of a request, in MiB (1,048,576 bytes)", minimum=1, maximum=1024
+    host: _Text = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on")
+    threads: int = Field(32, ge=2, le=1024, description="Requests handled at the same time")
+    max_body_mib: int = Field(
+        32, ge=1, le=1024, description="Largest request body, in MiB (1,048,576 bytes)"
     )
-    max_megapixels: int = _setting(
-        64, "Largest photo, in millions of pixels", minimum=1, maximum=1000
+    max_megapixels: int = Field(
+        64, ge=1, le=1000, description="Largest photo, in millions of pixels"
     )
-    min_side: int = _setting(16, "Shortest side of a photo, in pixels", minimum=1, maximum=1024)
-    max_form_parts: int = _setting(10, "Most parts of a form", minimum=1, maximum=1000)
-    request_timeout_seconds: float = _setting(
+    min_side: int = Field(16, ge=1, le=1024, description="Shortest side of a photo, in pixels")
+    max_form_parts: int = Field(10, ge=1, le=1000, description="Maximum parts of a form")
+    request_timeout_seconds: float = Field(
         10.0,
-        "Seconds from a photo's arrival to its answer, after which the answer is 504",
-        minimum=0.1,
-        maximum=600,
+        ge=0.1,
+        le=600,
+        description="Seconds from a photo's arrival to its result; later the response is 504",
     )
-    model_threads: int = _setting(
-        0, "Threads that the model runs on where it runs on a CPU; 0 for one a core", minimum=0
-    )
-    model_nice: int = _setting(
+    model_threads: int = Field(0, ge=0, description="CPU threads for inference; 0 for one per core")
+    model_nice: int = Field(
         14,
-        "How far the threads that run an .onnx file stand back behind requests, as nice(1) counts "
-        "it; on Linux alone",
-        minimum=0,
-        maximum=19,
+        ge=0,
+        le=19,
+        description="Niceness of the inference threads of an .onnx checkpoint, so that they yield "
+        "to requests; Linux only",
     )
-    torch_compile: int = _setting(
-        0,
-        "1 has PyTorch compile the network (torch.compile), which takes minutes at the start",
-        minimum=0,
-        maximum=1,
+    torch_compile: bool = Field(
+        False,
+        description="Compile the network with torch.compile, which takes minutes at start-up",
     )
-    max_batch_size: int = _setting(
+    max_batch_size: int = Field(
         16,
-        "Most photos that the model runs on at once; an .onnx file's takes four a core at most",
-        minimum=1,
+        ge=1,
+        description="Maximum photos per batch; an .onnx checkpoint takes at most four per core",
     )
-    max_in_flight: int = _setting(
+    max_in_flight: int = Field(
         24,
-        "Most photos being read, decoded, waiting or worked on; more are answered 429. Below "
-        "the number of threads, so that health checks always find one",
-        minimum=1,
+        ge=1,
+        description="Maximum photos in flight; further requests get 429. It must be below "
+        "PETALSCOPE_THREADS, so that health checks always find a thread",
     )
-    cors_origins: tuple[str, ...] = _setting(
+    cors_origins: Annotated[tuple[_Origin, ...], *_CommaSeparated] = Field(
         (),
-        "Origins whose pages may use the API, such as https://example.org, with commas between; "
-        "* for all",
-        normal=normal_origin,
+        description="Origins whose pages may call the API, separated by commas, such as "
+        "https://example.org; * for all",
     )
-    api_keys_file: Path | None = _setting(  # noqa: RUF009 - it calls `field`
+    api_keys_file: _AbsolutePath | None = Field(
         None,
-        "File with one API key a line; with it, only requests with a key are answered, but for "
+        description="File with one API key per line; requests without a key then get 401, except "
         "health checks",
     )
-    rate_limits: tuple[str, ...] = _setting(
+    rate_limits: Annotated[tuple[_Rate, ...], *_CommaSeparated] = Field(
         (),
-        "Most photos from one key, or without keys one address, such as 60/minute,1000/day",
-        normal=normal_rate,
+        description="Maximum photos per key, or per address without keys, such as "
+        "60/minute,1000/day",
     )
-    rate_limit_storage_uri: str = _setting(
+    rate_limit_storage_uri: _Text = Field(
         "memory://",
-        "Where the photos of each are counted: memory:// or redis://HOST:PORT, which several "
-        "services can share",
+        description="Storage of the rate limits' counters: memory://, or redis://HOST:PORT to "
+        "share them between services",
     )
-    trusted_hosts: tuple[str, ...] = _setting(
+    trusted_hosts: Annotated[tuple[_HostName, ...], *_CommaSeparated] = Field(
         (),
-        "Names by which the service may be called, with commas between; a leading dot "
-        "takes all names below. None takes any",
-        normal=normal_host,
+        description="Accepted Host headers, separated by commas; a leading dot includes all "
+        "subdomains; none accepts any host",
     )
-    proxy_count: int = _setting(
+    proxy_count: int = Field(
         0,
-        "How many proxies of yours stand in front and set X-Forwarded-For, -Proto, -Host and "
-        "-Prefix",
-        minimum=0,
-        maximum=10,
+        ge=0,
+        le=10,
+        description="Reverse proxies in front that set X-Forwarded-For, -Proto, -Host and -Prefix",
     )
-    metrics_port: int = _setting(
-        0, "Port at which Prometheus finds /metrics; 0 for none", minimum=0, maximum=65535
+    metrics_host: _Text = Field(
+        "127.0.0.1", description="Address of the metrics port; 0.0.0.0 for every network"
     )
-    log_level: str = _setting("info", "What is logged, and what is worse", choices=_LOG_LEVELS)
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port on which Prometheus finds /metrics; 0 for none"
+    )
+    log_level: Annotated[_LogLevel, BeforeValidator(_lower)] = Field(
+        "info", description="Lowest level that is logged"
+    )
 
-    def __post_init__(self) -> None:
-        """Check every value against its range."""
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            _check(setting, value)
-            if setting.metadata["normal"]:
-                object.__setattr__(self, setting.name, _normal(setting, value))
+    def __init__(self, **values: Any) -> None:
+        """Validate the values; use the defaults of the others."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_sentence(error)) from None
         if self.metrics_port == self.port:
             raise SettingsError(
                 f"{_variable('metrics_port')} and {_variable('port')} are both {self.port}; they "
@@ -183,47 +231,60 @@ class Settings:
         if self.max_in_flight >= self.threads:
             raise SettingsError(
                 f"{_variable('max_in_flight')} is {self.max_in_flight} and "
-                f"{_variable('threads')} is {self.threads}; it must be smaller, so that "
+                f"{_variable('threads')} is {self.threads}; the first must be smaller, so that "
                 "health checks find a thread."
             )
 
     @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read keyword arguments only; `from_environment` reads the environment."""
+        return (init_settings,)
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the settings from environment variables.
+        """Read the settings from environment variables. An empty optional variable means not set.
 
         Raises:
             SettingsError: A variable PETALSCOPE_… is unknown, or its value is bad.
         """
-        types = get_type_hints(cls)
-        known = {_variable(setting.name): setting for setting in fields(cls)}
+        known = {_variable(name): name for name in cls.model_fields}
         values = {}
         for variable, text in environ.items():
-            if not variable.startswith(_PREFIX) or variable in _NOT_OURS:
-                continue
-            if variable not in known and _KUBERNETES.fullmatch(variable):
-                continue
-            if variable not in known:
+            if variable in known:
+                values[known[variable]] = text.strip()
+            elif (
+                variable.startswith(_PREFIX)
+                and variable != DATA_VARIABLE
+                and not _KUBERNETES.fullmatch(variable)
+            ):
                 close = difflib.get_close_matches(variable, known, n=1, cutoff=0)
                 raise SettingsError(f"There is no setting {variable}; the nearest is {close[0]}.")
-            setting = known[variable]
-            values[setting.name] = _parse(setting, types[setting.name], text.strip())
-        return cls(**values)
+        return cls(
+            **{
+                name: value
+                for name, value in values.items()
+                if value or cls.model_fields[name].default not in (None, ())
+            }
+        )
 
     @classmethod
     def describe(cls) -> list[SettingRow]:
-        """Return the settings as rows of a table, in the order of the fields."""
+        """Return the documentation's table of settings, in the order of the fields."""
         return [
-            SettingRow(
-                variable=_variable(setting.name),
-                default=_shown(setting),
-                meaning=_with_range(setting),
-            )
-            for setting in fields(cls)
+            SettingRow(_variable(name), _shown_default(field), _meaning(field))
+            for name, field in cls.model_fields.items()
         ]
 
     @property
     def max_body_bytes(self) -> int:
-        """Largest body of a request, in bytes."""
+        """Largest request body, in bytes."""
         return self.max_body_mib * 1024 * 1024
 
 
@@ -231,69 +292,48 @@ def _variable(name: str) -> str:
     return _PREFIX + name.upper()
 
 
-def _parse(setting: Field[Any], kind: Any, text: str) -> Any:
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            hint = _KUBERNETES_HINT if text.startswith("tcp://") else ""
-            raise SettingsError(_bad_value(setting, text) + hint) from None
-    if kind == Path | None:
-        return Path(text).resolve() if text else text
-    if kind is str:
-        return text.lower() if setting.metadata["choices"] else text
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _check(setting: Field[Any], value: Any) -> None:
-    low, high = setting.metadata["minimum"], setting.metadata["maximum"]
-    choices = setting.metadata["choices"]
-    # `not low <= value` rather than `value < low`: NaN is in no range.
-    wrong = (
-        (low is not None and not low <= value)
-        or (high is not None and not value <= high)
-        or (choices and value not in choices)
-        or value == ""
-    )
-    if wrong:
-        raise SettingsError(_bad_value(setting, value))
-
-
-def _normal(setting: Field[Any], values: tuple[str, ...]) -> tuple[str, ...]:
-    normal = []
-    for value in values:
-        try:
-            normal.append(setting.metadata["normal"](value))
-        except ValueError as error:
-            raise SettingsError(f"{_variable(setting.name)} holds {value}; {error}.") from None
-    return tuple(normal)
-
-
-def _bad_value(setting: Field[Any], value: Any) -> str:
+def _sentence(error: ValidationError) -> str:
+    """Return the first error as one sentence: variable, value, allowed range."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    if name not in Settings.model_fields:
+        close = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0)
+        return f"There is no setting {name}; the nearest is {close[0]}."
+    cause = first.get("ctx", {}).get("error")
+    if first["type"] == "value_error":
+        return f"{_variable(name)} {cause}."
+    value = first["input"]
     shown = "empty" if value == "" else value
-    return f"{_variable(setting.name)} is {shown}; it must be {_range(setting) or 'given'}."
+    allowed = _allowed(Settings.model_fields[name]) or "a value"
+    hint = _KUBERNETES_HINT if str(value).startswith("tcp://") else ""
+    return f"{_variable(name)} is {shown}; it must be {allowed}.{hint}"
 
 
-def _range(setting: Field[Any]) -> str:
-    low, high = setting.metadata["minimum"], setting.metadata["maximum"]
-    choices = setting.metadata["choices"]
+def _allowed(field: FieldInfo) -> str:
+    """Return a field's allowed values in words, or "" if any text is allowed."""
+    choices = get_args(field.annotation) if isinstance(field.default, str) else ()
     if choices:
         return f"{', '.join(choices[:-1])} or {choices[-1]}"
+    if isinstance(field.default, bool):
+        return "true or false"
+    low = next((item.ge for item in field.metadata if isinstance(item, Ge)), None)
+    high = next((item.le for item in field.metadata if isinstance(item, Le)), None)
     if low is None:
         return ""
-    number = "a number" if isinstance(setting.default, float) else "a whole number"
-    return f"{number} from {low} to {high}" if high is not None else f"{number} from {low} up"
+    number = "a number" if isinstance(field.default, float) else "a whole number"
+    return f"{number} from {low} " + (f"to {high}" if high is not None else "up")
 
 
-def _with_range(setting: Field[Any]) -> str:
-    allowed = _range(setting)
-    return f"{setting.metadata['meaning']}: {allowed}." if allowed else setting.metadata["meaning"]
+def _meaning(field: FieldInfo) -> str:
+    allowed = _allowed(field)
+    return f"{field.description}: {allowed}." if allowed else f"{field.description}."
 
 
-def _shown(setting: Field[Any]) -> str:
-    default = setting.default
-    if default is None:
-        return str(setting.metadata["absent"])
-    if isinstance(default, tuple):
-        return ",".join(default) or "none"
+def _shown_default(field: FieldInfo) -> str:
+    default = field.default
+    if default is None or default == ():
+        extra = field.json_schema_extra
+        return str(extra["unset"]) if isinstance(extra, dict) else "none"
+    if isinstance(default, bool):
+        return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,7 @@ def test_every_setting_is_a_variable() -> None:
             "PETALSCOPE_RATE_LIMIT_STORAGE_URI": "redis://redis:6379",
             "PETALSCOPE_TRUSTED_HOSTS": "Flowers.example.org,.example.com",
             "PETALSCOPE_PROXY_COUNT": "1",
+            "PETALSCOPE_METRICS_HOST": "0.0.0.0",
             "PETALSCOPE_METRICS_PORT": "9100",
             "PETALSCOPE_LOG_LEVEL": "WARNING",
         }
@@ -56,7 +56,7 @@ def test_every_setting_is_a_variable() -> None:
         request_timeout_seconds=2.5,
         model_threads=2,
         model_nice=0,
-        torch_compile=1,
+        torch_compile=True,
         max_batch_size=4,
         max_in_flight=6,
         cors_origins=("https://example.org", "http://localhost:3000"),
@@ -65,12 +65,25 @@ def test_every_setting_is_a_variable() -> None:
         rate_limit_storage_uri="redis://redis:6379",
         trusted_hosts=("flowers.example.org", ".example.com"),
         proxy_count=1,
+        metrics_host="0.0.0.0",
         metrics_port=9100,
         log_level="warning",
     )
     defaults = Settings()
-    for setting in fields(Settings):
-        assert getattr(settings, setting.name) != getattr(defaults, setting.name), setting.name
+    for name in Settings.model_fields:
+        assert getattr(settings, name) != getattr(defaults, name), name
+
+
+@pytest.mark.parametrize(
+    "name", ["CHECKPOINT", "API_KEYS_FILE", "CORS_ORIGINS", "RATE_LIMITS", "TRUSTED_HOSTS"]
+)
+def test_an_empty_optional_variable_means_not_set(name: str) -> None:
+    assert Settings.from_environment({f"PETALSCOPE_{name}": ""}) == Settings()
+
+
+def test_a_misspelt_keyword_names_the_nearest_setting() -> None:
+    with pytest.raises(SettingsError, match="port"):
+        Settings(prot=80)
 
 
 def test_a_relative_checkpoint_is_found_from_the_working_directory(
@@ -106,7 +119,7 @@ def test_an_unknown_variable_names_the_nearest_known_one() -> None:
         (
             "REQUEST_TIMEOUT_SECONDS",
             "-1",
-            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is -1.0; it must be a number from 0.1 to 600.",
+            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is -1; it must be a number from 0.1 to 600.",
         ),
         (
             "MAX_BATCH_SIZE",
@@ -114,12 +127,12 @@ def test_an_unknown_variable_names_the_nearest_known_one() -> None:
             "PETALSCOPE_MAX_BATCH_SIZE is 0; it must be a whole number from 1 up.",
         ),
         ("LOG_LEVEL", "loud", "it must be debug, info, warning, error or critical."),
-        ("CHECKPOINT", "", "PETALSCOPE_CHECKPOINT is empty; it must be given."),
-        ("HOST", " ", "PETALSCOPE_HOST is empty; it must be given."),
+        ("HOST", " ", "PETALSCOPE_HOST is empty; it must be"),
+        ("TORCH_COMPILE", "2", "PETALSCOPE_TORCH_COMPILE is 2; it must be true or false."),
         (
             "MAX_IN_FLIGHT",
             "32",
-            "PETALSCOPE_MAX_IN_FLIGHT is 32 and PETALSCOPE_THREADS is 32; it must",
+            "PETALSCOPE_MAX_IN_FLIGHT is 32 and PETALSCOPE_THREADS is 32;",
         ),
     ],
 )
@@ -186,7 +199,7 @@ def test_what_kubernetes_tells_of_its_services_is_no_concern(name: str) -> None:
 
 def test_the_settings_describe_themselves() -> None:
     rows = {row.variable: row for row in Settings.describe()}
-    assert len(rows) == len(fields(Settings))
+    assert len(rows) == len(Settings.model_fields)
     assert rows["PETALSCOPE_PORT"].default == "8000"
     assert rows["PETALSCOPE_PORT"].meaning.endswith(": a whole number from 1 to 65535.")
     assert rows["PETALSCOPE_REQUEST_TIMEOUT_SECONDS"].default == "10"
