@@ -64,7 +64,7 @@ test: $(VENV)/.dev ## check style and types, and run the tests
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m mypy
-	$(VENV)/bin/lint-imports
+	$(IN_VENV) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS:%=--ignore=%)
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS)
 
