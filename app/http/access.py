@@ -1,9 +1,7 @@
-"""Who may come in, and how often: trusted hosts, API keys, rate limits.
+"""Access control: trusted hosts, API keys, rate limits.
 
-    request -> a trusted host (400) -> a key (401) -> within the rate (429) -> its route
-
-A key comes as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password that a browser
-asks for, with any name; so the page works with keys too. Only hashes of keys are held.
+Clients send a key as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password of HTTP
+Basic authentication, which browsers support. Only hashes of keys are kept in memory.
 """
 
 from __future__ import annotations
@@ -29,11 +27,11 @@ _SHORTEST_KEY: Final = 16
 
 
 class AccessError(PetalscopeError):
-    """The settings of who may come in cannot be used."""
+    """Unusable access control settings."""
 
 
 def init_access(app: Flask, settings: Settings) -> None:
-    """Guard `app`, of which every route is registered.
+    """Apply access control to `app`; call it after all routes are registered.
 
     Raises:
         AccessError: The file of keys or the storage of the rates cannot be used.

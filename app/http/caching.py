@@ -1,4 +1,4 @@
-"""What caches may keep and must ask for again, by its ETag: all that changes with the model."""
+"""Cache headers and ETags of responses that depend on the model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from flask import Response, request
 
 
 def cacheable(response: Response, *, vary: str | None = None) -> Response:
-    """Let caches keep an answer, and ask each time whether it is still so; 304 where it is.
+    """Make a response cacheable with revalidation by ETag, and answer 304 if it is unchanged.
 
     Args:
-        response: Whose body is complete.
-        vary: The header of the request, besides the address, on which the answer depends.
+        response: Response with a complete body.
+        vary: Request header that the response depends on.
     """
     if vary is not None:
         response.vary.add(vary)

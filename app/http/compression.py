@@ -1,13 +1,7 @@
-"""Answers made smaller on their way: Zstandard, Brotli or gzip, whichever the client takes.
+"""Response compression: Zstandard, Brotli or gzip, by the Accept-Encoding header.
 
-    500 bytes or more of text, JSON, CSS, JavaScript or SVG -> compressed, with an ETag of its own
-
-Photos and pictures go as they are; the activation maps within JSON lose the third that writing them
-as text has cost. All is compressed anew each time, in a few milliseconds at most, rather than
-kept: what is said about a photo must not stay.
-
-An attack as BREACH needs a secret in the same answer as a stranger's words; no answer has one, for
-there are no cookies and no key is ever said back.
+Compressed responses are not cached on the server, because results must not be stored. BREACH does
+not apply: no response contains a secret.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a client would rather have, a page or JSON, by its Accept header."""
+"""Content negotiation by the Accept header: HTML or JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PAGE: Final = "text/html"
 
 
 def prefers_html() -> bool:
-    """Whether a page is asked for by name, as browsers do; scripts say */* at most."""
+    """Return True if the client explicitly accepts text/html, as browsers do."""
     return request.accept_mimetypes.best_match([PROBLEM_JSON, _JSON, _PAGE]) == _PAGE
 
 
 def prefers_json() -> bool:
-    """Whether JSON is asked for by name, where else a page is given."""
+    """Return True if the client explicitly prefers application/json to HTML."""
     return request.accept_mimetypes.best_match([_PAGE, _JSON]) == _JSON

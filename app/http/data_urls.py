@@ -1,4 +1,4 @@
-"""Pictures inside an answer: as data URLs, so that nothing of a photo is ever stored."""
+"""Images as data URLs, so that nothing derived from a photo is stored."""
 
 from __future__ import annotations
 

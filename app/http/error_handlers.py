@@ -1,9 +1,7 @@
-"""One handler for every error: a page for browsers, problem+json (RFC 9457) for all others.
+"""Error handler for the whole app: HTML for browsers, problem+json (RFC 9457) otherwise.
 
-    Problem | HTTPException | any other exception -> Problem -> error.html | JSON
-
-Of an exception that is not ours nothing reaches the client: it gets the request's id, and the log
-has the trace under the same id.
+A client never sees a foreign exception. It gets the request ID, and the log has the traceback under
+that ID.
 """
 
 from __future__ import annotations

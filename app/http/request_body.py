@@ -1,4 +1,4 @@
-"""The body of a request: kept in memory, counted, and read on after a refusal."""
+"""Request body: kept in memory, counted, and drained after an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The id of a request: in its X-Request-ID header, its log line and its answer."""
+"""Request ID: in the X-Request-ID header, the log line and error responses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def request_id() -> str:
     """Return the id of the current request: the client's where it is safe, or a new one."""
     if "request_id" not in g:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        # No secret: the system's own randomness would give up Python's lock for each.
+        # Not a secret; os.urandom would release the GIL on each request.
         g.request_id = given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
     return str(g.request_id)

@@ -1,4 +1,4 @@
-"""Facts about a route that other layers ask for, declared on the route itself."""
+"""Route options, declared by a decorator on the view function."""
 
 from __future__ import annotations
 

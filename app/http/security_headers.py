@@ -1,10 +1,7 @@
-"""What browsers are told and refused: headers, cross-site posts, CORS.
+"""Security headers, cross-site request protection and CORS.
 
-    request  -> posts by other sites' pages: 403, unless their origin is let in by the settings
-    response -> headers that forbid scripts of others, framing, sniffing
-
-A post of another site is told by what browsers say of themselves, `Sec-Fetch-Site` and `Origin`,
-so that no secret, token or cookie is needed. Clients that are not browsers send neither and pass.
+Cross-site requests are recognized by `Sec-Fetch-Site` and `Origin`, which
+browsers send; no token or cookie is needed. Other clients send neither and pass.
 """
 
 from __future__ import annotations
