@@ -35,7 +35,7 @@ from app.settings import Settings
 from app.web.api_docs import api_docs
 from app.web.flowers import flowers
 from app.web.pages import pages
-from app.web.pwa import install
+from app.web.pwa import pwa
 from app.web.rendering import init_rendering, render_error_page
 from model.checkpoint.bundled import bundled_checkpoint
 from model.errors import PetalscopeError
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from model.backends.base import Outputs
     from model.classifier import Classifier
 
-_PAGES: Final = (pages, install, api_docs)
+_PAGES: Final = (pages, pwa, api_docs)
 _API: Final = (api, flowers, health)
 
 

@@ -1,8 +1,7 @@
-"""What is known of the data set's flowers: scientific names, families, other names, translations.
+"""Catalog of the data set's flowers: scientific names, families, common names and translations.
 
-flowers.json, flowers.de.json -> Flower, for each class whose id and name are the data set's
-
-A checkpoint may have other classes; of those nothing is claimed.
+An entry applies only to classes with the data set's ID and name. Other classes of a checkpoint get
+a catalog entry that contains their name only.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from typing import Any, Final, Literal
 from model.checkpoint.labels import FlowerClass
 
 FLOWERS_FILE: Final = Path(__file__).with_name("flowers.json")
-_LANGUAGE: Final = "en"  # of that file; other languages have one of their own beside it
+_LANGUAGE: Final = "en"  # of flowers.json; translations are in flowers.<language>.json
 
 Rank = Literal["species", "genus", "hybrid", "cultivar", "uncertain"]
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a flower is called, and what is said of it, in one language.
+class CommonNames:
+    """Common names of a flower and the note about it, in one language.
 
     Attributes:
-        display_name: The common name; None where none is certain.
+        display_name: The common name; None if none is certain.
         other_names: Other common names.
-        note: As that of the flower.
+        note: Translation of the flower's note.
     """
 
     display_name: str | None = None
@@ -41,20 +40,20 @@ class Words:
 
 @dataclass(frozen=True)
 class Flower:
-    """One class and what is known of it.
+    """Catalog entry of one class.
 
     Attributes:
-        class_id: The name of its folder, "18".
-        name: The common name as the data set spells it, "peruvian lily".
-        display_name: The common name as people write it, "Peruvian lily".
-        scientific_name: As narrow as is certain: a genus where the common name or the photos fit
-            several of its species; None where nothing is certain.
-        rank: What the scientific name is the name of; "uncertain" where there is none.
-        family: In Latin; None where nothing is known of the class.
-        synonyms: Other scientific names under which it is found.
+        class_id: Folder name in the data set, "18".
+        name: Class name in the data set, "peruvian lily".
+        display_name: Common name for display, "Peruvian lily".
+        scientific_name: The narrowest certain name: a genus if the common name or the photos cover
+            several of its species; None if nothing is certain.
+        rank: Rank of the scientific name; "uncertain" if there is none.
+        family: Scientific name of the family; None if the class is not in the catalog.
+        synonyms: Other scientific names.
         other_names: Other common names.
-        note: For people: where the name misleads, or what else it may mean; may be empty.
-        translations: The same in other languages, by their code, "de".
+        note: Explanation of a misleading or ambiguous name; may be empty.
+        translations: Common names and notes by language code, "de".
     """
 
     class_id: str
@@ -66,40 +65,40 @@ class Flower:
     synonyms: tuple[str, ...] = ()
     other_names: tuple[str, ...] = ()
     note: str = ""
-    translations: Mapping[str, Words] = field(default_factory=dict, hash=False)
+    translations: Mapping[str, CommonNames] = field(default_factory=dict, hash=False)
 
     @property
     def slug(self) -> str:
-        """Its part of an address: "18-peruvian-lily"."""
+        """The last part of its URL: "18-peruvian-lily"."""
         words = re.sub(r"[\W_]+", "-", self.name.lower().replace("'", "")).strip("-")
         return f"{self.class_id}-{words}".strip("-")
 
-    def words(self, language: str) -> Words:
-        """What is said of it in a language; nothing where nothing is known."""
+    def common_names(self, language: str) -> CommonNames:
+        """Return the common names in a language; empty if there is no translation."""
         if language == _LANGUAGE:
-            return Words(self.display_name, self.other_names, self.note)
-        return self.translations.get(language, Words())
+            return CommonNames(self.display_name, self.other_names, self.note)
+        return self.translations.get(language, CommonNames())
 
     def name_in(self, language: str) -> str:
-        """Its common name in a language; the English one where none is certain."""
-        return self.words(language).display_name or self.display_name
+        """Return the common name in a language, or in English if there is no translation."""
+        return self.common_names(language).display_name or self.display_name
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names by which it is found, in every language."""
+        """All searchable names, in every language."""
         names = [self.name, self.scientific_name, self.family, *self.synonyms]
-        for words in (self.words(_LANGUAGE), *self.translations.values()):
-            names += [words.display_name, *words.other_names]
+        for common in (self.common_names(_LANGUAGE), *self.translations.values()):
+            names += [common.display_name, *common.other_names]
         return tuple(name for name in names if name)
 
     def matches(self, query: str) -> bool:
-        """Tell whether each word of `query` begins a word of one of its names or its family."""
-        text = " " + _plain(" ".join(self.names))
-        return all(f" {word}" in text for word in _plain(query).split())
+        """Return True if each word of `query` starts a word of its names or family."""
+        text = " " + _normalize(" ".join(self.names))
+        return all(f" {word}" in text for word in _normalize(query).split())
 
 
 def describe_class(item: FlowerClass) -> Flower:
-    """Return what is known of a class; nothing but its name where it is none of the data set's."""
+    """Return the catalog entry of a class; only its name if it is not in the data set."""
     flower = _flowers().get(item.class_id)
     if flower is not None and flower.name == item.name:
         return flower
@@ -107,23 +106,26 @@ def describe_class(item: FlowerClass) -> Flower:
 
 
 def describe_classes(items: Iterable[FlowerClass], language: str = _LANGUAGE) -> list[Flower]:
-    """Return what is known of each class, by its name in a language."""
-    return sorted(map(describe_class, items), key=lambda flower: _plain(flower.name_in(language)))
+    """Return the catalog entries of classes, sorted by common name in a language."""
+    return sorted(
+        map(describe_class, items), key=lambda flower: _normalize(flower.name_in(language))
+    )
 
 
 def sources(language: str = _LANGUAGE) -> dict[str, str]:
-    """Return what the facts rest on, in sentences of a language."""
-    return dict(_contents(language)["sources"])
+    """Return the sources of the catalog, in a language."""
+    return dict(_load(language)["sources"])
 
 
 @cache
 def _flowers() -> dict[str, Flower]:
-    translations: dict[str, dict[str, Words]] = {}
+    translations: dict[str, dict[str, CommonNames]] = {}
     for path in sorted(FLOWERS_FILE.parent.glob("flowers.*.json")):
         language = path.suffixes[0].removeprefix(".")
-        for values in _contents(language)["flowers"]:
-            words = Words(values["display_name"], tuple(values["other_names"]), values["note"])
-            translations.setdefault(values["class_id"], {})[language] = words
+        for values in _load(language)["flowers"]:
+            translations.setdefault(values["class_id"], {})[language] = CommonNames(
+                values["display_name"], tuple(values["other_names"]), values["note"]
+            )
     return {
         values["class_id"]: Flower(
             **{
@@ -133,20 +135,20 @@ def _flowers() -> dict[str, Flower]:
                 "translations": translations[values["class_id"]],
             }
         )
-        for values in _contents(_LANGUAGE)["flowers"]
+        for values in _load(_LANGUAGE)["flowers"]
     }
 
 
 @cache
-def _contents(language: str) -> dict[str, Any]:
+def _load(language: str) -> dict[str, Any]:
     suffix = ".json" if language == _LANGUAGE else f".{language}.json"
     path = FLOWERS_FILE.with_suffix(suffix)
     contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return contents
 
 
-def _plain(text: str) -> str:
-    """Write a text as words alone: in lower case, without accents, apostrophes and hyphens."""
+def _normalize(text: str) -> str:
+    """Normalize for search: lower case, no accents or apostrophes, words separated by spaces."""
     letters = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss"))
     letters = re.sub("[\u0300-\u036f'’]", "", letters)
     return re.sub(r"[\W_]+", " ", letters).strip()

@@ -1,4 +1,4 @@
-"""The page that documents the API, made from its OpenAPI document."""
+"""HTML documentation of the API, rendered from its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ api_docs: Final = Blueprint("api_docs", __name__)
 
 @api_docs.get("/docs")
 def index() -> Response:
-    """Describe the API for people, with a form that sends a photo."""
+    """Render the API documentation, with a form for sending a photo."""
     page = render_page(
         "docs.html",
-        only_in=ENGLISH,
+        language=ENGLISH,
         api=describe_api(current_context(), request.script_root),
         field=PHOTO_FIELD,
-        # Jinja's own filter sorts the keys.
+        # Jinja's tojson filter sorts the keys.
         as_json=partial(json.dumps, indent=2, ensure_ascii=False),
     )
     return cacheable(page)

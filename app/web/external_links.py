@@ -1,7 +1,4 @@
-"""Where to read on about a flower.
-
-scientific name or common name -> the addresses of searches at Wikipedia and GBIF
-"""
+"""Links to searches for a flower on Wikipedia and GBIF."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ _GBIF: Final = "https://www.gbif.org/species/search"
 
 
 def wikipedia(scientific_name: str | None, name: str) -> str:
-    """Return where Wikipedia looks for a flower: in the reader's language by a scientific name."""
-    # The data set's names are English.
+    """Return the URL of a Wikipedia search; common names are searched in English."""
+    # Common names in the data set are English.
     site = text("language.wikipedia") if scientific_name else _ENGLISH_WIKIPEDIA
     return f"{site}?{urlencode({'search': scientific_name or name})}"
 
 
 def gbif(scientific_name: str) -> str:
-    """Return where GBIF looks for a taxon; it knows none of cultivars."""
+    """Return the URL of a GBIF search, without the cultivar, which GBIF does not index."""
     taxon = scientific_name.partition(" '")[0]
     return f"{_GBIF}?{urlencode({'q': taxon})}"

@@ -1,11 +1,7 @@
-"""The flowers that the served model knows: a list that can be searched, and each at its address.
+"""Routes of the flower catalog: a searchable list and one page per class of the served model.
 
-    GET /flowers?q=rose           -> flowers.html | {"flowers": […], "sources": {…}}
-    GET /flowers/18-peruvian-lily -> flower.html  | {"class_id": "18", …}
-    GET /flowers/18               -> 308 to it: the class id alone tells which
-
-A page for browsers, and JSON for all that do not ask for a page, as errors are. The page is in the
-language of its reader; the JSON is the same for all, with what is said in other languages inside.
+Browsers get HTML in their own language. Other clients get JSON, which contains all translations and
+therefore does not depend on Accept-Language.
 """
 
 from __future__ import annotations
@@ -32,54 +28,58 @@ flowers: Final = Blueprint("flowers", __name__)
 @flowers.get("/flowers")
 @route_options(allows_cors=True)
 def index() -> Response:
-    """List the flowers by name, or those that `q` finds."""
+    """List the flowers by name; `q` filters them."""
     query = request.args.get("q", "")
     language = current_language() if prefers_html() else ENGLISH
-    known = _known(language)
-    found = [flower for flower in known if flower.matches(query)]
+    all_flowers = _all_flowers(language)
+    found = [flower for flower in all_flowers if flower.matches(query)]
     if not prefers_html():
-        return _finished(jsonify(flowers=[_values(item) for item in found], sources=sources()))
-    told = sources(language)
-    return _finished(
-        render_page("flowers.html", flowers=known, found=set(found), query=query, sources=told)
+        return _cacheable(jsonify(flowers=[_serialize(item) for item in found], sources=sources()))
+    page = render_page(
+        "flowers.html",
+        flowers=all_flowers,
+        found=set(found),
+        query=query,
+        sources=sources(language),
     )
+    return _cacheable(page)
 
 
 @flowers.get("/flowers/<slug>")
 @route_options(allows_cors=True)
 def flower(slug: str) -> Any:
-    """Show one flower; what stands behind its class id may be old or wrong."""
-    item = _at(slug)
+    """Show one flower; redirect to its canonical URL if the slug differs after the class ID."""
+    item = _find(slug)
     if item.slug != slug:
-        moved = redirect(api_url("flowers.flower", slug=item.slug), 308)
-        moved.cache_control.no_cache = True  # another model may call the class by another name
-        return moved
+        response = redirect(api_url("flowers.flower", slug=item.slug), 308)
+        response.cache_control.no_cache = True  # another model may use another name
+        return response
     if not prefers_html():
-        return _finished(jsonify(_values(item)))
+        return _cacheable(jsonify(_serialize(item)))
     language = current_language()
-    return _finished(
+    return _cacheable(
         render_page(
             "flower.html",
             flower=item,
-            words=item.words(language),
+            common_names=item.common_names(language),
             links=_links(item),
             sources=sources(language),
         )
     )
 
 
-def _known(language: str = ENGLISH) -> list[Flower]:
+def _all_flowers(language: str = ENGLISH) -> list[Flower]:
     return describe_classes(current_context().classifier.metadata.classes, language)
 
 
-def _at(slug: str) -> Flower:
-    """Find a flower by its slug, or by the class id that the slug begins with.
+def _find(slug: str) -> Flower:
+    """Return the flower with a slug, or with the class ID that starts the slug.
 
     Raises:
-        Problem: 404.
+        Problem: 404 if there is none.
     """
-    # The longest first, since one class id may begin as another does: "rose", "rose-red".
-    for item in sorted(_known(), key=lambda item: len(item.class_id), reverse=True):
+    # Longest first, because one class ID may be a prefix of another: "rose", "rose-red".
+    for item in sorted(_all_flowers(), key=lambda item: len(item.class_id), reverse=True):
         if slug == item.class_id or slug.startswith(f"{item.class_id}-"):
             return item
     raise Problem(
@@ -88,7 +88,7 @@ def _at(slug: str) -> Flower:
     )
 
 
-def _values(item: Flower) -> dict[str, Any]:
+def _serialize(item: Flower) -> dict[str, Any]:
     return {**asdict(item), "url": api_url("flowers.flower", slug=item.slug)}
 
 
@@ -99,5 +99,5 @@ def _links(item: Flower) -> dict[str, str]:
     return links
 
 
-def _finished(response: Response) -> Response:
+def _cacheable(response: Response) -> Response:
     return cacheable(response, vary="Accept")

@@ -1,9 +1,6 @@
-"""The page: a photo in by an ordinary form, the same page out with its names.
+"""Routes of the start page: the upload form, and its result when JavaScript is off.
 
-    GET /  -> index.html
-    POST / -> index.html with the photo and five names, or with what was wrong and its status
-
-The photo is shown back from memory, as a data URL, and forgotten with the answer.
+The uploaded photo is embedded in the response as a data URL and never stored.
 """
 
 from __future__ import annotations
@@ -25,12 +22,12 @@ from app.web.rendering import limits, render_page, script_texts
 
 pages: Final = Blueprint("pages", __name__)
 
-_LONGEST_SIDE: Final = 800
+_MAX_SIDE: Final = 800  # pixels, of the photo shown back
 
 
 @pages.get("/")
 def index() -> Response:
-    """Show the upload form, or tell a program where the routes are."""
+    """Render the upload form; return a list of routes to clients that prefer JSON."""
     if prefers_json():
         return about()
     response = _page()
@@ -41,7 +38,7 @@ def index() -> Response:
 @pages.post("/")
 @route_options(takes_photos=True)
 def classify() -> Response:
-    """Show the photo that the form carries, with its names."""
+    """Classify the uploaded photo and render it with the result."""
     classes = len(current_context().classifier.metadata.classes)
     try:
         classification = classify_upload(min(DEFAULT_TOP_K, classes))
@@ -49,11 +46,11 @@ def classify() -> Response:
         return _page(problem=problem)
     predictions = serialize_predictions(classification.result)
     if classification.activations is not None:
-        pictures = explain_predictions(classification)
-        for prediction, picture in zip(predictions, pictures, strict=True):
-            prediction["activation_map"] = data_url(picture, "PNG")
+        overlays = explain_predictions(classification)
+        for prediction, overlay in zip(predictions, overlays, strict=True):
+            prediction["activation_map"] = data_url(overlay, "PNG")
     shown = classification.photo.copy()
-    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    shown.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return _page(
         data_url(shown, "JPEG"), predictions=predictions, verdict=classification.result.verdict
     )
@@ -76,7 +73,7 @@ def _page(
         explains=service.explains,
         class_count=len(service.classifier.metadata.classes),
         limits=limits(),
-        most_joined=MAX_COMBINED_PHOTOS,
+        max_combined=MAX_COMBINED_PHOTOS,
         script_texts=script_texts(),
         model=service.model,
     )

@@ -1,12 +1,4 @@
-"""What makes the page an app of a phone or desktop, and tells when the service is out of reach.
-
-    GET /manifest.webmanifest -> its name, icons and colours
-    GET /service-worker.js    -> what keeps the page `offline` in the browser, by its content
-    GET /offline              -> that page
-
-All of them below the path where the service is mounted, so that a worker has the page in its scope
-and nothing else of the host.
-"""
+"""Progressive web app: manifest, service worker and the offline page that the worker caches."""
 
 from __future__ import annotations
 
@@ -20,22 +12,23 @@ from app.http.route_options import route_options
 from app.web.rendering import THEME_COLORS, render_page
 from app.web.translations import current_language, text
 
-install: Final = Blueprint("install", __name__)
+# Served below the mount path, so that the worker's scope is this service and no other on the host.
+pwa: Final = Blueprint("pwa", __name__)
 
-_SHELL: Final = ("style.css", "icon.svg")  # what offline.html is made of
+_OFFLINE_ASSETS: Final = ("style.css", "icon.svg")
 _ICONS: Final = (
     ("icon.svg", "any", "any"),
     ("icon-192.png", "192x192", "any"),
     ("icon-512.png", "512x512", "any"),
     ("icon-maskable.png", "512x512", "maskable"),
 )
-_KINDS: Final = {".svg": "image/svg+xml", ".png": "image/png"}
+_MEDIA_TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
-@install.get("/manifest.webmanifest")
+@pwa.get("/manifest.webmanifest")
 @route_options(is_public=True)
 def manifest() -> Response:
-    """Describe the app, as https://www.w3.org/TR/appmanifest/ has it."""
+    """Return the web app manifest (https://www.w3.org/TR/appmanifest/)."""
     home = url_for("pages.index")
     response = jsonify(
         id=home,
@@ -52,7 +45,7 @@ def manifest() -> Response:
             {
                 "src": url_for("static", filename=name),
                 "sizes": sizes,
-                "type": _KINDS[Path(name).suffix],
+                "type": _MEDIA_TYPES[Path(name).suffix],
                 "purpose": purpose,
             }
             for name, sizes, purpose in _ICONS
@@ -63,24 +56,24 @@ def manifest() -> Response:
     return response
 
 
-@install.get("/offline")
+@pwa.get("/offline")
 def offline() -> Response:
-    """Show that the service is out of reach; read while it is not, and kept until then."""
+    """Render the offline page, which the service worker caches."""
     return render_page("offline.html")
 
 
-@install.get("/service-worker.js")
+@pwa.get("/service-worker.js")
 def worker() -> Response:
-    """Give the worker, with a name for what it keeps that changes with any of it."""
-    content = hashlib.sha256(render_template("offline.html").encode())
+    """Return the service worker, with a hash of the cached content in its cache name."""
+    digest = hashlib.sha256(render_template("offline.html").encode())
     folder = Path(cast(str, current_app.static_folder))
-    for name in _SHELL:
-        content.update((folder / name).read_bytes())
+    for name in _OFFLINE_ASSETS:
+        digest.update((folder / name).read_bytes())
     script = render_template(
         "service-worker.js",
-        version=content.hexdigest()[:16],
-        offline=url_for("install.offline"),
-        shell=[url_for("static", filename=name) for name in _SHELL],
+        version=digest.hexdigest()[:16],
+        offline=url_for("pwa.offline"),
+        assets=[url_for("static", filename=name) for name in _OFFLINE_ASSETS],
     )
     response = make_response(script)
     response.mimetype = "text/javascript"

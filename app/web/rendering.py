@@ -1,7 +1,4 @@
-"""Templates to pages, in the language of whoever reads them.
-
-template, values, a Problem -> HTML with its Content-Language, Vary and the problem's status
-"""
+"""HTML rendering: templates in the reader's language, with matching response headers."""
 
 from __future__ import annotations
 
@@ -24,17 +21,18 @@ from app.web.translations import (
 )
 from model.imaging.decode import FORMAT_NAMES
 
-# Of the sheet in style.css, by day and by night: the browser's frame around the page.
+# Must equal --paper in style.css; colours the browser's own toolbar.
 THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
+_NUMBER_FORMATS: Final = ("decimal", "percent", "less_than", "more_than")
 
 
 @dataclass(frozen=True)
-class ProblemWords:
-    """What a page says of a problem.
+class ProblemText:
+    """Title and detail of a problem, as shown on a page.
 
     Attributes:
         title: A few words.
-        detail: A sentence or two: in English with what was got, else by the problem's code.
+        detail: One or two sentences: the problem's own in English, else the message for its code.
     """
 
     title: str
@@ -42,7 +40,7 @@ class ProblemWords:
 
 
 def init_rendering(app: Flask) -> None:
-    """Give the templates of `app` the words."""
+    """Register the template globals of `app`."""
     app.jinja_env.globals.update(
         text=text,
         format_percent=format_percent,
@@ -50,31 +48,31 @@ def init_rendering(app: Flask) -> None:
         english=ENGLISH,
         wikipedia=wikipedia,
         gbif=gbif,
-        paper=THEME_COLORS,
+        theme_colors=THEME_COLORS,
     )
 
 
 def render_page(
     template: str,
     *,
-    only_in: str | None = None,
+    language: str | None = None,
     problem: Problem | None = None,
     **values: Any,
 ) -> Response:
-    """Make a page of a template.
+    """Render a template as a response.
 
     Args:
-        template: Its file.
-        only_in: The one language that the template is written in, where it is not in all.
-        problem: What the page tells of, and whose status and headers it has.
-        values: For the template.
+        template: File name of the template.
+        language: Language of a template that is not translated; None to negotiate it.
+        problem: The problem to show; sets the status and headers.
+        values: Variables of the template.
     """
-    if only_in is not None:
-        use_language(only_in)
-    words = problem and _words_of(problem)
-    response = make_response(render_template(template, problem=words, **values))
+    if language is not None:
+        use_language(language)
+    problem_text = problem and _translate(problem)
+    response = make_response(render_template(template, problem=problem_text, **values))
     response.content_language.add(current_language())
-    if only_in is None:
+    if language is None:
         response.vary.add("Accept-Language")
     if problem is not None:
         response.status_code = problem.status
@@ -83,12 +81,12 @@ def render_page(
 
 
 def render_error_page(problem: Problem) -> Response:
-    """Render a problem as a page."""
+    """Render a problem as an error page."""
     return render_page("error.html", problem=problem)
 
 
 def limits() -> dict[str, Any]:
-    """Return what photos are taken, for the placeholders of messages."""
+    """Return the upload limits, for the placeholders of messages."""
     settings = current_context().settings
     return {
         "formats": FORMAT_NAMES.replace(" or ", text("language.or")),
@@ -99,24 +97,24 @@ def limits() -> dict[str, Any]:
 
 
 def script_texts() -> dict[str, Any]:
-    """Return what page.js says, and by what it writes numbers."""
+    """Return the messages and number formats that page.js uses."""
     return {
         **messages("script"),
-        "busy": text("titles.429"),
-        "decimal": text("language.decimal"),
+        **{name: messages("language")[name] for name in _NUMBER_FORMATS},
+        "titles": messages("titles"),
         "details": details(),
     }
 
 
 def details() -> dict[str, str]:
-    """Return what is said of problems by their codes; nothing in English, the service's own."""
+    """Return problem details by code; empty in English, where the problem's own detail is used."""
     values = {**limits(), "id": request_id()}
     return {code: detail.format(**values) for code, detail in messages("details").items()}
 
 
-def _words_of(problem: Problem) -> ProblemWords:
+def _translate(problem: Problem) -> ProblemText:
     titles = messages("titles")
-    return ProblemWords(
-        titles.get(str(problem.status), titles["other"]),
+    return ProblemText(
+        titles.get(problem.code) or titles.get(str(problem.status)) or titles["other"],
         details().get(problem.code, problem.detail),
     )

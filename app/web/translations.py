@@ -1,10 +1,7 @@
-"""The page's words: a catalogue for each language, and which of them a reader gets.
+"""Translations of the pages: message catalogs and language negotiation.
 
-    languages/*.toml -> {"page.question": "What flower is this?", …}
-    Accept-Language  -> "en" | "de" -> text("page.question")
-
-TOML and not gettext: there are no plurals to form and no catalogues to compile, messages are named
-by what they are for, and page.js is given its part of them as JSON.
+Catalogs are TOML rather than gettext: no message has plural forms, no build step is needed, and
+page.js receives its messages as JSON.
 """
 
 from __future__ import annotations
@@ -20,12 +17,12 @@ from markupsafe import Markup, escape
 from werkzeug.datastructures import LanguageAccept
 
 _FOLDER: Final = Path(__file__).with_name("languages")
-ENGLISH: Final = "en"  # of the API, of the data set's names, and of readers of no language of ours
+ENGLISH: Final = "en"  # the API's language and the fallback
 
 
 @cache
 def message_catalogs() -> dict[str, dict[str, str]]:
-    """Return the messages of each language, by table and name: "page.question"."""
+    """Return the messages of each language by key, such as "page.question"."""
     return {path.stem: _messages(path) for path in sorted(_FOLDER.glob("*.toml"))}
 
 
@@ -39,8 +36,8 @@ def _messages(path: Path) -> dict[str, str]:
 
 
 def choose_language(accepted: LanguageAccept) -> str:
-    """Return the language of ours that a reader likes best; English where there is none."""
-    # Not `best_match`, which looks for whole tags first, and takes "de" of "en-GB, de;q=0.5".
+    """Return the available language with the highest preference, or English."""
+    # `best_match` compares whole tags first and would choose "de" for "en-GB, de;q=0.5".
     for tag, quality in accepted:
         language = re.split("[-_]", tag.lower())[0]
         if quality > 0 and language in message_catalogs():
@@ -49,42 +46,45 @@ def choose_language(accepted: LanguageAccept) -> str:
 
 
 def use_language(language: str) -> None:
-    """Answer the current request in a language, whatever its reader likes best."""
+    """Set the language of the current request, regardless of Accept-Language."""
     g.language = language
 
 
 def current_language() -> str:
-    """Return the language of the current request's page."""
+    """Return the language of the current request."""
     if "language" not in g:
         g.language = choose_language(request.accept_languages)
     return str(g.language)
 
 
 def text(key: str, **values: Any) -> Markup:
-    """Return a message in the language of the page, its placeholders filled in, safe in HTML.
+    """Return a message in the current language, formatted and escaped for HTML.
 
     Raises:
-        KeyError: There is no such message, or a placeholder has no value.
+        KeyError: The message or the value of a placeholder is missing.
     """
     return escape(message_catalogs()[current_language()][key]).format(**values)
 
 
 def messages(table: str) -> dict[str, str]:
-    """Return the messages of a table in the language of the page, as they are written."""
-    start = f"{table}."
+    """Return the unformatted messages of a table in the current language."""
+    prefix = f"{table}."
     return {
-        key.removeprefix(start): message
+        key.removeprefix(prefix): message
         for key, message in message_catalogs()[current_language()].items()
-        if key.startswith(start)
+        if key.startswith(prefix)
     }
 
 
 def format_percent(probability: float) -> str:
-    """Write a probability as the language of the page does: "97.3 %", "97,3 %"."""
+    """Format a probability in the current language: "97.3%" in English, "97,3 %" in German."""
+    formats = messages("language")
+
+    def percent(value: float) -> str:
+        return formats["percent"].format(number=f"{value:.1f}".replace(".", formats["decimal"]))
+
     if probability < 0.001:
-        number = "<\u00a00.1"
-    elif probability >= 0.9995:
-        number = ">\u00a099.9"
-    else:
-        number = f"{probability * 100:.1f}"
-    return f"{number.replace('.', text('language.decimal'))}\u00a0%"
+        return formats["less_than"].format(percent=percent(0.1))
+    if probability >= 0.9995:
+        return formats["more_than"].format(percent=percent(99.9))
+    return percent(probability * 100)

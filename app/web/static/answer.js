@@ -1,5 +1,4 @@
-/* An answer of POST /predict -> its markup, from the page's template elements, and all that the
- * scripts say, in the language of the page. */
+/* Rendering of a POST /predict response, using the page's template elements and translated text. */
 
 export const texts = JSON.parse(document.querySelector("main").dataset.texts);
 
@@ -11,59 +10,60 @@ export function copy(id, contents = {}) {
   return element;
 }
 
-/* A message with its placeholders filled in. */
+/* Return a message with its placeholders filled in. */
 export const say = (key, values) => texts[key].replace(/{(\w+)}/g, (_, name) => values[name]);
 
 export const decimal = (number) => number.toFixed(1).replace(".", texts.decimal);
 
-/* As `percent` in app/web/translations.py writes it. */
+/* Format a probability; same rules as `format_percent` in app/web/translations.py. */
 export function percent(probability) {
-  if (probability < 0.001) return `<\u00a0${decimal(0.1)}\u00a0%`;
-  if (probability >= 0.9995) return `>\u00a0${decimal(99.9)}\u00a0%`;
-  return `${decimal(probability * 100)}\u00a0%`;
+  const written = (number) => say("percent", { number: decimal(number) });
+  if (probability < 0.001) return say("less_than", { percent: written(0.1) });
+  if (probability >= 0.9995) return say("more_than", { percent: written(99.9) });
+  return written(probability * 100);
 }
 
-export const verdictWords = (verdict) => document.getElementById(verdict).content.textContent;
+export const verdictText = (verdict) => document.getElementById(verdict).content.textContent;
 
 const { lang } = document.documentElement;
 
-const ownNameOf = ({ translations }) => translations[lang]?.display_name;
+const translatedNameOf = ({ translations }) => translations[lang]?.display_name;
 
-/* The name in the language of the page; the English one where none is certain. */
-export const nameOf = (prediction) => ownNameOf(prediction) ?? prediction.display_name;
+/* Return the name in the page's language, or the English name if there is no translation. */
+export const nameOf = (prediction) => translatedNameOf(prediction) ?? prediction.display_name;
 
-export const languageOf = (prediction) => (ownNameOf(prediction) ? lang : "en");
+export const languageOf = (prediction) => (translatedNameOf(prediction) ? lang : "en");
 
-/* Put a name into words that the server wrote around its place. */
+/* Replace the {name} placeholder that the server left in a property. */
 export function fill(element, property, name) {
   element[property] = element[property].replace("{name}", () => name);
 }
 
-function lookUp(link, parameter, term) {
-  const address = new URL(link.href);
-  address.searchParams.set(parameter, term);
-  link.href = address;
+function setSearchTerm(link, parameter, term) {
+  const url = new URL(link.href);
+  url.searchParams.set(parameter, term);
+  link.href = url;
 }
 
-/* As the macro `about` writes it. */
+/* Same markup as the macro `about` in templates/parts.html. */
 function about({ name, scientific_name: scientificName }) {
   const element = copy("about");
   const wikipedia = element.querySelector(".wikipedia");
-  lookUp(wikipedia, "search", scientificName ?? name);
+  setSearchTerm(wikipedia, "search", scientificName ?? name);
   if (scientificName) {
     const [taxon, cultivar] = scientificName.split(" '");
     element.querySelector("i").textContent = taxon;
     if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
-    lookUp(element.querySelector(".gbif"), "q", taxon);
+    setSearchTerm(element.querySelector(".gbif"), "q", taxon);
   } else {
-    wikipedia.hostname = "en.wikipedia.org"; // the data set's names are English
+    wikipedia.hostname = "en.wikipedia.org"; // common names in the data set are English
     for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
   }
   return element;
 }
 
 export function resultOf({ predictions, verdict }) {
-  const result = copy("result", { ".kicker": verdictWords(verdict) });
+  const result = copy("result", { ".kicker": verdictText(verdict) });
   result.classList.add(verdict);
   for (const [index, prediction] of predictions.entries()) {
     const { display_name: english, probability } = prediction;

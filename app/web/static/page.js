@@ -1,13 +1,13 @@
-/* The page in place: photos chosen, dropped or pasted -> POST /predict, one after another -> names.
+/* Main script of the start page: photos in, results out, without page loads.
  *
- * Each photo is an entry of this visit, which only this page's memory holds, and so are the photos
- * of one plant that were joined:
+ * An entry is one photo, or several photos of one plant combined. Entries live in this page's memory
+ * and are classified one at a time:
  *
- *     waiting -> under way -> answer | problem
+ *     waiting -> in progress -> answer | problem
  *
- * The sheet and the words show one entry, the list below them leads to all. All markup comes from
- * the page's template elements, which the server renders from the same macros as its own answers
- * (templates/parts.html), and all words from `languages/`. Without this script the forms do the work. */
+ * The sheet and the panel show one entry; the list below links to all of them. Markup comes from
+ * template elements rendered by the server (templates/parts.html), text from `languages/`. Without
+ * this script, the page's forms still work. */
 
 import {
   copy,
@@ -19,44 +19,44 @@ import {
   resultOf,
   say,
   texts,
-  verdictWords,
+  verdictText,
 } from "./answer.js";
 import { prepare } from "./photo.js";
 
 const main = document.querySelector("main");
 const sheet = main.querySelector(".sheet");
-let words = document.getElementById("words");
+let panel = document.getElementById("panel");
 const tools = main.querySelector(".tools");
 const list = main.querySelector(".visit");
 const tiles = list.querySelector("ol");
 const status = document.getElementById("status");
 const { formats } = main.dataset;
 const maxBodyMib = Number(main.dataset.maxBodyMib);
-const mostJoined = Number(main.dataset.mostJoined);
+const maxCombined = Number(main.dataset.maxCombined);
 
 const COPIED_MS = 2000;
 
-/* What the server rendered: to it Cancel leads back where there was nothing before. */
+/* The page as rendered by the server. Cancel returns to it if no photo was shown before. */
 const start = {
   title: document.title,
-  words: [...words.childNodes],
+  panel: [...panel.childNodes],
   mount: sheet.querySelector(".mount"),
 };
 
-let visit = []; // all entries, in their order
-let waiting = []; // those whose turn has not come
-let shown = null; // the entry that is shown; null for the start
-let before = null; // what was shown before a photo was chosen
-let underWay = null; // an AbortController while there are photos to name
-let joining = null; // the entries chosen to be joined, while they are
+let visit = []; // all entries, oldest first
+let waiting = []; // entries not yet started
+let shown = null; // the entry on display; null for the start page
+let before = null; // the entry on display before the latest choice
+let controller = null; // an AbortController while photos are being classified
+let selected = null; // entries ticked for combining; null outside that mode
 
 /* -- Markup --------------------------------------------------------------- */
 
-function problemOf({ title, detail, retry }, again) {
+function problemOf({ title, detail, retryable }, retry) {
   const problem = copy("problem", { ".title": title, ".detail": detail });
   const button = problem.querySelector(".retry");
-  button.hidden = !retry;
-  button.addEventListener("click", again);
+  button.hidden = !retryable;
+  button.addEventListener("click", retry);
   return problem;
 }
 
@@ -75,11 +75,11 @@ function drawProgress(progress, { phase, share }) {
   else bar.setAttribute("value", share);
 }
 
-/* Made once, or the photo would blink when its answer comes. */
+/* Created once per entry; a new element would flicker when the answer arrives. */
 function mountOf(entry) {
   const mount = copy("photo");
   const photo = mount.querySelector(".photo");
-  // What the browser cannot show, the server may still read, or will refuse with a reason.
+  // The server may support a format that the browser does not.
   photo.addEventListener("error", () => {
     mount.remove();
     entry.mount = null;
@@ -88,16 +88,16 @@ function mountOf(entry) {
   return mount;
 }
 
-function joinedMountOf({ joins }) {
+function combinedMountOf({ parts }) {
   const mount = copy("photo");
-  const photos = joins.filter((entry) => entry.mount).map(({ url }) => {
+  const photos = parts.filter((entry) => entry.mount).map(({ url }) => {
     const photo = mount.querySelector(".photo").cloneNode();
     photo.src = url;
     return photo;
   });
-  const note = copy("joined");
-  note.textContent = say("from_joined", { count: joins.length });
-  mount.classList.add("joined");
+  const note = copy("combined");
+  note.textContent = say("combined_note", { count: parts.length });
+  mount.classList.add("combined");
   mount.replaceChildren(...photos, note);
   return mount;
 }
@@ -113,16 +113,16 @@ function addMaps(mount, { predictions }) {
   }
 }
 
-/* -- What is shown -------------------------------------------------------- */
+/* -- Display -------------------------------------------------------- */
 
-function tell(...nodes) {
-  // Or the keyboard would start from the top again when the button it was on goes.
-  const focused = words.contains(document.activeElement);
-  const old = words;
-  words = old.cloneNode(); // nothing moves where all is new
-  words.append(...nodes);
-  old.replaceWith(words);
-  if (focused) words.focus({ preventScroll: true });
+function setPanel(...nodes) {
+  // Keep keyboard focus here when the focused button is removed.
+  const focused = panel.contains(document.activeElement);
+  const old = panel;
+  panel = old.cloneNode(); // a new element causes no layout shift
+  panel.append(...nodes);
+  old.replaceWith(panel);
+  if (focused) panel.focus({ preventScroll: true });
 }
 
 function mount(element) {
@@ -137,18 +137,18 @@ function show(entry) {
   let { title } = start;
   if (entry === null) {
     mount(start.mount);
-    tell(...start.words);
+    setPanel(...start.panel);
   } else {
-    // The photo before stays until this one is ready.
+    // Keep the previous photo until this one is ready.
     if (entry.photos || !isNaming(entry)) mount(entry.mount);
     if (entry.answer) {
-      tell(resultOf(entry.answer));
+      setPanel(resultOf(entry.answer));
       title = `${nameOf(entry.answer.predictions[0])} · Petalscope`;
     } else if (entry.problem) {
-      tell(problemOf(entry.problem, () => again(entry)));
+      setPanel(problemOf(entry.problem, () => retry(entry)));
       title = `${entry.problem.title} · Petalscope`;
     } else {
-      tell(progressOf(entry));
+      setPanel(progressOf(entry));
     }
   }
   document.title = title;
@@ -162,7 +162,7 @@ const isNaming = (entry) => entry !== null && !entry.answer && !entry.problem;
 
 function drawVisit() {
   for (const entry of visit) {
-    const { tile, thumbnail, answer, problem, joins } = entry;
+    const { tile, thumbnail, answer, problem, parts } = entry;
     const picture = tile.querySelector("img");
     picture.hidden = !thumbnail;
     if (thumbnail && picture.src !== thumbnail) picture.src = thumbnail;
@@ -170,31 +170,31 @@ function drawVisit() {
     const best = answer?.predictions[0];
     label.lang = best ? languageOf(best) : document.documentElement.lang;
     label.textContent = best ? nameOf(best) : problem ? texts.not_named : entry.label;
-    tile.querySelector(".of").textContent = joins && answer ? entry.label : "";
+    tile.querySelector(".of").textContent = parts && answer ? entry.label : "";
     const button = tile.querySelector("button");
-    button.disabled = waiting.includes(entry) || (joining !== null && !canJoin(entry));
-    button.ariaCurrent = entry === shown && !joining ? "true" : null;
-    button.ariaPressed = joining && canJoin(entry) ? String(joining.includes(entry)) : null;
+    button.disabled = waiting.includes(entry) || (selected !== null && !canCombine(entry));
+    button.ariaCurrent = entry === shown && !selected ? "true" : null;
+    button.ariaPressed = selected && canCombine(entry) ? String(selected.includes(entry)) : null;
   }
   list.hidden = visit.length < 2;
-  // While the shown photo is under way its own button cancels all.
-  list.querySelector(".cancel").hidden = !underWay || isNaming(shown);
-  drawJoining();
+  // If the entry on display is in progress, its own Cancel button is enough.
+  list.querySelector(".cancel").hidden = !controller || isNaming(shown);
+  drawCombining();
 }
 
-/* Show what has become of an entry, if it is the one to be seen. */
+/* Redraw an entry after a change. */
 function refresh(entry) {
   if (entry === shown) show(entry);
   else drawVisit();
 }
 
-/* -- Naming --------------------------------------------------------------- */
+/* -- Classification --------------------------------------------------------------- */
 
 function newEntry(values) {
   const tile = copy("tile");
   const entry = { tile, mount: null, phase: texts.sending, share: null, ...values };
   tile.querySelector("button").addEventListener("click", () => {
-    if (joining) return choosePart(entry);
+    if (selected) return toggleSelected(entry);
     show(entry);
     window.scrollTo({ top: 0 });
   });
@@ -212,10 +212,10 @@ function forget(entries) {
   waiting = waiting.filter((entry) => !entries.includes(entry));
 }
 
-/* Give up what is under way and what waits. */
+/* Abort the entry in progress and drop the waiting ones. */
 function stop() {
-  underWay?.abort();
-  underWay = null;
+  controller?.abort();
+  controller = null;
   forget(visit.filter(isNaming));
 }
 
@@ -227,37 +227,37 @@ function cancel() {
   else drawVisit();
 }
 
-/* Take the place of a photo that is under way and shown; come after those in the background. */
-function nameAll(files) {
+/* Queue files. They replace an entry in progress that is on display. */
+function nameFiles(files) {
   if (files.length > 0) nameEntries([...files].map(entryOf));
 }
 
 function nameEntries(entries) {
-  joining = null;
+  selected = null;
   if (isNaming(shown)) stop();
   else before = shown;
-  // Of several refused photos the list tells which, until others are chosen.
+  // Failed entries stay in the list only until the next choice.
   forget(visit.filter(({ problem }) => problem));
   entries[0].leads = true;
   tiles.append(...entries.map(({ tile }) => tile));
   visit.push(...entries);
   waiting.push(...entries);
-  if (!underWay) work();
+  if (!controller) work();
   else drawVisit();
 }
 
-function again(entry) {
+function retry(entry) {
   entry.problem = null;
   entry.leads = true;
   waiting.push(entry);
-  if (!underWay) work();
+  if (!controller) work();
   else show(entry);
 }
 
-/* The first photo of a choice is shown, and the others fill the list while its answer is read. */
+/* Classify the waiting entries in turn. The first of each choice is displayed. */
 async function work() {
-  underWay = new AbortController();
-  const { signal } = underWay;
+  controller = new AbortController();
+  const { signal } = controller;
   while (waiting.length > 0) {
     const entry = waiting.shift();
     if (entry.leads) {
@@ -267,17 +267,17 @@ async function work() {
     }
     await name(entry, signal);
     if (signal.aborted) return;
-    if (waiting.length === 0) underWay = null;
+    if (waiting.length === 0) controller = null;
     refresh(entry);
-    if (entry === shown) status.textContent = entry.answer ? inWords(entry.answer) : "";
-    else if (!underWay) status.textContent = texts.done;
+    if (entry === shown) status.textContent = entry.answer ? summaryOf(entry.answer) : "";
+    else if (!controller) status.textContent = texts.done;
   }
 }
 
-const inWords = ({ predictions: [best], verdict }) =>
-  `${verdictWords(verdict)} ${nameOf(best)}, ${percent(best.probability)}`;
+const summaryOf = ({ predictions: [best], verdict }) =>
+  `${verdictText(verdict)} ${nameOf(best)}, ${percent(best.probability)}`;
 
-/* Give an entry its answer or its problem. */
+/* Classify one entry; set its `answer` or `problem`. */
 async function name(entry, signal) {
   if (!entry.photos) {
     let prepared;
@@ -288,26 +288,26 @@ async function name(entry, signal) {
       return;
     }
     if (signal.aborted) return;
-    const { photo, thumbnail, other } = prepared;
-    if (other) {
-      const key = other === "heic" ? "heic_detail" : "no_photo_detail";
-      const detail = say(key, { kind: texts[other], formats, mib: maxBodyMib });
+    const { photo, thumbnail, rejected } = prepared;
+    if (rejected) {
+      const key = rejected === "heic" ? "heic_detail" : "no_photo_detail";
+      const detail = say(key, { kind: texts[rejected], formats, mib: maxBodyMib });
       entry.problem = { title: texts.no_photo, detail };
       return;
     }
     Object.assign(entry, { photos: [photo], thumbnail, url: URL.createObjectURL(photo) });
     entry.mount = mountOf(entry);
   }
-  // The server refuses it too, but may hang up before it is sent, which tells a person nothing.
+  // Checked here too: the server may close the connection mid-upload, which hides the reason.
   const mib = entry.photos.reduce((sum, { size }) => sum + size, 0) / 2 ** 20;
   if (mib > maxBodyMib) {
-    const large = entry.joins ? "large_joined" : "large";
+    const large = entry.parts ? "large_combined" : "large";
     const detail = say(`${large}_detail`, { size: decimal(mib), mib: maxBodyMib });
     entry.problem = { title: texts[large], detail };
     return;
   }
-  const [sending, looking] = entry.joins
-    ? [texts.sending_joined, texts.looking_joined]
+  const [sending, looking] = entry.parts
+    ? [texts.sending_combined, texts.looking_combined]
     : [texts.sending, texts.looking];
   Object.assign(entry, { phase: sending, share: null });
   refresh(entry);
@@ -315,7 +315,7 @@ async function name(entry, signal) {
     const phase = share === null ? looking : sending;
     if (phase !== entry.phase && entry === shown) status.textContent = phase;
     Object.assign(entry, { phase, share });
-    if (entry === shown) drawProgress(words, entry);
+    if (entry === shown) drawProgress(panel, entry);
   });
   if (code === 200 && answer?.predictions) {
     entry.answer = answer;
@@ -324,88 +324,87 @@ async function name(entry, signal) {
 }
 
 function refusal(code, problem) {
-  if (code === 0) return { title: texts.unsent, detail: texts.unsent_detail, retry: true };
-  const busy = code === 429;
-  const refused = code < 500 && !busy;
+  if (code === 0) return { title: texts.unsent, detail: texts.unsent_detail, retryable: true };
+  const { titles, details } = texts;
   return {
-    title: busy ? texts.busy : refused ? texts.refused : texts.failed,
-    detail: texts.details[problem?.code] ?? problem?.detail ?? texts.failed_detail,
-    retry: !refused,
+    title: titles[problem?.code] ?? titles[code] ?? titles.other,
+    detail: details[problem?.code] ?? problem?.detail ?? texts.failed_detail,
+    retryable: code >= 500 || code === 429,
   };
 }
 
-/* Send the photos of an entry: [status, answer]; the status is 0 where no answer came.
+/* Send the photos of an entry; resolve to [status, body], with status 0 on a network error.
  *
- * `tell` is called with the share that was sent, and with null when all is. */
-function post({ photos, joins }, signal, tell) {
+ * `onProgress` gets the fraction sent, 0 to 1, then null once the upload is complete. */
+function post({ photos, parts }, signal, onProgress) {
   return new Promise((resolve) => {
     const body = new FormData();
     for (const photo of photos) body.append("image", photo);
-    // Not fetch: it cannot tell how much of an upload has left.
+    // XMLHttpRequest, because fetch reports no upload progress.
     const request = new XMLHttpRequest();
-    request.open("POST", joins ? main.dataset.combine : main.dataset.predict);
+    request.open("POST", parts ? main.dataset.combine : main.dataset.predict);
     request.responseType = "json";
     request.setRequestHeader("Accept", "application/json");
     const { upload } = request;
-    upload.addEventListener("progress", ({ loaded, total }) => tell(loaded / total));
-    upload.addEventListener("load", () => tell(null));
+    upload.addEventListener("progress", ({ loaded, total }) => onProgress(loaded / total));
+    upload.addEventListener("load", () => onProgress(null));
     request.addEventListener("loadend", () => resolve([request.status, request.response]));
     signal.addEventListener("abort", () => request.abort());
     request.send(body);
   });
 }
 
-/* -- Several photos of one plant ------------------------------------------ */
+/* -- Combining photos of one plant ------------------------------------------ */
 
-const joinButton = list.querySelector(".join");
-const joinNow = list.querySelector(".join-now");
-const joinKeep = list.querySelector(".join-keep");
+const combineButton = list.querySelector(".combine");
+const combineNow = list.querySelector(".combine-now");
+const combineCancel = list.querySelector(".combine-cancel");
 const heading = list.querySelector("h2");
-const headings = { visit: heading.textContent, joining: heading.dataset.joining };
+const headings = { visit: heading.textContent, combining: heading.dataset.combining };
 
-const canJoin = (entry) => Boolean(entry.answer && !entry.joins);
+const canCombine = (entry) => Boolean(entry.answer && !entry.parts);
 
-function drawJoining() {
-  const count = joining?.length;
-  const enough = count >= 2 && count <= mostJoined;
-  joinButton.hidden = joining !== null || underWay !== null || visit.filter(canJoin).length < 2;
-  joinKeep.hidden = joinNow.hidden = !joining;
-  joinNow.disabled = !enough;
-  joinNow.textContent = enough ? say("join_now", { count }) : say("join_rule", { most: mostJoined });
-  heading.textContent = joining ? headings.joining : headings.visit;
+function drawCombining() {
+  const count = selected?.length;
+  const enough = count >= 2 && count <= maxCombined;
+  combineButton.hidden = selected !== null || controller !== null || visit.filter(canCombine).length < 2;
+  combineCancel.hidden = combineNow.hidden = !selected;
+  combineNow.disabled = !enough;
+  combineNow.textContent = enough ? say("combine_now", { count }) : say("combine_rule", { most: maxCombined });
+  heading.textContent = selected ? headings.combining : headings.visit;
 }
 
-function choosePart(entry) {
-  joining = joining.includes(entry) ? joining.filter((other) => other !== entry) : [...joining, entry];
+function toggleSelected(entry) {
+  selected = selected.includes(entry) ? selected.filter((other) => other !== entry) : [...selected, entry];
   drawVisit();
-  status.textContent = joinNow.textContent;
+  status.textContent = combineNow.textContent;
 }
 
-/* The last photos are the likeliest to be of one plant; the others are a press away. */
-joinButton.addEventListener("click", () => {
-  joining = visit.filter(canJoin).slice(-mostJoined);
+/* Preselect the latest photos, which are most likely of one plant. */
+combineButton.addEventListener("click", () => {
+  selected = visit.filter(canCombine).slice(-maxCombined);
   drawVisit();
-  const [first] = joining;
+  const [first] = selected;
   first.tile.querySelector("button").focus({ preventScroll: true });
   tiles.scrollLeft = first.tile.offsetLeft;
 });
 
-joinKeep.addEventListener("click", () => {
-  joining = null;
+combineCancel.addEventListener("click", () => {
+  selected = null;
   drawVisit();
-  joinButton.focus();
+  combineButton.focus();
 });
 
-joinNow.addEventListener("click", () => {
-  const joins = visit.filter((entry) => joining.includes(entry)); // in their order
-  const label = say("joined", { count: joins.length });
-  const photos = joins.flatMap((entry) => entry.photos);
-  const [{ thumbnail }] = joins;
-  const entry = newEntry({ joins, label, photos, thumbnail, phase: texts.sending_joined });
-  entry.tile.querySelector("button").classList.add("joined");
-  entry.mount = joinedMountOf(entry);
+combineNow.addEventListener("click", () => {
+  const parts = visit.filter((entry) => selected.includes(entry));
+  const label = say("combined", { count: parts.length });
+  const photos = parts.flatMap((entry) => entry.photos);
+  const [{ thumbnail }] = parts;
+  const entry = newEntry({ parts, label, photos, thumbnail, phase: texts.sending_combined });
+  entry.tile.querySelector("button").classList.add("combined");
+  entry.mount = combinedMountOf(entry);
   nameEntries([entry]);
-  words.focus({ preventScroll: true });
+  panel.focus({ preventScroll: true });
 });
 
 /* -- Copying -------------------------------------------------------------- */
@@ -413,7 +412,7 @@ joinNow.addEventListener("click", () => {
 const COPIES = {
   text: ({ predictions, verdict }) =>
     [
-      verdictWords(verdict),
+      verdictText(verdict),
       ...predictions.map((prediction) => {
         const { scientific_name: scientificName, probability } = prediction;
         const latin = scientificName ? ` (${scientificName})` : "";
@@ -421,9 +420,9 @@ const COPIES = {
       }),
     ].join("\n"),
   json: (answer) => {
-    // The maps are pictures, and long ones.
-    const leaveOut = (key, value) => (key === "activation_map" ? undefined : value);
-    return JSON.stringify(answer, leaveOut, 2);
+    // Heat maps are large data URLs.
+    const omitMaps = (key, value) => (key === "activation_map" ? undefined : value);
+    return JSON.stringify(answer, omitMaps, 2);
   },
 };
 
@@ -431,7 +430,7 @@ async function toClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without HTTPS, as in a home's network, there is only the old way.
+    // The Clipboard API requires HTTPS.
     const field = document.createElement("textarea");
     field.value = text;
     field.className = "unseen";
@@ -456,15 +455,15 @@ for (const button of tools.querySelectorAll("button")) {
   });
 }
 
-/* -- Choosing ------------------------------------------------------------- */
+/* -- File input ------------------------------------------------------------- */
 
-// The forms alone would send all photos in one request, which takes one.
+// Set here, because without this script the form would send all files in one request.
 document.getElementById("file").multiple = true;
 
 for (const input of document.querySelectorAll(".picker input")) {
   input.addEventListener("change", () => {
-    nameAll(input.files);
-    input.value = ""; // so that choosing the same photo again is a change
+    nameFiles(input.files);
+    input.value = ""; // allow choosing the same file again
   });
 }
 
@@ -476,7 +475,7 @@ const dragging = (on) => document.documentElement.classList.toggle("dragging", o
 
 document.addEventListener("dragover", (event) => {
   if (!hasFiles(event)) return;
-  event.preventDefault(); // or a drop would leave the page for the photo
+  event.preventDefault(); // otherwise the browser opens the file
   event.dataTransfer.dropEffect = "copy";
   dragging(true);
 });
@@ -487,11 +486,11 @@ document.addEventListener("drop", (event) => {
   dragging(false);
   if (!hasFiles(event)) return;
   event.preventDefault();
-  nameAll(event.dataTransfer.files);
+  nameFiles(event.dataTransfer.files);
 });
-document.addEventListener("paste", (event) => nameAll(event.clipboardData?.files ?? []));
+document.addEventListener("paste", (event) => nameFiles(event.clipboardData?.files ?? []));
 
 document.documentElement.classList.add("js");
 
-// Below the path where the service is; browsers have none without HTTPS.
+// Relative to the mount path. Undefined without HTTPS.
 navigator.serviceWorker?.register(new URL("../service-worker.js", import.meta.url)).catch(() => {});

@@ -1,47 +1,45 @@
-/* The page that tells that the service is out of reach, kept in the browser for when it is.
+/* Service worker that shows an offline page when the service cannot be reached.
  *
- *     an address to go to -> the network -> offline.html, where the network fails
- *
- * Nothing else is kept, and what is kept is shown only then: a page, an answer or a photo never
- * comes from here. Another version of what is kept has another name, and takes the old one's place. */
+ * It caches the offline page and its assets, and uses them only if the network fails. Results and
+ * photos are never cached. The cache name contains a content hash; old caches are deleted. */
 
 const SCOPE = `petalscope ${self.registration.scope} `;
-const KEPT = `${SCOPE}{{ version }}`;
+const CACHE = `${SCOPE}{{ version }}`;
 const OFFLINE = {{ offline | tojson }};
-const SHELL = {{ shell | tojson }};
+const ASSETS = {{ assets | tojson }};
 
-async function keep() {
-  const cache = await caches.open(KEPT);
-  // From the service and not from the browser's own cache, which may hold older ones.
-  await cache.addAll([OFFLINE, ...SHELL].map((path) => new Request(path, { cache: "reload" })));
+async function fillCache() {
+  const cache = await caches.open(CACHE);
+  // Bypass the HTTP cache, which may hold older versions.
+  await cache.addAll([OFFLINE, ...ASSETS].map((path) => new Request(path, { cache: "reload" })));
   await self.skipWaiting();
 }
 
-async function dropOthers() {
+async function deleteOldCaches() {
   const names = await caches.keys();
-  const old = names.filter((name) => name.startsWith(SCOPE) && name !== KEPT);
+  const old = names.filter((name) => name.startsWith(SCOPE) && name !== CACHE);
   await Promise.all(old.map((name) => caches.delete(name)));
 }
 
-async function orKept(request, path) {
+async function fetchOrCached(request, path) {
   try {
     return await fetch(request);
   } catch (error) {
-    const cache = await caches.open(KEPT);
+    const cache = await caches.open(CACHE);
     const found = await cache.match(path, { ignoreVary: true });
     if (!found) throw error;
     return found;
   }
 }
 
-self.addEventListener("install", (event) => event.waitUntil(keep()));
-self.addEventListener("activate", (event) => event.waitUntil(dropOthers()));
+self.addEventListener("install", (event) => event.waitUntil(fillCache()));
+self.addEventListener("activate", (event) => event.waitUntil(deleteOldCaches()));
 self.addEventListener("fetch", (event) => {
   const { request } = event;
   if (request.method !== "GET") return;
   const { origin, pathname } = new URL(request.url);
-  if (request.mode === "navigate") event.respondWith(orKept(request, OFFLINE));
-  else if (origin === self.location.origin && SHELL.includes(pathname)) {
-    event.respondWith(orKept(request, pathname));
+  if (request.mode === "navigate") event.respondWith(fetchOrCached(request, OFFLINE));
+  else if (origin === self.location.origin && ASSETS.includes(pathname)) {
+    event.respondWith(fetchOrCached(request, pathname));
   }
 });

@@ -10,7 +10,7 @@ import pytest
 from app.catalog.flowers import (
     FLOWERS_FILE,
     Flower,
-    Words,
+    CommonNames,
     describe_class,
     describe_classes,
     sources,
@@ -74,12 +74,12 @@ def test_every_class_is_told_in_german() -> None:
         NAMES.items(), key=lambda item: int(item[0])
     )
     assert {language for flower in FLOWERS for language in flower.translations} == {"de"}
-    nameless = {flower.name for flower in FLOWERS if not flower.words("de").display_name}
+    nameless = {flower.name for flower in FLOWERS if not flower.common_names("de").display_name}
     assert nameless == {"pelargonium", "bishop of llandaff", "cautleya spicata", "ball moss"}
 
 
 @pytest.mark.parametrize(("flower", "words"), TRANSLATED)
-def test_a_translation_says_all_that_english_says(flower: Flower, words: Words) -> None:
+def test_a_translation_says_all_that_english_says(flower: Flower, words: CommonNames) -> None:
     assert bool(words.note) == bool(flower.note)
     assert not words.note or words.note.endswith(".")
     assert not ENGLISH_WORDS.search(words.note.lower())

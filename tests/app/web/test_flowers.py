@@ -14,6 +14,7 @@ from app.settings import Settings
 from model.checkpoint.labels import FlowerClass
 from model.classifier import Classifier
 from tests.app.conftest import MakeApp
+from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -146,7 +147,7 @@ def test_an_unknown_flower_is_404(client: FlaskClient, slug: str) -> None:
     assert "/flowers lists them all" in response.get_json()["detail"]
     page = client.get(f"/flowers/{slug}", headers=PAGE)
     assert page.status_code == 404
-    assert "No such page" in page.text
+    assert message("titles.404") in page.text
 
 
 @pytest.mark.parametrize("path", ["/flowers", "/flowers?q=lily", "/flowers/21-fire-lily"])

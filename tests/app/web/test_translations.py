@@ -1,4 +1,4 @@
-"""The words of the page: who gets which language, and that none is forgotten in any."""
+"""Language negotiation, and completeness of the message catalogs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from app.http.problems import Code
 from app.web.translations import ENGLISH, choose_language, format_percent, message_catalogs, text
 from model.checkpoint.labels import FlowerClass
 from tests.app.conftest import form
+from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
 TEMPLATES = ROOT / "app" / "web" / "templates"
@@ -104,14 +105,16 @@ def test_all_messages_that_are_asked_for_are_there_and_no_others() -> None:
     asked = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
     asked |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # Not of that table: see `script_texts`.
-    asked -= {"script.busy", "script.decimal", "script.details"}
+    asked -= {"script.titles", "script.decimal", "script.details"}
     assert asked <= messages
     # Those whose key is put together.
     asked |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
     asked |= {f"flowers.{rank}" for rank in get_args(Rank)}
     asked |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
+    asked |= {f"titles.{code}" for code in Code}
+    asked |= {f"language.{name}" for name in ("percent", "less_than", "more_than", "decimal")}
     asked |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}
-    asked |= {f"script.{word}_detail" for word in ("large", "large_joined")}
+    asked |= {f"script.{word}_detail" for word in ("large", "large_combined")}
     assert messages <= asked
 
 
@@ -162,7 +165,7 @@ def test_words_that_stand_in_a_template_or_script_are_found() -> None:
 
 
 def test_numbers_follow_the_language(app: Flask) -> None:
-    for language, expected in ((ENGLISH, "97.3\xa0%"), ("de", "97,3\xa0%")):
+    for language, expected in ((ENGLISH, "97.3%"), ("de", "97,3\xa0%")):
         with app.test_request_context(headers={"Accept-Language": language}):
             assert format_percent(0.9731) == expected
 
@@ -192,7 +195,7 @@ def test_the_pages_of_the_api_and_its_answers_stay_english(
     page = client.get("/docs", headers={**PAGE, **german})
     assert page.headers["Content-Language"] == ENGLISH
     assert '<html lang="en">' in page.text
-    assert "Your photo is looked at" in page.text
+    assert message("page.privacy") in page.text
     for path, data in (("/predict", form(b"words")), ("/predict?top_k=0", form(photo))):
         answers = [
             client.post(path, **data, headers=headers).get_json() for headers in ({}, german)
@@ -204,8 +207,8 @@ def test_the_pages_of_the_api_and_its_answers_stay_english(
 def test_problems_are_told_in_german(client: FlaskClient, photo: bytes) -> None:
     for data, says in (
         (form(b"words"), "JPEG, PNG, WebP, GIF, AVIF oder BMP"),
-        (form(photo[:2000]), "beschädigt"),
-        (form(b""), "Die Datei ist leer"),
+        (form(photo[:2000]), message("details.damaged_photo", "de")),
+        (form(b""), message("details.empty_photo", "de")),
     ):
         response = client.post("/", **data, headers={**PAGE, "Accept-Language": "de"})
         assert response.status_code in (415, 422)

@@ -24,6 +24,7 @@ from tests.app.web.browser.page import (
     violations,
     wait_for_one,
 )
+from tests.app.web.conftest import message
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
@@ -42,8 +43,8 @@ def test_no_state_of_the_page_breaks_wcag(
     assert violations(page) == []
     choose(page, photo_file, text_file)
     names(page)
-    expect(tiles(page).last).to_have_text("Not named")
-    page.get_by_label("Show where I looked").check()
+    expect(tiles(page).last).to_have_text(message("script.not_named"))
+    page.get_by_label(message("page.explain")).check()
     assert violations(page) == []
     hold(page)
     choose(page, photo_file)
@@ -65,7 +66,7 @@ def test_no_answer_without_the_script_breaks_wcag(
     page.reload()
     choose(page, photo_file)
     names(page)
-    page.get_by_label("Show where I looked").check()
+    page.get_by_label(message("page.explain")).check()
     assert violations(page) == []
 
 
@@ -112,13 +113,13 @@ def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
     names(page)
     settle(page)
     seen = page.locator(PHOTO).bounding_box()
-    words = page.locator(".words").bounding_box()
+    panel = page.locator(".panel").bounding_box()
     assert seen is not None
-    assert words is not None
+    assert panel is not None
     assert seen["x"] >= 0
-    assert seen["x"] + seen["width"] <= words["x"]
+    assert seen["x"] + seen["width"] <= panel["x"]
     assert page.evaluate("document.documentElement.scrollHeight") == 800
-    page.get_by_label("Show where I looked").check()
+    page.get_by_label(message("page.explain")).check()
     assert page.locator("img.map:visible").bounding_box() == pytest.approx(seen, abs=1)
 
 
@@ -142,8 +143,8 @@ def test_all_can_be_reached_by_keyboard(
     choose(page, photo_file, photo_file)
     names(page)
     # Until the second is named too there is one more button, which cancels it.
-    expect(page.locator("#status")).to_have_text("All photos are done")
-    page.get_by_label("Show where I looked").check()
+    expect(page.locator("#status")).to_have_text(message("script.done"))
+    page.get_by_label(message("page.explain")).check()
     page.focus(".brand")
     seen = []
     for _ in range(40):
@@ -163,7 +164,7 @@ def test_all_can_be_reached_by_keyboard(
         assert ring, found
         seen.append(found)
     assert seen[:6] == ["checkbox", "radio", "name", "wikipedia", "gbif", "name"]
-    # Two copy, one joins photos of one plant, two lead to a photo.
+    # Copy ×2, two file inputs' button, combine, two tiles, three links.
     assert seen[9:] == ["button", "button", "file", "button", "button", "button", "A", "A", "A"]
     # What is chosen from the list keeps the focus, for the next choice.
     first = page.locator(".tile").first
@@ -229,5 +230,5 @@ def test_nothing_moves_while_the_page_loads_and_answers(
     for route in held:
         route.continue_()
     names(page)
-    expect(page.get_by_label("Show where I looked")).to_be_visible()
+    expect(page.get_by_label(message("page.explain"))).to_be_visible()
     assert moved(page) == []

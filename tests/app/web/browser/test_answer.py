@@ -28,6 +28,7 @@ from tests.app.web.browser.page import (
     settle,
     tiles,
 )
+from tests.app.web.conftest import message
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
@@ -60,7 +61,7 @@ def test_a_real_photo_is_named(
     assert found[0] == expected
     assert len(found) == 5
     percents = page.locator(".prediction .percent").all_text_contents()
-    assert all(re.fullmatch(r"([<>]\xa0)?\d+\.\d\xa0%", percent) for percent in percents)
+    assert all(re.fullmatch(r"[<>]?\d+\.\d%", percent) for percent in percents)
     assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
     assert page.title() == f"{expected} · Petalscope"
 
@@ -77,14 +78,14 @@ def test_the_map_of_any_name_can_be_laid_over_the_photo(
     expect(maps).to_have_count(5)
     expect(page.locator("img.map:visible")).to_have_count(0)
     expect(page.get_by_role("radio")).to_have_count(0)
-    page.get_by_label("Show where I looked").check()
+    page.get_by_label(message("page.explain")).check()
     radios = page.get_by_role("radio")
     expect(radios).to_have_count(5)
     expect(radios.first).to_be_checked()
     expect(maps.nth(0)).to_be_visible()
     # By a press on the row, and by the keyboard.
     page.locator(".prediction").nth(2).click()
-    expect(page.get_by_role("radio", name=f"Show where it looks like {found[2]}")).to_be_checked()
+    expect(page.get_by_role("radio", name=message("page.look", name=found[2]))).to_be_checked()
     expect(page.locator("img.map:visible")).to_have_attribute("alt", re.compile(found[2]))
     page.keyboard.press("ArrowDown")
     expect(radios.nth(3)).to_be_checked()
@@ -92,7 +93,7 @@ def test_the_map_of_any_name_can_be_laid_over_the_photo(
     expect(page.locator("img.map:visible")).to_have_count(1)
     settle(page)
     assert maps.nth(3).bounding_box() == pytest.approx(page.locator(PHOTO).bounding_box(), abs=1)
-    page.get_by_label("Show where I looked").uncheck()
+    page.get_by_label(message("page.explain")).uncheck()
     expect(page.locator("img.map:visible")).to_have_count(0)
 
 
@@ -127,7 +128,7 @@ def test_a_photo_of_no_known_flower_is_told_in_words(
     choose(page, photo_file)
     assert len(names(page)) == 5
     heading = page.get_by_role("heading", level=1)
-    expect(heading).to_contain_text("This may not be one of the 102 flowers I know")
+    expect(heading).to_contain_text(message("page.unknown", count=102))
 
 
 @pytest.mark.data
@@ -139,23 +140,23 @@ def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: An
     hold_time(page)
     as_text, as_json = page.locator(".tools button").all()
     as_text.click()
-    expect(as_text).to_have_text("Copied")
-    expect(page.get_by_role("status")).to_have_text("Copied")
+    expect(as_text).to_have_text(message("script.copied"))
+    expect(page.get_by_role("status")).to_have_text(message("script.copied"))
     lines = page.evaluate("navigator.clipboard.readText()").splitlines()
-    assert lines[0] == "Most likely"
+    assert lines[0] == message("page.known")
     assert re.fullmatch(r"Sunflower \(Helianthus annuus\): .+%", lines[1])
     assert len(lines) == 6
     as_json.click()
-    expect(as_json).to_have_text("Copied")
+    expect(as_json).to_have_text(message("script.copied"))
     answer = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert [item["display_name"] for item in answer["predictions"]] == found
     assert "activation_map" not in answer["predictions"][0]
     # Over plain HTTP from another machine browsers give a page no clipboard of this kind.
     let_time_pass(page)
-    expect(as_text).to_have_text("Copy as text")
+    expect(as_text).to_have_text(message("page.copy_text"))
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     as_text.click()
-    expect(as_text).to_have_text("Copied")
+    expect(as_text).to_have_text(message("script.copied"))
     expect(as_text).to_be_focused()
 
 
@@ -252,7 +253,7 @@ def test_the_script_draws_what_the_server_draws(
             choose(page, flower(class_id))
             names(page)
             page.mouse.move(0, 0)
-            markup = re.sub(r">\s+<", "><", page.inner_html("#words")).strip()
+            markup = re.sub(r">\s+<", "><", page.inner_html("#panel")).strip()
             drawn.append((markup, page.title()))
         assert drawn[0] == drawn[1]
         assert drawn[0][1] == f"{name} · Petalscope"
@@ -261,7 +262,7 @@ def test_the_script_draws_what_the_server_draws(
 @pytest.mark.parametrize(
     ("language", "expected"),
     [
-        ("en-GB", (">\xa099.9\xa0%", "94.1\xa0%", "<\xa00.1\xa0%")),
+        ("en-GB", (">99.9%", "94.1%", "<0.1%")),
         ("de-AT", (">\xa099,9\xa0%", "94,1\xa0%", "<\xa00,1\xa0%")),
     ],
 )
@@ -291,4 +292,4 @@ def test_a_model_that_does_not_tell_where_it_looked_has_no_switch(
     choose(page, photo_file)
     assert names(page) == ["rose"]
     expect(tiles(page)).to_have_text(["rose"])
-    expect(page.get_by_label("Show where I looked")).to_be_hidden()
+    expect(page.get_by_label(message("page.explain"))).to_be_hidden()

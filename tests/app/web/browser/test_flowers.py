@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import SCROLL_WIDTH
+from tests.app.web.conftest import message
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +47,7 @@ def test_the_script_finds_what_the_server_finds(
 
 def test_a_flower_is_found_and_opened_by_keyboard(visit: Visit, bundled_service: str) -> None:
     page = visit(f"{bundled_service}flowers")
-    page.get_by_label("Find a flower").focus()
+    page.get_by_label(message("flowers.find")).focus()
     page.keyboard.type("alstro")
     expect(page.locator(ROWS)).to_have_count(1)
     page.keyboard.press("Enter")  # filters, and stays

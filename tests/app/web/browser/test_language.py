@@ -26,6 +26,7 @@ from tests.app.web.browser.page import (
     violations,
     wait_for_one,
 )
+from tests.app.web.conftest import message
 
 pytestmark = pytest.mark.browser
 
@@ -36,14 +37,14 @@ PLACEHOLDER = re.compile(r"{\w*}")
 def english_on(page: Page) -> list[str]:
     """The English messages that are on the page, shown or not, where German has others."""
     english, german = message_catalogs()[ENGLISH], message_catalogs()["de"]
-    # The script's own words stand beside the page until it says them.
+    # data-texts holds every message of the script.
     markup = html.unescape(re.sub(r' data-texts="[^"]*"', "", page.content()))
     found = []
-    for key, message in english.items():
-        parts = [re.escape(part) for part in PLACEHOLDER.split(message)]
+    for key, copy in english.items():
+        parts = [re.escape(part) for part in PLACEHOLDER.split(copy)]
         whole = re.compile(rf">\s*{'[^<]*'.join(parts)}\s*<")
-        if message != german[key] and whole.search(markup):
-            found.append(message)
+        if copy != german[key] and whole.search(markup):
+            found.append(copy)
     return found
 
 
@@ -52,7 +53,7 @@ def test_no_english_is_left_on_a_german_page(
     visit: Visit, bundled_service: str, photo_file: Path, text_file: Path, javascript: bool
 ) -> None:
     page = visit(bundled_service, language=GERMAN, javascript=javascript)
-    expect(page.get_by_role("heading", name="Welche Blume ist das?")).to_be_visible()
+    expect(page.get_by_role("heading", name=message("page.question", "de"))).to_be_visible()
     assert english_on(page) == []
     choose(page, text_file)
     expect(page.get_by_role("alert")).to_contain_text("AVIF oder BMP")
@@ -71,8 +72,8 @@ def test_no_english_is_left_on_a_german_page(
 
 def test_english_that_is_left_would_be_found(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
-    assert "Choose a photo" in english_on(page)
-    assert "Cancel the rest" in english_on(page)
+    assert message("page.choose") in english_on(page)
+    assert message("page.cancel_rest") in english_on(page)
 
 
 @EITHER_WAY
@@ -81,9 +82,9 @@ def test_refusals_are_told_in_german(
 ) -> None:
     page = visit(bundled_service, language=GERMAN, javascript=javascript)
     for name, data, says in (
-        ("cut.jpg", encoded()[:2000], "unvollständig oder beschädigt"),
-        ("empty.jpg", b"", "Die Datei ist leer"),
-        ("small.png", encoded("PNG", (40, 8)), "mindestens 16 Bildpunkte"),
+        ("cut.jpg", encoded()[:2000], message("details.damaged_photo", "de")),
+        ("empty.jpg", b"", message("details.empty_photo", "de")),
+        ("small.png", encoded("PNG", (40, 8)), message("details.too_small", "de", side=16)),
         ("large.jpg", b"\xff\xd8\xff" + bytes(MAX_BODY_MIB * 2**20), f"{MAX_BODY_MIB}\xa0MiB"),
     ):
         (tmp_path / name).write_bytes(data)
@@ -104,26 +105,28 @@ def test_what_the_script_says_is_german(
     expect(page.get_by_role("alert")).to_contain_text("Diese Datei ist ein PDF")
     held = hold(page)
     choose(page, photo_file)
-    expect(page.get_by_role("progressbar")).to_have_attribute("aria-label", re.compile("Das Foto"))
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-label", re.compile("Foto"))
     wait_for_one(page, held)
     held[0].fulfill(status=429, json={"code": "overloaded", "detail": "All places are taken."})
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Gerade sind alle Plätze mit anderen Fotos belegt")
+    expect(alert).to_contain_text(message("details.overloaded", "de"))
     page.unroute("**/predict*")
     page.route("**/predict*", lambda route: route.abort())
-    page.get_by_role("button", name="Noch einmal versuchen").click()
-    expect(alert).to_contain_text("Petalscope ist nicht erreichbar")
+    page.get_by_role("button", name=message("page.retry", "de")).click()
+    expect(alert).to_contain_text(message("offline.title", "de"))
     page.unroute("**/predict*")
     answer_with(page, ("Rose", 0.731))
-    page.get_by_role("button", name="Noch einmal versuchen").click()
+    page.get_by_role("button", name=message("page.retry", "de")).click()
     assert names(page) == ["Rose"]
-    expect(page.get_by_role("status")).to_have_text("Am wahrscheinlichsten Rose, 73,1\xa0%")
+    expect(page.get_by_role("status")).to_have_text(
+        f"{message('page.known', 'de')} Rose, 73,1\xa0%"
+    )
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     hold_time(page)
-    page.get_by_role("button", name="Als Text kopieren").click()
-    expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
+    page.get_by_role("button", name=message("page.copy_text", "de")).click()
+    expect(page.get_by_role("button", name=message("script.copied", "de"))).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == "Am wahrscheinlichsten\nRose: 73,1\xa0%"
+    assert copied == f"{message('page.known', 'de')}\nRose: 73,1\xa0%"
 
 
 def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
@@ -142,10 +145,10 @@ def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
     assert is_fine()
     answer_with(page, *((name, 0.3) for name in LONG_NAMES))
     choose(page, *[photo_file] * 3)
-    page.get_by_role("button", name="Mehrere zeigen eine Pflanze").click()
+    page.get_by_role("button", name=message("page.combine", "de")).click()
     assert is_fine()
-    page.get_by_role("button", name="3 zusammen bestimmen").click()
-    expect(page.locator(".tile .of").last).to_have_text("3 Fotos zusammen")
+    page.get_by_role("button", name=message("script.combine_now", "de", count=3)).click()
+    expect(page.locator(".tile .of").last).to_have_text(message("script.combined", "de", count=3))
     names(page)
     assert is_fine()
     for path in ("flowers", "flowers/1-pink-primrose", "nothing", "offline"):
@@ -183,24 +186,24 @@ def test_the_german_name_is_in_all_that_the_script_says(
     expect(page.locator(".english")).to_have_text("Fire lily")
     expect(tiles(page)).to_have_text(["Ruhmeskrone"] * 2)
     expect(tiles(page).first).to_have_attribute("lang", "de")
-    expect(page.get_by_role("status")).to_have_text("Alle Fotos sind fertig")
+    expect(page.get_by_role("status")).to_have_text(message("script.done", "de"))
     assert page.title() == "Ruhmeskrone · Petalscope"
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     hold_time(page)
-    page.get_by_role("button", name="Als Text kopieren").click()
-    expect(page.get_by_role("button", name="Kopiert")).to_be_visible()
+    page.get_by_role("button", name=message("page.copy_text", "de")).click()
+    expect(page.get_by_role("button", name=message("script.copied", "de"))).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == "Am wahrscheinlichsten\nRuhmeskrone: 90,0\xa0%"
+    assert copied == f"{message('page.known', 'de')}\nRuhmeskrone: 90,0\xa0%"
 
 
 def test_the_search_counts_in_german_as_the_server_does(visit: Visit, bundled_service: str) -> None:
     told = []
     for javascript in (True, False):
         page = visit(f"{bundled_service}flowers", language=GERMAN, javascript=javascript)
-        page.get_by_label("Eine Blume finden").fill("lily")
+        page.get_by_label(message("flowers.find", "de")).fill("lily")
         if not javascript:
             with page.expect_navigation():
-                page.get_by_role("button", name="Suchen").click()
+                page.get_by_role("button", name=message("flowers.search", "de")).click()
         told.append(page.get_by_role("status").text_content())
     assert told[0] == told[1]
     assert re.fullmatch(r"\d+ von 102 Blumen", told[0] or "")

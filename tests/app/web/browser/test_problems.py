@@ -18,20 +18,21 @@ from tests.app.web.browser.page import (
     tiles,
     wait_for_one,
 )
+from tests.app.web.conftest import message
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
 
 
 NO_PHOTOS = {
-    b"%PDF-1.7": "This file is a PDF; send a JPEG, PNG, WebP, GIF, AVIF or BMP photo of up to",
-    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic": "Settings › Camera › Formats › Most Compatible",
-    b"\0\0\0\x18ftypisom\0\0\2\0isomiso2": "a video",
-    b"\x1a\x45\xdf\xa3\x01\0": "a video",
-    b"II*\0\x08\0\0\0": "a TIFF",
-    b"PK\x03\x04\x14\0": "a ZIP",
-    b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">': "a drawing (SVG)",
-    b"<!DOCTYPE html><html>": "a web page",
+    b"%PDF-1.7": "pdf",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic": "heic",
+    b"\0\0\0\x18ftypisom\0\0\2\0isomiso2": "video",
+    b"\x1a\x45\xdf\xa3\x01\0": "video",
+    b"II*\0\x08\0\0\0": "raw",
+    b"PK\x03\x04\x14\0": "zip",
+    b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">': "svg",
+    b"<!DOCTYPE html><html>": "web",
 }
 
 
@@ -41,12 +42,12 @@ def test_what_is_no_photo_is_told_before_it_is_sent(
     page = visit(bundled_service)
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
-    for start, says in NO_PHOTOS.items():
+    for start, kind in NO_PHOTOS.items():
         file = tmp_path / "flower.jpg"
         file.write_bytes(start + bytes(200))
         choose(page, file)
-        expect(page.get_by_role("alert")).to_contain_text(says)
-        expect(page.get_by_role("alert")).to_contain_text(f"up to {MAX_BODY_MIB} MiB")
+        expect(page.get_by_role("alert")).to_contain_text(message(f"script.{kind}"))
+        expect(page.get_by_role("alert")).to_contain_text(f"{MAX_BODY_MIB}\xa0MiB")
         expect(page.locator(".plate")).to_be_visible()
     assert "POST" not in sent
 
@@ -56,7 +57,7 @@ def test_a_folder_is_told_to_be_none(visit: Visit, bundled_service: str, photo_f
     # As browsers give it: a file that cannot be read.
     page.evaluate("File.prototype.slice = () => ({ arrayBuffer: () => Promise.reject() })")
     drop(page, photo_file)
-    expect(page.get_by_role("alert")).to_contain_text("It may be a folder")
+    expect(page.get_by_role("alert")).to_contain_text(message("script.unreadable_detail"))
 
 
 @EITHER_WAY
@@ -83,7 +84,7 @@ def test_a_photo_that_is_too_large_is_told_with_the_limit(
     large.write_bytes(b"\xff\xd8\xff" + bytes(MAX_BODY_MIB * 2**20))
     page = visit(bundled_service, javascript=javascript)
     choose(page, large)
-    expect(page.get_by_role("alert")).to_contain_text("1 MiB")
+    expect(page.get_by_role("alert")).to_contain_text("1\xa0MiB")
 
 
 def test_a_broken_connection_is_told_and_can_be_tried_again(
@@ -92,10 +93,10 @@ def test_a_broken_connection_is_told_and_can_be_tried_again(
     page = visit(bundled_service)
     page.route("**/predict*", lambda route: route.abort())
     choose(page, photo_file)
-    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(page.get_by_role("alert")).to_contain_text(message("script.unsent_detail"))
     expect(page.locator(PHOTO)).to_be_visible()
     page.unroute("**/predict*")
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name=message("page.retry")).click()
     assert len(names(page)) == 5
 
 
@@ -105,8 +106,8 @@ def test_an_answer_that_is_not_ours_is_told_and_can_be_tried_again(
     page = visit(bundled_service)
     page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     choose(page, photo_file)
-    expect(page.get_by_role("alert")).to_contain_text("Try again in a moment")
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text(message("script.failed_detail"))
+    expect(page.get_by_role("button", name=message("page.retry"))).to_be_visible()
 
 
 def test_a_service_that_goes_away_keeps_what_it_has_said(
@@ -119,11 +120,11 @@ def test_a_service_that_goes_away_keeps_what_it_has_said(
         expected = names(page)
         wait_for_one(page, held)
     held[0].continue_()
-    expect(tiles(page)).to_have_text([expected[0], "Not named"])
+    expect(tiles(page)).to_have_text([expected[0], message("script.not_named")])
     assert names(page) == expected
     page.locator(".tile").last.click()
-    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text(message("script.unsent_detail"))
+    expect(page.get_by_role("button", name=message("page.retry"))).to_be_visible()
     page.locator(".tile").first.click()
     assert names(page) == expected
 
@@ -132,19 +133,19 @@ def test_a_busy_service_is_told_and_can_be_tried_again(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
-    problem = {"title": "Too Many Requests", "detail": "All 24 places are taken by other photos."}
+    problem = {"title": "Too Many Requests", "detail": "The queue is full."}
     page.route("**/predict*", lambda route: route.fulfill(status=429, json=problem))
     choose(page, photo_file)
     alert = page.get_by_role("alert")
-    expect(alert.get_by_role("heading")).to_have_text("Too many photos right now")
-    expect(alert).to_contain_text("All 24 places are taken")
+    expect(alert.get_by_role("heading")).to_have_text(message("titles.429"))
+    expect(alert).to_contain_text(problem["detail"])
     page.unroute("**/predict*")
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name=message("page.retry")).click()
     assert len(names(page)) == 5
 
 
 def test_an_unknown_address_leads_back_to_the_page(visit: Visit, bundled_service: str) -> None:
     page = visit(f"{bundled_service}nothing/here")
     expect(page.get_by_role("alert")).to_contain_text("/nothing/here")
-    page.get_by_role("link", name="Back").click()
-    expect(page.get_by_role("heading", name="What flower is this?")).to_be_visible()
+    page.get_by_role("link", name=message("titles.back")).click()
+    expect(page.get_by_role("heading", name=message("page.question"))).to_be_visible()

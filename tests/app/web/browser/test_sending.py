@@ -24,6 +24,7 @@ from tests.app.web.browser.page import (
     tiles,
     wait_for_one,
 )
+from tests.app.web.conftest import message
 
 pytestmark = pytest.mark.browser
 
@@ -60,12 +61,12 @@ def test_several_photos_are_named_one_after_another(
     way(page, photo_file, text_file, photo_file)
     expected = predicted_by_api(bundled_service, photo_file)
     assert names(page) == expected
-    expect(tiles(page)).to_have_text([expected[0], "Not named", expected[0]])
+    expect(tiles(page)).to_have_text([expected[0], message("script.not_named"), expected[0]])
     expect(page.locator(".tile[aria-current]")).to_have_count(1)
-    expect(page.get_by_role("status")).to_have_text("All photos are done")
+    expect(page.get_by_role("status")).to_have_text(message("script.done"))
     assert at_once == [1, 1, 1]
     # The one that was refused says why, until others are chosen.
-    page.locator(".tile", has_text="Not named").click()
+    page.locator(".tile", has_text=message("script.not_named")).click()
     expect(page.get_by_role("alert")).to_contain_text("JPEG")
     choose(page, photo_file)
     expect(tiles(page)).to_have_text([expected[0]] * 3)
@@ -106,8 +107,8 @@ def test_on_a_slow_network_the_share_that_is_sent_is_shown(
     shares = [float(share) for _, share in seen if share is not None]
     assert shares == sorted(shares)
     assert any(0 < share < 1 for share in shares), shares
-    assert seen[0] == ["Sending the photo", None]
-    assert seen[-1] == ["Looking at the photo", None]
+    assert seen[0] == [message("script.sending"), None]
+    assert seen[-1] == [message("script.looking"), None]
 
 
 def test_cancel_leads_back_to_what_was_before(
@@ -117,18 +118,18 @@ def test_cancel_leads_back_to_what_was_before(
     held = hold(page)
     choose(page, photo_file, photo_file)
     wait_for_one(page, held)
-    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel = page.get_by_role("button", name=message("page.cancel"), exact=True)
     cancel.focus()
     with page.expect_event("requestfailed") as given_up:
         page.keyboard.press("Enter")
     assert given_up.value == held[0].request
-    expect(page.get_by_role("heading", name="What flower is this?")).to_be_visible()
+    expect(page.get_by_role("heading", name=message("page.question"))).to_be_visible()
     expect(page.locator(".plate")).to_be_visible()
-    expect(page.get_by_text("Choose a photo")).to_be_visible()
+    expect(page.get_by_text(message("page.choose"))).to_be_visible()
     assert page.title() == "Petalscope"
     expect(tiles(page)).to_have_count(0)
-    expect(page.locator("#words")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text("Cancelled")
+    expect(page.locator("#panel")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text(message("script.cancelled"))
     page.unroute("**/predict*")
     choose(page, photo_file)
     expected = names(page)
@@ -149,10 +150,10 @@ def test_the_rest_can_be_cancelled_while_the_first_is_read(
     choose(page, photo_file, photo_file, photo_file)
     expected = names(page)
     expect(page.locator(".tile:disabled")).to_have_count(1)
-    page.get_by_role("button", name="Cancel the rest").click()
+    page.get_by_role("button", name=message("page.cancel_rest")).click()
     assert names(page) == expected
     expect(tiles(page)).to_have_text([expected[0]])
-    expect(page.get_by_role("button", name="Cancel the rest")).to_be_hidden()
+    expect(page.get_by_role("button", name=message("page.cancel_rest"))).to_be_hidden()
     # And others can follow.
     page.unroute("**/predict*")
     choose(page, photo_file)
@@ -214,7 +215,7 @@ def test_a_phone_is_offered_its_camera_and_a_desktop_is_not(
     visit: Visit, bundled_service: str, javascript: bool
 ) -> None:
     phone = visit(bundled_service, javascript=javascript, phone=True)
-    expect(phone.get_by_text("Take a photo")).to_be_visible()
+    expect(phone.get_by_text(message("page.take"))).to_be_visible()
     expect(phone.locator("#camera")).to_have_attribute("capture", "environment")
     desktop = visit(bundled_service, javascript=javascript)
-    expect(desktop.get_by_text("Take a photo")).to_be_hidden()
+    expect(desktop.get_by_text(message("page.take"))).to_be_hidden()

@@ -1,4 +1,4 @@
-"""Several photos of one plant joined into one answer, on the page in Chromium."""
+"""Combining several photos of one plant, in Chromium."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.app.web.browser.page import (
     violations,
     wait_for_one,
 )
+from tests.app.web.conftest import message
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.browser
@@ -37,8 +38,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def answer(page: Page, together: str = "Camellia") -> list[int]:
-    """Name the photos in their order, and those that are joined `together`; tell how many were."""
-    joined: list[int] = []
+    """Fake the API's responses; return a list that receives the size of each combined request."""
+    counts: list[int] = []
     left = list(ALONE)
 
     def alone(name: str) -> dict[str, object]:
@@ -49,9 +50,9 @@ def answer(page: Page, together: str = "Camellia") -> list[int]:
         if "combine=1" not in request.url:
             route.fulfill(json=alone(left.pop(0)))  # type: ignore[attr-defined]
             return
-        # Playwright does not see the files of a form; the page tells their number.
+        # Playwright cannot see the files of a form, so the page counts them.
         count = page.evaluate("window.sent")
-        joined.append(count)
+        counts.append(count)
         assert "explain" not in request.url
         route.fulfill(json={**alone(together), "photos": [alone("x")] * count})  # type: ignore[attr-defined]
 
@@ -65,7 +66,7 @@ def answer(page: Page, together: str = "Camellia") -> list[int]:
             };
         }"""
     )
-    return joined
+    return counts
 
 
 def wait_for_all(page: Page, count: int) -> None:
@@ -73,138 +74,131 @@ def wait_for_all(page: Page, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phone", "language", "begin", "now", "told"),
-    [
-        (False, "en-GB", "Several show one plant", "Name 3 together", "3 photos together"),
-        (True, "de-DE", "Mehrere zeigen eine Pflanze", "3 zusammen bestimmen", "3 Fotos zusammen"),
-    ],
+    ("phone", "locale", "language"),
+    [(False, "en-GB", "en"), (True, "de-DE", "de")],
     ids=["desktop", "phone, German"],
 )
-def test_photos_of_one_plant_get_one_answer(
+def test_photos_of_one_plant_get_one_result(
     visit: Visit,
     bundled_service: str,
     photos: list[Path],
     phone: bool,
+    locale: str,
     language: str,
-    begin: str,
-    now: str,
-    told: str,
 ) -> None:
-    page = visit(bundled_service, phone=phone, language=language)
-    joined = answer(page)
+    combined_label = message("script.combined", language, count=3)
+    page = visit(bundled_service, phone=phone, language=locale)
+    counts = answer(page)
     choose(page, *photos[:3])
     wait_for_all(page, 3)
-    page.get_by_role("button", name=begin).click()
+    page.get_by_role("button", name=message("page.combine", language)).click()
     expect(page.locator(".tile[aria-pressed=true]")).to_have_count(3)
-    page.get_by_role("button", name=now).click()
+    page.get_by_role("button", name=message("script.combine_now", language, count=3)).click()
     expect(best(page)).to_have_text("Camellia")
-    assert joined == [3]
+    assert counts == [3]
     assert page.title() == "Camellia · Petalscope"
-    expect(page.locator(".joined-note")).to_contain_text("3")
+    expect(page.locator(".combined-note")).to_contain_text("3")
     expect(page.locator(PHOTO)).to_have_count(3)
     expect(tiles(page)).to_have_text(["Rose", "Tulip", "Peony", "Camellia"])
-    expect(page.locator(".tile[aria-current]")).to_contain_text(told)
+    expect(page.locator(".tile[aria-current]")).to_contain_text(combined_label)
     widths = "tiles => tiles.map((tile) => tile.offsetWidth)"
     assert len(set(page.locator(".tile").evaluate_all(widths))) == 1
-    # Not innerWidth, which grows with the content on a phone.
+    # innerWidth grows with the content on phones.
     assert page.evaluate(SCROLL_WIDTH) == (390 if phone else 1280)
-    # Each photo's own answer is a press away, and the joint one from there.
+    # The single results stay in the list.
     page.locator(".tile", has_text="Tulip").click()
     expect(best(page)).to_have_text("Tulip")
     expect(page.locator(PHOTO)).to_have_count(1)
-    page.locator(".tile", has_text=told).click()
+    page.locator(".tile", has_text=combined_label).click()
     expect(best(page)).to_have_text("Camellia")
     expect(page.locator(PHOTO)).to_have_count(3)
 
 
-def test_the_real_service_joins_them(
+def test_the_real_service_combines_photos(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
     choose(page, *photos[:2])
-    page.get_by_role("button", name="Several show one plant").click()
-    page.get_by_role("button", name="Name 2 together").click()
-    expect(page.locator(".tile .of").last).to_have_text("2 photos together")
+    page.get_by_role("button", name=message("page.combine")).click()
+    page.get_by_role("button", name=message("script.combine_now", count=2)).click()
+    expect(page.locator(".tile .of").last).to_have_text(message("script.combined", count=2))
     assert len(names(page)) == 5
-    expect(page.get_by_label("Show where I looked")).to_be_hidden()
+    expect(page.get_by_label(message("page.explain"))).to_be_hidden()
     assert violations(page) == []
 
 
-def test_they_are_chosen_by_keyboard_and_heard(
+def test_photos_are_selected_by_keyboard_and_announced(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    joined = answer(page)
+    counts = answer(page)
     choose(page, *photos[:3])
     wait_for_all(page, 3)
-    page.get_by_role("button", name="Several show one plant").focus()
+    page.get_by_role("button", name=message("page.combine")).focus()
     page.keyboard.press("Enter")
     first = page.get_by_role("button", name="Rose", pressed=True)
     expect(first).to_be_focused()
-    expect(page.get_by_role("heading", name="Which show the same plant?")).to_be_visible()
+    expect(page.get_by_role("heading", name=message("page.combine_which"))).to_be_visible()
     assert violations(page) == []
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Rose", pressed=False)).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text("Name 2 together")
+    expect(page.get_by_role("status")).to_have_text(message("script.combine_now", count=2))
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    expect(page.get_by_role("status")).to_have_text("Choose 2 to 5.")
-    expect(page.get_by_role("button", name="Choose 2 to 5.")).to_be_disabled()
+    expect(page.get_by_role("status")).to_have_text(message("script.combine_rule", most=5))
+    expect(page.get_by_role("button", name=message("script.combine_rule", most=5))).to_be_disabled()
     page.keyboard.press("Space")
-    page.get_by_role("button", name="Name 2 together").focus()
+    page.get_by_role("button", name=message("script.combine_now", count=2)).focus()
     page.keyboard.press("Enter")
     expect(best(page)).to_have_text("Camellia")
-    assert joined == [2]
-    expect(page.locator("#words")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text("Most likely Camellia, 60.0\xa0%")
+    assert counts == [2]
+    expect(page.locator("#panel")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text(f"{message('page.known')} Camellia, 60.0%")
 
 
-def test_never_mind_leaves_all_as_it_was(
-    visit: Visit, bundled_service: str, photos: list[Path]
-) -> None:
+def test_going_back_changes_nothing(visit: Visit, bundled_service: str, photos: list[Path]) -> None:
     page = visit(bundled_service)
     answer(page)
     choose(page, *photos[:2])
     wait_for_all(page, 2)
-    begin = page.get_by_role("button", name="Several show one plant")
+    begin = page.get_by_role("button", name=message("page.combine"))
     begin.click()
-    page.get_by_role("button", name="Never mind").click()
+    page.get_by_role("button", name=message("page.combine_cancel")).click()
     expect(begin).to_be_focused()
     expect(page.locator(".tile[aria-pressed]")).to_have_count(0)
-    expect(page.get_by_role("heading", name="This visit")).to_be_visible()
+    expect(page.get_by_role("heading", name=message("page.visit"))).to_be_visible()
     expect(best(page)).to_have_text("Rose")
 
 
-def test_of_more_than_five_the_last_are_offered_and_no_more_are_sent(
+def test_at_most_five_photos_are_combined_the_latest_preselected(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    joined = answer(page)
+    counts = answer(page)
     choose(page, *photos)
     wait_for_all(page, 6)
-    page.get_by_role("button", name="Several show one plant").click()
+    page.get_by_role("button", name=message("page.combine")).click()
     expect(page.locator(".tile[aria-pressed=false]")).to_have_text(["Rose"])
     page.locator(".tile", has_text="Rose").click()
-    expect(page.get_by_role("button", name="Choose 2 to 5.")).to_be_disabled()
+    expect(page.get_by_role("button", name=message("script.combine_rule", most=5))).to_be_disabled()
     page.locator(".tile", has_text="Tulip").click()
-    page.get_by_role("button", name="Name 5 together").click()
+    page.get_by_role("button", name=message("script.combine_now", count=5)).click()
     expect(best(page)).to_have_text("Camellia")
-    assert joined == [5]
+    assert counts == [5]
 
 
-def test_one_photo_or_one_that_is_refused_is_nothing_to_join(
+def test_single_failed_and_combined_entries_cannot_be_combined(
     visit: Visit, bundled_service: str, photos: list[Path], text_file: Path
 ) -> None:
     page = visit(bundled_service)
-    begin = page.get_by_role("button", name="Several show one plant")
+    begin = page.get_by_role("button", name=message("page.combine"))
     choose(page, photos[0], text_file)
-    expect(tiles(page).last).to_have_text("Not named")
+    expect(tiles(page).last).to_have_text(message("script.not_named"))
     expect(begin).to_be_hidden()
     choose(page, photos[1])
     expect(begin).to_be_visible()
-    # Nor are joined ones.
     begin.click()
-    page.get_by_role("button", name="Name 2 together").click()
+    page.get_by_role("button", name=message("script.combine_now", count=2)).click()
     expect(page.locator(".tile")).to_have_count(3)
     names(page)
     begin.click()
@@ -212,32 +206,32 @@ def test_one_photo_or_one_that_is_refused_is_nothing_to_join(
     expect(page.locator(".tile").last).to_be_disabled()
 
 
-def test_a_joint_answer_can_be_cancelled_or_tried_again(
+def test_combining_can_be_cancelled_and_retried(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    joined = answer(page)
+    counts = answer(page)
     choose(page, *photos[:2])
     wait_for_all(page, 2)
     held = hold(page)
 
-    def join() -> None:
-        page.get_by_role("button", name="Several show one plant").click()
-        page.get_by_role("button", name="Name 2 together").click()
+    def combine() -> None:
+        page.get_by_role("button", name=message("page.combine")).click()
+        page.get_by_role("button", name=message("script.combine_now", count=2)).click()
         expect(page.get_by_role("progressbar")).to_be_visible()
 
-    join()
+    combine()
     wait_for_one(page, held)
-    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name=message("page.cancel"), exact=True).click()
     expect(best(page)).to_have_text("Rose")
     expect(tiles(page)).to_have_text(["Rose", "Tulip"])
-    join()
+    combine()
     while len(held) < 2:
         page.wait_for_timeout(20)
     held[1].abort()
-    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(page.get_by_role("alert")).to_contain_text(message("script.unsent_detail"))
     page.unroute("**/predict*", None)
-    assert joined == []
+    assert counts == []
     answer(page)
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name=message("page.retry")).click()
     expect(best(page)).to_have_text("Camellia")

@@ -19,6 +19,7 @@ from werkzeug.serving import make_server
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import PHOTO, SCROLL_WIDTH, choose, names, violations
+from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
@@ -76,8 +77,8 @@ def test_it_can_be_installed(visit: Visit, mount: Mount, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("prefix", "language", "title", "again"),
     [
-        ("", "en-GB", "Petalscope cannot be reached", "Try again"),
-        ("/garden", "de-DE", "Petalscope ist nicht erreichbar", "Noch einmal versuchen"),
+        ("", "en-GB", message("offline.title"), message("page.retry")),
+        ("/garden", "de-DE", message("offline.title", "de"), message("page.retry", "de")),
     ],
 )
 def test_a_service_that_is_gone_is_told_and_found_again(
