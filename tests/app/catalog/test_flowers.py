@@ -9,8 +9,8 @@ import pytest
 
 from app.catalog.flowers import (
     FLOWERS_FILE,
-    Flower,
     CommonNames,
+    Flower,
     describe_class,
     describe_classes,
     sources,
