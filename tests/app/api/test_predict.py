@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 from pathlib import Path
@@ -18,6 +19,7 @@ from model.classifier import Classifier
 from model.imaging.decode import decode_image
 from model.ood import OodRule
 from tests.app.conftest import MakeApp, encoded, form
+from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES
 from tests.fake_checkpoint import save_rigged_checkpoint
 
@@ -184,13 +186,8 @@ def test_every_answer_says_whether_it_may_be_none_of_the_classes(
     }
     assert len(answer["predictions"]) == 5
     page = app.test_client().post("/", **form(photo)).text
-    words = {
-        "known": "Most likely",
-        "unsure": "I am not sure",
-        "unknown": "This may not be one of the 6 flowers I know",
-    }
     heading = page.split('<h1 class="kicker">')[1].split("</h1>")[0]
-    assert words[verdict] in heading
+    assert html.unescape(heading) == message(f"page.{verdict}", count=6)
 
 
 def test_a_checkpoint_without_ood_rule_is_unchecked(client: FlaskClient, photo: bytes) -> None:
