@@ -1,11 +1,4 @@
-"""All that training and serving share, and nothing of Flask.
-
-    bytes -> images.decode_image -> an upright RGB image
-          -> transforms.EvaluationTransform -> float32 array 3×H×W
-          -> classifier.Classifier -> ranked (class id, name, probability)
-
-`checkpoint` is the file between the two: `training` writes it, `classifier` reads it.
-"""
+"""Training and inference code shared by the scripts and the service; independent of Flask."""
 
 from pathlib import Path
 from typing import Final

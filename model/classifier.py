@@ -1,8 +1,4 @@
-"""From images to ranked names.
-
-RGB images -> transform (any thread) -> float32 N×3×H×W -> network -> logits
-           -> softmax(logits / temperature) -> top k as (class id, name, probability), a verdict
-"""
+"""The classifier: images to ranked class names and a verdict."""
 
 from __future__ import annotations
 
@@ -88,16 +84,15 @@ class Classifier:
         nice: int = 0,
         compiled: bool = False,
     ) -> Classifier:
-        """Load a checkpoint, wherever it was trained.
+        """Load a checkpoint.
 
         Args:
             path: The checkpoint: .safetensors for PyTorch, .onnx for OpenVINO.
             device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; an .onnx file
                 runs on the CPU alone.
             threads: Number of threads of the network on a CPU; 0 leaves it to the library.
-            nice: How far OpenVINO's threads stand back behind others that want the cores, from 0
-                to 19; on Linux alone.
-            compiled: Whether PyTorch is to compile the network; OpenVINO does in any case.
+            nice: Nice value added to OpenVINO's threads, 0 to 19; Linux only.
+            compiled: Compile the network with `torch.compile`; OpenVINO always compiles.
 
         Raises:
             CheckpointError: The file cannot be used.
@@ -167,7 +162,7 @@ class Classifier:
         ]
 
     def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[ClassificationResult]:
-        """Classify RGB images in one batch; return what each was taken for."""
+        """Classify RGB images in one batch; return one result per image."""
         if not images:
             return []
         batch = np.stack([self.preprocess(image) for image in images])

@@ -1,4 +1,4 @@
-"""The root of every error that is told to a user as it stands."""
+"""Base class of all errors shown to a user."""
 
 
 class PetalscopeError(Exception):

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a second one would write over the first one's files."""
+"""A lock that keeps a second process out of a folder."""
 
 from __future__ import annotations
 

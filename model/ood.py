@@ -1,10 +1,7 @@
-"""Whether a photo shows one of the classes at all.
+"""Out-of-distribution (OOD) scores, the threshold rule and the verdict.
 
-    logits, temperature -> score: higher for what looks like one of the classes
-    score < threshold   -> "unknown"; likeliest class below a half -> "unsure"; else "known"
-
-A network trained on 102 flowers gives one of their names to anything. How sure it is tells much of
-whether the name can be right, and so does how large its logits are.
+A network trained on 102 flowers assigns one of them to any photo. Its confidence and the size of its
+logits indicate whether the photo shows one of these classes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where in its photo each of the names was seen.
-
-Classification: photo, predictions, activations -> an overlay for each prediction
-"""
+"""Class activation overlays for the predictions of a photo."""
 
 from __future__ import annotations
 
@@ -16,19 +13,17 @@ from model.imaging.activation_map import overlay
 
 
 def explain_predictions(classification: Classification) -> Iterator[Image.Image]:
-    """Draw the class activation map of each prediction, to be laid over the upright photo.
-
-    Each is drawn when it is asked for.
+    """Yield the class activation map of each prediction, as an overlay for the upright photo.
 
     Raises:
-        Problem: 422, for a model whose head has no such maps.
+        Problem: 422 if the model has no class activation maps.
     """
     metadata = current_context().classifier.metadata
     if classification.activations is None:
         raise Problem(
             Code.EXPLAIN_UNSUPPORTED,
-            "The parameter explain is 1, but this model cannot tell where it looked: its head is "
-            "not one linear layer on averaged features. Leave the parameter out.",
+            "This model has no class activation maps, because its head is not one linear layer on "
+            "averaged features. Remove the parameter explain.",
         )
     index = {item.class_id: number for number, item in enumerate(metadata.classes)}
     for prediction in classification.result.predictions:

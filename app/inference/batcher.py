@@ -1,14 +1,9 @@
-"""Photos from many request threads, run by the model in batches on one thread.
+"""Dynamic batching: many request threads submit photos, one thread runs the model.
 
-    request threads: admit() -> read, decode, transform -> infer(inputs, deadline) ┐
-                                                                                   v
-    one thread:              what has gathered -> run(N×3×H×W) -> an output to each waiting thread
-
-An idle model runs at once on whatever is there; while it runs, the next batch gathers. A place is
-taken before a photo is read and given back after its answer, so that one bound holds memory and
-threads alike. A photo that nobody waits for any more is not run, and gives its place to others
-where they need it. Nothing here knows of Flask or torch. The shape is mosec's: decode in many
-threads, infer in one, refuse what does not fit.
+An idle model runs immediately on the photos that are queued; the next batch fills while it runs.
+A request acquires a slot before its body is read and releases it after its response, so one limit
+bounds both memory and threads. Photos of disconnected clients are dropped. The design follows
+mosec; the module depends on neither Flask nor PyTorch.
 """
 
 from __future__ import annotations
@@ -32,36 +27,36 @@ from model.backends.base import Array
 _log: Final = logging.getLogger(__name__)
 
 
-# Each who waits is asked whether he still does, which takes longer than to refuse one more.
+# Polling every queued connection costs more than refusing one request.
 _SWEEP_SECONDS: Final = 0.1
 
 
 class BatchingError(Exception):
-    """A photo that got no output."""
+    """A photo without an output."""
 
 
 class TooManyInFlightError(BatchingError):
-    """Every place is taken: come back in a moment."""
+    """All slots are in use."""
 
 
 class BatcherClosedError(BatchingError):
-    """The batcher takes no more photos: it is closing, or its model failed."""
+    """The batcher is closing, or its model failed."""
 
 
 class DeadlineExceededError(BatchingError):
-    """The deadline passed before the model was done."""
+    """The deadline passed before the model finished."""
 
 
 class AbandonedError(BatchingError):
-    """Nobody waits for the output any more."""
+    """The client disconnected."""
 
 
 class BatchOutOfMemoryError(BatchingError):
-    """There is not even memory for this photo alone; the others go on."""
+    """Not enough memory for a batch of one photo."""
 
 
 class ModelFailedError(BatchingError):
-    """The model raised an exception, after which nothing it says could be trusted."""
+    """The model raised an unexpected exception; later outputs would be unreliable."""
 
 
 Output = TypeVar("Output")
@@ -69,12 +64,12 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class Inference(Generic[Output]):
-    """What the model said about one photo.
+    """Output of the model for one photo.
 
     Attributes:
-        output: As `run` gave it.
+        output: One item of the return value of `run`.
         waited: Seconds from `infer` to the start of the batch.
-        ran: Seconds that the batch took.
+        ran: Duration of the batch in seconds.
     """
 
     output: Output
@@ -88,7 +83,7 @@ Infer = Callable[[Array, float], Inference[Output]]
 @dataclass(eq=False)
 class _Slot:
     is_connected: Callable[[], bool]
-    taken: bool = True
+    held: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +96,17 @@ class _Entry(Generic[Output]):
 
 
 class Batcher(Generic[Output]):
-    """A bounded queue before one model.
+    """A bounded queue in front of one model.
 
     Args:
-        run: The model: float32 (N, 3, H, W) to N outputs, N from 1 to `max_batch`. Called on one
-            thread only.
-        max_batch: Most photos in a batch.
-        max_in_flight: Number of places: photos being read, decoded, waiting or worked on.
-        out_of_memory: The exceptions by which `run` says that the batch was too large.
+        run: The model: float32 (N, 3, H, W) to N outputs, N from 1 to `max_batch_size`.
+            Called on one thread only.
+        max_batch_size: Maximum photos in a batch.
+        max_in_flight: Number of slots: photos being read, decoded, queued or run.
+        out_of_memory: Exceptions that `run` raises if the batch is too large.
         on_batch: Called after each batch, on the batcher's thread, with its number of photos.
-        on_failure: Called once, on the batcher's thread, after any other exception of `run`.
-        clock: Seconds that only ever rise; deadlines are moments of it.
+        on_failure: Called once, on the batcher's thread, after any other exception from `run`.
+        clock: Monotonic time in seconds; deadlines refer to it.
     """
 
     def __init__(
@@ -142,30 +137,35 @@ class Batcher(Generic[Output]):
 
     @property
     def accepting(self) -> bool:
-        """Whether photos are taken: neither closing, nor closed, nor failed."""
+        """True unless the batcher is closing, closed or failed."""
         return self._open and self._thread.is_alive()
 
     @property
     def in_flight(self) -> int:
-        """Number of photos being read, decoded, waiting or worked on."""
+        """Number of photos being read, decoded, queued or run."""
         return self._in_flight
+
+    @property
+    def queued(self) -> int:
+        """Number of photos waiting for the model."""
+        return len(self._waiting)
 
     @contextmanager
     def acquire(self, is_connected: Callable[[], bool] = lambda: True) -> Iterator[Infer[Output]]:
-        """Take a place, and give the function that runs the model on this place's photo.
+        """Acquire a slot and yield the function that runs the model on a photo.
 
-        The function takes float32 (3, H, W) and a deadline, a moment of the clock, and raises
+        The function takes float32 (3, H, W) and a deadline (a time of the clock), and raises
         `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`, `ModelFailedError` or
         `BatcherClosedError`.
 
         Args:
-            is_connected: Whether the client still waits. Called here and on the batcher's
+            is_connected: Return True while the client is connected. Called here and on the model
                 thread before the photo runs; it must be quick and must not raise.
 
         Raises:
-            TooManyInFlightError: Every place is taken.
-            AbandonedError: There is a place, but the output is not wanted.
-            BatcherClosedError: No more photos are taken.
+            TooManyInFlightError: All slots are in use.
+            AbandonedError: The client disconnected.
+            BatcherClosedError: The batcher is closing or its model failed.
         """
         slot = _Slot(is_connected)
         with self._changed:
@@ -177,34 +177,34 @@ class Batcher(Generic[Output]):
                 raise TooManyInFlightError
             self._in_flight += 1
         try:
-            # Not before there is a place, nor under the lock: it gives up Python's.
+            # After acquiring the slot and outside the lock: the call releases the GIL.
             if not is_connected():
                 raise AbandonedError
             yield partial(self._infer, slot)
         finally:
             with self._changed:
-                self._give_back(slot)
+                self._release(slot)
 
     def close(self) -> None:
-        """Take no more photos, answer those that wait, and end the thread."""
+        """Refuse new photos, run the queued ones, and end the thread."""
         with self._changed:
             self._open = False
             self._changed.notify()
         self._thread.join()
 
-    def _give_back(self, slot: _Slot) -> None:
-        if slot.taken:
-            slot.taken = False
+    def _release(self, slot: _Slot) -> None:
+        if slot.held:
+            slot.held = False
             self._in_flight -= 1
 
     def _drop_abandoned(self) -> None:
-        """Free the places of all who wait for the model in vain, not only of those next in turn."""
+        """Release the slots of all queued photos whose client disconnected."""
         self._next_sweep = self._clock() + _SWEEP_SECONDS
         for entry in [entry for entry in self._waiting if not entry.slot.is_connected()]:
             self._waiting.remove(entry)
             if entry.future.set_running_or_notify_cancel():
                 entry.future.set_exception(AbandonedError())
-            self._give_back(entry.slot)
+            self._release(entry.slot)
 
     def _infer(self, slot: _Slot, inputs: Array, deadline: float) -> Inference[Output]:
         entry = _Entry[Output](slot, inputs, deadline, self._clock())
@@ -216,8 +216,7 @@ class Batcher(Generic[Output]):
         try:
             return entry.future.result(timeout=max(0.0, deadline - self._clock()))
         except TimeoutError:
-            # A cancelled entry is dropped before it runs. It must not go on waiting either: its
-            # place is free now, and the queue would outgrow its bound.
+            # The caller releases the slot: an entry left in the queue would exceed its limit.
             entry.future.cancel()
             with self._changed:
                 if entry in self._waiting:
@@ -233,15 +232,15 @@ class Batcher(Generic[Output]):
             self._fail(batch, error)
 
     def _next_batch(self) -> list[_Entry[Output]]:
-        """Wait for photos; return an empty list when there will be no more."""
+        """Wait for photos; return an empty list once the batcher is closed."""
         with self._changed:
             while True:
-                batch = self._gathered()
+                batch = self._take_batch()
                 if batch or not self._open:
                     return batch
                 self._changed.wait()
 
-    def _gathered(self) -> list[_Entry[Output]]:
+    def _take_batch(self) -> list[_Entry[Output]]:
         batch: list[_Entry[Output]] = []
         while self._waiting and len(batch) < self._max_batch_size:
             entry = self._waiting.popleft()
@@ -265,17 +264,18 @@ class Batcher(Generic[Output]):
                 part[0].future.set_exception(BatchOutOfMemoryError())
                 batch = rest
             else:
-                # For good: what did not fit once would cost its attempt every time.
+                # Permanent: retrying the larger size would cost a failed attempt each time.
                 self._max_batch_size = len(part) // 2
-                _log.warning("out of memory: batches hold %d photos from now", self._max_batch_size)
+                _log.warning(
+                    "out of memory: reduced the maximum batch size to %d", self._max_batch_size
+                )
 
     def _fits_in_memory(self, part: list[_Entry[Output]]) -> bool:
         started = self._clock()
         try:
             outputs = self._run(np.stack([entry.inputs for entry in part]))
         except self._out_of_memory:
-            # Tried again by the caller, after this block has let go of the exception, whose
-            # traceback holds on to the memory.
+            # The caller retries outside this block: the traceback keeps the memory alive.
             return False
         ran = self._clock() - started
         self._on_batch(len(part))
@@ -292,5 +292,5 @@ class Batcher(Generic[Output]):
         for entry in (*batch, *waiting):
             if not entry.future.done():
                 entry.future.set_exception(ModelFailedError())
-        _log.critical("the model failed; this process ends and must be replaced", exc_info=error)
+        _log.critical("the model failed; the process exits and must be restarted", exc_info=error)
         self._on_failure()

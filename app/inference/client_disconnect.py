@@ -1,7 +1,4 @@
-"""Whether the client of a request is still there to read its answer.
-
-gunicorn's socket -> is_connected -> asked before a photo is read, and before the model runs it
-"""
+"""Detection of clients that disconnect before their response."""
 
 from __future__ import annotations
 
@@ -10,32 +7,30 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-# Linux tells when the other side has closed, even behind bytes that nobody has read yet, such as
-# the next request, or the farewell of TLS: peeking at them would not. Elsewhere only a connection
-# that broke is noticed.
-_HAS_LEFT: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+# POLLRDHUP (Linux) reports a closed peer even behind unread bytes, such as a pipelined request or a
+# TLS close_notify; peeking would not. Other systems report only broken connections.
+_DISCONNECTED: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 def is_connected(environ: Mapping[str, Any]) -> Callable[[], bool]:
-    """Return what tells whether a request's client still waits, from any thread and at any time.
+    """Return a thread-safe function that is True while the request's client is connected.
 
-    A client that has closed its connection for sending alone counts as gone: TCP tells no more of
-    one that has closed it altogether. nginx and Go's server take it so too; those who half-close
-    and then listen, such as `nc -N`, are told by the answer.
+    A half-closed connection counts as disconnected, as in nginx and Go's server, because TCP cannot
+    distinguish it from a fully closed one. Clients that half-close, such as `nc -N`, get a 400.
 
     Args:
-        environ: The request's; without gunicorn's socket its client always waits.
+        environ: WSGI environment; without `gunicorn.socket` the client counts as connected.
     """
     connection = environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket):
         return lambda: True
 
-    def waits() -> bool:
+    def connected() -> bool:
         number = connection.fileno()
         if number < 0:
             return False
         state = select.poll()
-        state.register(number, _HAS_LEFT)
+        state.register(number, _DISCONNECTED)
         return not state.poll(0)
 
-    return waits
+    return connected

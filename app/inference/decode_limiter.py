@@ -1,9 +1,7 @@
-"""How many pixels are decoded at once: a file of 500 bytes can unpack to more than a gigabyte.
+"""Limit on the pixels decoded concurrently: a file of 500 bytes can decode to over a gigabyte.
 
-    decode_image knows the size -> hold(pixels) -> pixels in memory -> given back
-
-The places of the batcher bound how many photos are in hand, not how large they are. Ordinary photos
-never wait here; large ones take turns.
+The batcher's slots bound the number of photos, not their size. Ordinary photos never wait here;
+large ones share a pixel budget.
 """
 
 from __future__ import annotations
@@ -13,51 +11,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# Up to here a photo goes ahead at once: those of all places take little more than one large one. A
-# phone's JPEG of 12 megapixels counts as less, for it is decoded at reduced scale.
+# Photos up to this size bypass the limit: one in every slot needs little more memory than one large
+# photo. A phone's 12-megapixel JPEG qualifies, since it is decoded at reduced scale.
 _ORDINARY_PIXELS: Final = 4_000_000
 
 
 class DecodeLimitError(Exception):
-    """Other large photos are being decoded: come back in a moment."""
+    """The pixel budget stayed exhausted until the timeout."""
 
 
 class DecodeLimiter:
-    """A bound on pixels, shared by all threads.
+    """A limit on pixels in memory, shared by all threads.
 
     Args:
-        patience: Most seconds that a photo waits for others to be done.
+        timeout: Maximum wait for other photos, in seconds.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._changed = threading.Condition()
-        self._held = 0
+        self._acquired = 0
 
     @contextmanager
-    def hold(self, pixels: int, capacity: int) -> Iterator[None]:
-        """Hold pixels until the block ends.
+    def acquire(self, pixels: int, capacity: int) -> Iterator[None]:
+        """Acquire part of the pixel budget until the block ends.
 
         Args:
-            pixels: How many.
-            capacity: Most pixels that are held by all photos which are not ordinary ones; one that
-                alone needs more has the room to itself.
+            pixels: Size of the photo in pixels.
+            capacity: Maximum pixels of all large photos together; a larger photo is decoded alone.
 
         Raises:
-            DecodeLimitError: There was no room in the time that a photo waits.
+            DecodeLimitError: The budget stayed exhausted until the timeout.
         """
         if pixels <= _ORDINARY_PIXELS:
             yield
             return
         with self._changed:
             if not self._changed.wait_for(
-                lambda: not self._held or self._held + pixels <= capacity, self._timeout
+                lambda: not self._acquired or self._acquired + pixels <= capacity, self._timeout
             ):
                 raise DecodeLimitError
-            self._held += pixels
+            self._acquired += pixels
         try:
             yield
         finally:
             with self._changed:
-                self._held -= pixels
+                self._acquired -= pixels
                 self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""The way of one photo through the service, the same for the page and for the API.
+"""Classification of uploaded photos, shared by the page and the API.
 
-request -> a place in the batcher (429) -> read -> decode -> transform
-        -> the batcher's one thread (503, 504) -> ranked names
+A request acquires a batcher slot, then reads, decodes and transforms its photos, and submits them
+to the batcher. Failures become problems: 429 without a slot, 503 or 504 from the batcher.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _REASONS: Final[dict[type[BatchingError], str]] = {
     BatchOutOfMemoryError: "out_of_memory",
 }
 _MEGAPIXEL: Final = 1_000_000
-# Half of the time that a photo has by default; decoding the largest takes some seconds more.
+# Half of the default request timeout, since decoding the largest photo takes some seconds.
 _LIMITER: Final = DecodeLimiter(timeout=5)
 _IMAGE_CODES: Final[tuple[tuple[type[ImageError], Code], ...]] = (
     (CorruptImageError, Code.DAMAGED_PHOTO),
@@ -65,14 +65,14 @@ _IMAGE_CODES: Final[tuple[tuple[type[ImageError], Code], ...]] = (
 
 @dataclass(frozen=True)
 class Classification:
-    """What became of a photo.
+    """A classified photo with the network's outputs.
 
     Attributes:
-        photo: Upright and RGB, decoded at reduced scale.
-        logits: float32 (classes,), what the network said.
-        result: Predictions and verdict.
-        activations: float32 (classes, h, w): where in the network's view of the photo each class
-            was seen; None for a network that does not tell.
+        photo: Upright RGB image, decoded at reduced scale.
+        logits: float32 (classes,), before temperature scaling.
+        result: Ranked predictions and the verdict.
+        activations: Class activation maps of the network's input, float32 (classes, h, w); None if
+            the network has none.
     """
 
     photo: Image.Image
@@ -82,20 +82,20 @@ class Classification:
 
 
 def classify_upload(top_k: int) -> Classification:
-    """Classify the one photo that the current request carries; see `classify_uploads`."""
+    """Classify the single photo of the current request; see `classify_uploads`."""
     return classify_uploads(lambda: top_k, most=lambda: 1)[0]
 
 
 def classify_uploads(top_k: Callable[[], int], most: Callable[[], int]) -> list[Classification]:
-    """Classify each of the photos that the current request carries, up to `most`.
+    """Classify each photo of the current request, up to `most`.
 
     `top_k` and `most` are called after the form is parsed, because form fields can set them.
 
-    They take one place in the queue, and share one deadline, which counts from the moment when the
-    photos have arrived: how long a slow network takes is not ours to decide.
+    The photos share one slot and one deadline. The deadline starts once the body has arrived, so a
+    slow upload does not count.
 
     Raises:
-        Problem: 400, 413, 415 or 422 for the photo; 429, 500, 503 or 504 for the service.
+        Problem: 400, 413, 415 or 422 for a bad photo; 429, 500, 503 or 504 for a service failure.
     """
     service = current_context()
     try:
@@ -112,34 +112,33 @@ def _problem(service: AppContext, error: BatchingError) -> Problem:
     if isinstance(error, TooManyInFlightError):
         return Problem(
             Code.OVERLOADED,
-            f"All {service.settings.max_in_flight} places are taken by other photos; "
-            "try again in a moment.",
+            f"All {service.settings.max_in_flight} slots are in use; try again in a moment.",
             _RETRY_AFTER,
         )
     if isinstance(error, DeadlineExceededError):
         return Problem(
             Code.TIMED_OUT,
-            "The photo was not done in the "
-            f"{service.settings.request_timeout_seconds:g} seconds it has.",
+            "The photo was not classified within "
+            f"{service.settings.request_timeout_seconds:g} seconds; try again later.",
         )
     if isinstance(error, AbandonedError):
         return Problem(
             Code.BAD_REQUEST,
-            "The connection was closed, at least for sending, before the answer was there.",
+            "The client closed or half-closed the connection before the response was ready.",
         )
     if isinstance(error, BatcherClosedError):
         return Problem(
             Code.SHUTTING_DOWN,
-            "The service is stopping and takes no more photos; try again.",
+            "The service is shutting down; try again in a moment.",
             _RETRY_AFTER,
         )
     if isinstance(error, BatchOutOfMemoryError):
         return Problem(
             Code.OUT_OF_MEMORY,
-            "The device has no memory for this photo now; try again.",
+            "The service is out of memory for this photo; try again in a moment.",
             _RETRY_AFTER,
         )
-    return Problem(Code.MODEL_FAILED, "The model failed, and is being started anew; try again.")
+    return Problem(Code.MODEL_FAILED, "The model failed and is restarting; try again in a moment.")
 
 
 def _classify(
@@ -152,7 +151,7 @@ def _classify(
         names = top_k()
         arrived = time.monotonic()
         deadline = arrived + settings.request_timeout_seconds
-        # All are decoded before any is run: one that cannot be decoded costs the model nothing.
+        # Decode all photos first, so that a bad one costs no inference.
         photos: list[Image.Image] = []
         for data in found:
             photos.append(
@@ -161,8 +160,8 @@ def _classify(
             if sum(photo.width * photo.height for photo in photos) > limits.max_pixels:
                 raise Problem(
                     Code.TOO_MANY_PIXELS,
-                    f"The photos together have more than {settings.max_megapixels} megapixels; "
-                    "send smaller ones, or fewer.",
+                    f"The photos have more than {settings.max_megapixels} megapixels in total; "
+                    "send fewer or smaller photos.",
                 )
         inputs = [classifier.preprocess(photo) for photo in photos]
         note_duration("decode", time.monotonic() - arrived)
@@ -195,7 +194,7 @@ def decode_photo(
 
     @contextmanager
     def slot(pixels: int) -> Iterator[None]:
-        with _LIMITER.hold(pixels, limits.max_pixels):
+        with _LIMITER.acquire(pixels, limits.max_pixels):
             if time.monotonic() > deadline:
                 raise DeadlineExceededError
             yield

@@ -1,7 +1,4 @@
-"""What serves as a network, whatever library runs it.
-
-float32 N×3×H×W -> Network.run -> Outputs: logits, and where each class was seen
-"""
+"""The backend protocol: a network that runs on batches, independent of the library."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ Array = npt.NDArray[np.float32]
 
 
 class DeviceError(PetalscopeError):
-    """The device does not exist here."""
+    """A device that this machine lacks."""
 
 
 class Outputs(NamedTuple):
-    """What a network gives for a batch of N, or without N for one photo of it.
+    """Outputs of a network for a batch of N, or without N for one photo.
 
     Attributes:
         logits: float32 (N, classes), not yet divided by the temperature.
@@ -39,15 +36,15 @@ class Backend(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu", "cuda:0"."""
+        """Name of the device: "cpu", "cuda:0"."""
 
     @property
     def max_batch_size(self) -> int | None:
-        """The size from which larger batches bring nothing; None where larger is faster."""
+        """Largest useful batch size; None if larger is always faster."""
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
-        """What `run` raises where a batch is too large."""
+        """Exceptions that `run` raises if a batch is too large."""
 
     def batch_sizes(self, max_batch_size: int) -> Sequence[int]:
         """The sizes of batch to run once each before the network is quick, up to `max_batch`."""

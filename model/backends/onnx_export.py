@@ -1,10 +1,9 @@
-"""A checkpoint as one ONNX file, for runtimes without PyTorch: OpenVINO here, phones elsewhere.
+"""ONNX export of a checkpoint.
 
-network, metadata -> torch.onnx -> FILE.onnx
-    input  images       float32 (N, 3, H, W), as the metadata's transform makes them
-    output logits       float32 (N, classes)
-    output activations  float32 (N, classes, h, w), where the head allows it
-    metadata_props["petalscope"]  the metadata, as JSON
+input  images       float32 (N, 3, H, W), from the evaluation transform
+output logits       float32 (N, classes)
+output activations  float32 (N, classes, h, w), if the head is linear
+metadata_props["petalscope"]  the metadata, as JSON
 """
 
 from __future__ import annotations

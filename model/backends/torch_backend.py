@@ -1,13 +1,8 @@
-"""A network run by PyTorch: on CUDA, and the reference on a CPU.
+"""A backend that runs PyTorch on CUDA or on a CPU.
 
-The maps come from the same pass as the logits: the head is one linear layer on features that are
-averaged over the image, so that applied to the features before they are averaged it gives, for
-each class, a map whose average is the logit (Zhou et al. 2016, "Learning deep features for
-discriminative localization").
-
-On a GPU it runs in half precision where PyTorch holds that safe (autocast), and on batches of 1, 2,
-4, 8, … photos, those between filled up: a GPU's libraries choose and record their work for each
-shape.
+Class activation maps come from the same pass as the logits (Zhou et al. 2016, "Learning deep
+features for discriminative localization"). On a GPU the network runs under autocast, and batches are
+padded to powers of two, because CUDA libraries tune their kernels for each shape.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network is built from, apart from its weights."""
+"""Arguments that rebuild a network without its weights."""
 
 from __future__ import annotations
 

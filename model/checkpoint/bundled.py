@@ -1,4 +1,4 @@
-"""The checkpoint that comes with the project, in the kind that this machine runs best."""
+"""Selection of the bundled checkpoint for a device."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
-"""The checkpoint: one safetensors file that rebuilds its model and says how it came about.
+"""Checkpoints: safetensors files with the weights and the metadata of a network.
 
-    training -> Checkpoint -> save_checkpoint -> FILE.safetensors -> load_checkpoint -> Classifier
-
-The header of a safetensors file may hold a map of text to text; all metadata stands there as one
-JSON object under the key "petalscope". `read_metadata` reads it without touching a weight. Nothing
-is ever pickled: unpickling a file can run any code that its author liked.
+The metadata is one JSON object under the key "petalscope" of the header; `read_metadata` reads it
+without the weights. Nothing is pickled, because unpickling can execute code.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""What a model's file says about itself, and the ways in which the file can be wrong.
+"""Checkpoint metadata, and the errors of an unusable checkpoint.
 
-Both kinds of file, safetensors and ONNX, carry it as one JSON object under the key "petalscope".
+Safetensors and ONNX files both store it as one JSON object under the key "petalscope".
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,11 @@ from model.ood import OodRule
 
 FORMAT_VERSION: Final = 2
 METADATA_KEY: Final = "petalscope"
-# What reading JSON of any content can raise.
+# Values far outside the range of calibrated networks, which lie between 0.5 and 5; an extreme
+# temperature makes probabilities NaN.
+_MIN_TEMPERATURE: Final = 0.01
+_MAX_TEMPERATURE: Final = 100.0
+# Exceptions that parsing arbitrary JSON can raise.
 JSON_DAMAGE: Final = (
     ValueError,
     TypeError,
@@ -36,52 +39,52 @@ class CheckpointError(PetalscopeError):
 
 
 class CheckpointNotFoundError(CheckpointError):
-    """There is no such file, or it cannot be read."""
+    """A checkpoint file that is missing or unreadable."""
 
 
 class NotACheckpointError(CheckpointError):
-    """The file is not safetensors, or carries no whole metadata of this project."""
+    """A file without valid Petalscope metadata."""
 
 
 class TruncatedCheckpointError(CheckpointError):
-    """The file ends before its last weight."""
+    """A checkpoint file that ends before its last weight."""
 
 
 class CheckpointVersionError(CheckpointError):
-    """The file is of a format version that this program does not read."""
+    """A checkpoint file of an unsupported format version."""
 
 
 class UnknownArchitectureError(CheckpointError):
-    """The file asks for a backbone or a head that cannot be built here."""
+    """A checkpoint whose backbone or head cannot be built."""
 
 
 class MismatchedWeightsError(CheckpointError):
-    """Names or shapes of the weights are not those of the architecture."""
+    """Weights whose names or shapes do not match the architecture."""
 
 
 class MismatchedClassesError(CheckpointError):
-    """The list of classes and the number of logits disagree."""
+    """A class list whose length differs from the number of logits."""
 
 
 class NotANumberError(CheckpointError):
-    """A weight is infinite or not a number, as after a training that diverged."""
+    """A weight that is infinite or NaN, for example after diverged training."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a checkpoint says about itself.
+    """Metadata of a checkpoint.
 
     Attributes:
-        architecture: What to build.
+        architecture: Arguments that rebuild the network.
         classes: Class ids and names in index order: logit i belongs to `classes[i]`.
         transform: The evaluation transform that the network expects.
-        temperature: What logits are divided by before the softmax.
-        training: The options it was trained with.
-        metrics: A map from the name of a split to its measures, the number of photos as "n".
-        versions: A map from the name of a library to its version at training.
-        revision: Source revision it was trained at.
+        temperature: Divisor of the logits before the softmax.
+        training: Training options.
+        metrics: Metrics of each split by name; "n" is the number of photos.
+        versions: Version of each library at training.
+        revision: Source revision at training.
         created: Time of writing, ISO 8601 in UTC.
-        ood_rule: By which a photo may be of none of the classes; None where none was fitted.
+        ood_rule: Out-of-distribution rule; None if none was fitted.
     """
 
     architecture: Architecture
@@ -100,7 +103,7 @@ class Metadata:
         return {"format_version": FORMAT_VERSION, **asdict(self)}
 
     def to_text(self) -> str:
-        """Return the metadata as the JSON that a file carries."""
+        """Return the metadata as JSON text."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @classmethod
@@ -134,21 +137,24 @@ class Metadata:
 
 
 def parse_metadata(text: str, path: Path) -> Metadata:
-    """Read metadata as `Metadata.to_text` wrote them into a file.
+    """Parse and validate the output of `Metadata.to_text`.
 
     Args:
         text: The JSON.
         path: The file, for messages.
 
     Raises:
-        CheckpointError: In its subclasses, all but those that need the weights.
+        CheckpointError: The metadata are invalid; the subclass names the cause.
     """
     try:
         values = json.loads(text)
+        # Rejects NaN, infinity and lone surrogates anywhere: no JSON response could carry them.
+        json.dumps(values, allow_nan=False, ensure_ascii=False).encode()
         version = values["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointVersionError(
-                f"{path} is of checkpoint format {version}; this program reads {FORMAT_VERSION}."
+                f"{path} has checkpoint format {version}, but this version reads format "
+                f"{FORMAT_VERSION}; train or export the model again with this version."
             )
         metadata = Metadata.from_dict(values)
     except JSON_DAMAGE as error:
@@ -160,7 +166,13 @@ def parse_metadata(text: str, path: Path) -> Metadata:
         0,
         classes,
     ):
-        raise MismatchedClassesError(f"{path} has a rule with logit_adjustment of other classes.")
-    if not 0 < metadata.temperature < math.inf:
-        raise NotACheckpointError(f"The temperature in {path} is not a number above 0.")
+        raise MismatchedClassesError(
+            f"{path} has a logit_adjustment whose length is not the number of classes."
+        )
+    if len({item.class_id for item in metadata.classes}) != classes:
+        raise NotACheckpointError(f"{path} has two classes with the same class_id.")
+    if not _MIN_TEMPERATURE <= metadata.temperature <= _MAX_TEMPERATURE:
+        raise NotACheckpointError(
+            f"The temperature in {path} must be from {_MIN_TEMPERATURE} to {_MAX_TEMPERATURE}."
+        )
     return metadata

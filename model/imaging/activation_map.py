@@ -1,9 +1,6 @@
-"""A class activation map as a picture to lay over the photo.
+"""Class activation maps as overlays for the photo.
 
-    map of one class, float32 (h, w) -> what speaks for the class, in [0, 1]
-        -> the square that the network saw, put where it lies in the photo -> RGBA picture
-
-The network saw the central square of the resized photo; nothing is known of the rest.
+The network sees only the central square of the resized photo; the overlay is transparent outside it.
 """
 
 from __future__ import annotations

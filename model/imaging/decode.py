@@ -1,10 +1,7 @@
-"""A photo's bytes to an upright RGB image, or an error that says why not.
+"""Photo decoding: file bytes to an upright RGB image, or an error that names the cause.
 
-    bytes | path -> format allow-list -> size limits -> decode (JPEG at reduced scale)
-                 -> first frame, upright by EXIF -> RGB on white
-
-Training, evaluation, the command line and the service all decode here, so that a photo gives the
-same pixels wherever it arrives.
+Training, evaluation, the command line and the service all decode here, so a photo gives the same
+pixels everywhere.
 """
 
 from __future__ import annotations

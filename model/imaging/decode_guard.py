@@ -1,8 +1,7 @@
-"""Files that cost a decoder minutes, told by how they are built before one sees them.
+"""Structural checks against files that cost a decoder minutes.
 
-Pillow reads the parts of a file one by one in Python, holding up all other threads. No encoder
-writes parts by the hundred thousand, but a few megabytes can hold them: empty segments, one-byte
-blocks, fill bytes, packed texts.
+Pillow reads the parts of a file one by one in Python while holding the GIL. No encoder writes
+hundreds of thousands of parts, but a few megabytes can hold them.
 """
 
 from __future__ import annotations

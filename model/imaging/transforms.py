@@ -1,10 +1,7 @@
-"""The one transform from an image to a network's input, in Pillow and NumPy alone.
+"""The evaluation transform from an image to a network input, in Pillow and NumPy.
 
-    RGB image -> shorter side to `resize` -> central `crop`×`crop` -> [0, 1] -> normalised 3×H×W
-
-Validation during training, evaluation, the command line and the service all run it, and it needs
-no torch. It gives torchvision's Resize + CenterCrop + Normalize, but that few values are rounded
-otherwise.
+Validation, evaluation, the command line and the service share it. It matches torchvision's Resize,
+CenterCrop and Normalize up to rounding, without depending on torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How `predict.py` prints what photos were taken for: text, CSV or JSON, a photo at a time.
-
-Each format is a context in which a function prints one `Classified` photo.
-"""
+"""Output formats of `predict.py`: text, CSV and JSON, written one photo at a time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Any number of photos through a classifier, in order and in little memory.
-
-photos -> decode and transform (threads, at most two batches ahead) -> batches
-       -> Classifier.outputs -> Classified: its answer | Unreadable: why it has none
-"""
+"""Classification of many photos in order, with bounded memory."""
 
 from __future__ import annotations
 

@@ -101,11 +101,11 @@ class Bench:
         is_connected: Callable[[], bool] = lambda: True,
     ) -> list[Future[Inference[Array]]]:
         """Send photos from a thread each, and return when all of them wait."""
-        waiting = len(self.batcher._waiting)
+        waiting = self.batcher.queued
         futures = [
             self._threads.submit(self.infer, value, deadline, is_connected) for value in values
         ]
-        until(lambda: len(self.batcher._waiting) == waiting + len(values))
+        until(lambda: self.batcher.queued == waiting + len(values))
         return futures
 
     def occupy(self) -> Future[Inference[Array]]:
@@ -201,7 +201,7 @@ def test_a_caller_is_not_kept_past_its_deadline_by_a_busy_model(bench: Bench) ->
     first = bench.occupy()
     with pytest.raises(DeadlineExceededError):
         bench.infer(1.0, deadline=bench.clock.now)
-    assert not bench.batcher._waiting
+    assert bench.batcher.queued == 0
     bench.model.release.set()
     assert answer(first.result(PATIENCE)) == 0.0
     assert answer(bench.infer(2.0)) == 2.0

@@ -23,32 +23,32 @@ def room() -> DecodeLimiter:
 
 def test_large_photos_share_the_room_up_to_its_capacity(room: DecodeLimiter) -> None:
     with ExitStack() as photos:
-        photos.enter_context(room.hold(30 * MILLION, 64 * MILLION))
-        photos.enter_context(room.hold(34 * MILLION, 64 * MILLION))
+        photos.enter_context(room.acquire(30 * MILLION, 64 * MILLION))
+        photos.enter_context(room.acquire(34 * MILLION, 64 * MILLION))
         with pytest.raises(DecodeLimitError):
-            photos.enter_context(room.hold(4 * MILLION + 1, 64 * MILLION))
-    with room.hold(64 * MILLION, 64 * MILLION):
+            photos.enter_context(room.acquire(4 * MILLION + 1, 64 * MILLION))
+    with room.acquire(64 * MILLION, 64 * MILLION):
         pass
 
 
 def test_ordinary_photos_never_wait_and_take_no_room(room: DecodeLimiter) -> None:
     with ExitStack() as photos:
-        photos.enter_context(room.hold(64 * MILLION, 64 * MILLION))
+        photos.enter_context(room.acquire(64 * MILLION, 64 * MILLION))
         for _ in range(100):
-            photos.enter_context(room.hold(4 * MILLION, 64 * MILLION))
+            photos.enter_context(room.acquire(4 * MILLION, 64 * MILLION))
 
 
 def test_a_photo_larger_than_the_room_has_it_to_itself(room: DecodeLimiter) -> None:
     with ExitStack() as photos:
-        photos.enter_context(room.hold(80 * MILLION, 64 * MILLION))
+        photos.enter_context(room.acquire(80 * MILLION, 64 * MILLION))
         with pytest.raises(DecodeLimitError):
-            photos.enter_context(room.hold(5 * MILLION, 64 * MILLION))
+            photos.enter_context(room.acquire(5 * MILLION, 64 * MILLION))
 
 
 def test_what_failed_gives_its_room_back(room: DecodeLimiter) -> None:
-    with pytest.raises(ValueError, match="damaged"), room.hold(64 * MILLION, 64 * MILLION):
+    with pytest.raises(ValueError, match="damaged"), room.acquire(64 * MILLION, 64 * MILLION):
         raise ValueError("damaged")
-    with room.hold(64 * MILLION, 64 * MILLION):
+    with room.acquire(64 * MILLION, 64 * MILLION):
         pass
 
 
@@ -57,11 +57,11 @@ def test_a_photo_that_waits_goes_on_when_there_is_room() -> None:
     entered = Event()
 
     def wait() -> None:
-        with room.hold(64 * MILLION, 64 * MILLION):
+        with room.acquire(64 * MILLION, 64 * MILLION):
             entered.set()
 
     with ThreadPoolExecutor(1) as thread:
-        with room.hold(5 * MILLION, 64 * MILLION):
+        with room.acquire(5 * MILLION, 64 * MILLION):
             waiting = thread.submit(wait)
             assert not entered.wait(0.1)
         waiting.result(60)
@@ -71,7 +71,7 @@ def test_a_photo_that_waits_goes_on_when_there_is_room() -> None:
 def full(room: DecodeLimiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(uploads, "_LIMITER", room)
     monkeypatch.setattr(decoding_room, "_ORDINARY_PIXELS", 500_000)
-    with room.hold(64 * MILLION, 64 * MILLION):
+    with room.acquire(64 * MILLION, 64 * MILLION):
         yield
 
 

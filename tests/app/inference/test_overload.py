@@ -67,13 +67,13 @@ def test_a_network_to_which_batches_bring_nothing_gets_single_photos(
         return held(batch)
 
     app = make_app(run=run)
-    waiting = context_of(app).batcher._waiting
+    batcher = context_of(app).batcher
     with ThreadPoolExecutor(4) as threads:
         responses = [
             threads.submit(lambda: app.test_client().post("/predict", **form(photo)))
             for _ in range(4)
         ]
-        until(lambda: len(waiting) == 3)
+        until(lambda: batcher.queued == 3)
         held.release.set()
         assert [response.result(60).status_code for response in responses] == [200] * 4
     assert sizes == [1] * 5  # the first is the warm-up

@@ -250,6 +250,14 @@ def test_a_file_cut_anywhere_is_told(exported: Path, tmp_path: Path) -> None:
         Classifier.load(path)
 
 
+def test_an_unknown_operator_is_a_checkpoint_error(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    model.graph.node[0].op_type = "Bogus"
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    with pytest.raises(CheckpointError):
+        Classifier.load(tmp_path / "m.onnx")
+
+
 def test_a_list_of_classes_that_does_not_fit_is_told(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(str(exported))
     (entry,) = model.metadata_props
