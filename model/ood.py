@@ -1,7 +1,7 @@
 """Out-of-distribution (OOD) scores, the threshold rule and the verdict.
 
-A network trained on 102 flowers assigns one of them to any photo. Its confidence and the size of its
-logits indicate whether the photo shows one of these classes.
+A network trained on 102 flowers assigns one of them to any photo. Its confidence and the size of
+its logits indicate whether the photo shows one of these classes.
 """
 
 from __future__ import annotations

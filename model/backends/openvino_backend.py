@@ -1,8 +1,8 @@
 """A CPU backend that runs ONNX files with OpenVINO, over twice as fast as PyTorch.
 
-Batching brings no speedup on a CPU, so the model is compiled for single photos. Small batches run one
-photo at a time on all cores; larger ones run one photo per core, which avoids synchronisation at each
-layer. Both ways give identical outputs.
+Batching brings no speedup on a CPU, so the model is compiled for single photos. Small batches run
+one photo at a time on all cores; larger ones run one photo per core, which avoids synchronisation
+at each layer. Both ways give identical outputs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A backend that runs PyTorch on CUDA or on a CPU.
 
 Class activation maps come from the same pass as the logits (Zhou et al. 2016, "Learning deep
-features for discriminative localization"). On a GPU the network runs under autocast, and batches are
-padded to powers of two, because CUDA libraries tune their kernels for each shape.
+features for discriminative localization"). On a GPU the network runs under autocast, and batches
+are padded to powers of two, because CUDA libraries tune their kernels for each shape.
 """
 
 from __future__ import annotations

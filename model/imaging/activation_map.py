@@ -1,6 +1,7 @@
 """Class activation maps as overlays for the photo.
 
-The network sees only the central square of the resized photo; the overlay is transparent outside it.
+The network sees only the central square of the resized photo; the overlay is transparent outside
+it.
 """
 
 from __future__ import annotations
