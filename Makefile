@@ -69,8 +69,8 @@ test: $(VENV)/.dev ## check style and types, and run the tests
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its API allows (HOSTILE_SEED=1 sends others)
-	HOSTILE_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/adversarial/test_fuzz.py tests/contract
+soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its API allows (FUZZ_SEED=1 sends others)
+	FUZZ_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/adversarial/test_fuzz.py tests/contract
 
 .PHONY: train
 train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists them)

@@ -1,4 +1,4 @@
-"""One service for all hostile tests, as it is run: gunicorn and the bundled checkpoint on a CPU."""
+"""The service under attack: gunicorn and the bundled checkpoint on a CPU, once per session."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.adversarial.service import HostileService
+from tests.adversarial.attacked_service import AttackedService
 from tests.serving import serving
 
 SETTINGS = {"PETALSCOPE_DEVICE": "cpu", "PETALSCOPE_MODEL_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileService]:
-    with serving(tmp_path_factory.mktemp("hostile"), **SETTINGS) as server:
-        yield HostileService(server)
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedService]:
+    with serving(tmp_path_factory.mktemp("adversarial"), **SETTINGS) as server:
+        yield AttackedService(server)

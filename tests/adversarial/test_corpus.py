@@ -1,4 +1,4 @@
-"""Each kind of hostile upload, sent to the real service, with good photos in between."""
+"""Every adversarial case sent to a running service, with valid photos in between."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from typing import Final
 
 import pytest
 
+from tests.adversarial.attacked_service import AttackedService, assert_allowed_response, memory_of
+from tests.adversarial.cases import Case
 from tests.adversarial.corpus import CORPUS
-from tests.adversarial.kinds import Kind
-from tests.adversarial.service import HostileService, assert_answered_as_allowed, memory_of
 
-# A good photo costs as much as three bad ones: one is sent after every few.
-_EVERY: Final = 12
-# The largest photo here takes less while it is decoded, and what it took may stay with the
-# allocator; 600 kinds that kept a megabyte each would be far above.
-_MOST_GROWTH_MIB: Final = 300
+# A valid photo takes as long as three invalid ones.
+_CASES_PER_CHECK: Final = 12
+# The allocator may retain the memory of the largest photo. A leak of 1 MiB per case exceeds this.
+_MAX_GROWTH_MIB: Final = 300
 
 
 @pytest.fixture(scope="module")
-def turns() -> Iterator[int]:
+def sent() -> Iterator[int]:
     return count(1)
 
 
-def test_the_corpus_is_large_and_its_names_differ() -> None:
-    assert len({kind.name for kind in CORPUS}) == len(CORPUS) >= 200
+def test_the_corpus_has_at_least_200_cases_with_unique_names() -> None:
+    assert len({case.name for case in CORPUS}) == len(CORPUS) >= 200
 
 
-@pytest.mark.parametrize("kind", CORPUS, ids=lambda kind: kind.name)
-def test_each_kind_is_answered_as_it_may_be(
-    service: HostileService, turns: Iterator[int], kind: Kind
+@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
+def test_every_case_gets_an_allowed_response(
+    service: AttackedService, sent: Iterator[int], case: Case
 ) -> None:
-    # Where gunicorn may answer itself, the request may lack what it waits for.
-    reply = service.send(kind.request(), cut_short=kind.as_page)
-    assert_answered_as_allowed(kind, reply)
-    if next(turns) % _EVERY == 0:
+    # gunicorn may wait for the rest of an incomplete request.
+    reply = service.send(case.request(), may_be_incomplete=case.html_allowed)
+    assert_allowed_response(case, reply)
+    if next(sent) % _CASES_PER_CHECK == 0:
         service.assert_unharmed()
 
 
-def test_the_service_is_unharmed_after_all(service: HostileService) -> None:
+def test_the_service_is_healthy_after_the_corpus(service: AttackedService) -> None:
     service.assert_unharmed()
     grown = memory_of(service.worker) - service.memory_before
     print(f"memory grew by {grown} MiB, from {service.memory_before} MiB")
-    assert grown < _MOST_GROWTH_MIB
+    assert grown < _MAX_GROWTH_MIB
     assert "Traceback" not in service.server.complaints
     assert {line["level"] for line in service.server.log} == {"info"}

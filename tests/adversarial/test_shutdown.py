@@ -1,4 +1,4 @@
-"""What clients see when the service is told to stop under load, and when its worker is killed."""
+"""Shutdown under load, and replacement of a killed worker, as clients see them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
+from tests.adversarial.attacked_service import GOOD_PHOTO, worker_of
 from tests.adversarial.conftest import SETTINGS
-from tests.adversarial.service import GOOD_PHOTO, worker_of
 from tests.serving import PATIENCE, Server, answer, serving, until
 
 REQUESTS: Final = 500
@@ -24,23 +24,23 @@ _STOP_AFTER: Final = 60
 
 ANSWERED = "answered"
 TURNED_AWAY = "answered 429 or 503"
-REFUSED = "refused"  # before a connection
-UNREAD = "unread"  # closed before the first byte of an answer
+REFUSED = "refused"  # no connection
+UNREAD = "unread"  # closed before the first byte of a response
 CUT = "cut"
 
 
 class Load:
-    """Requests from several threads, and what became of each, under its id."""
+    """Requests from several threads, and the outcome of each by request ID."""
 
     def __init__(self, port: int) -> None:
-        self.fates: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}
         self._port = port
         self._numbers = count()
         self._threads = [Thread(target=self._send, args=(n % 2 == 0,)) for n in range(SENDERS)]
 
     @property
     def counted(self) -> Counter[str]:
-        return Counter(self.fates.values())
+        return Counter(self.outcomes.values())
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -55,11 +55,11 @@ class Load:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         while (number := next(self._numbers)) < REQUESTS:
             name = f"request-{number}"
-            self.fates[name] = self._fate(connection, name)
-            if not keep_alive or self.fates[name] != ANSWERED:
+            self.outcomes[name] = self._outcome(connection, name)
+            if not keep_alive or self.outcomes[name] != ANSWERED:
                 connection.close()
 
-    def _fate(self, connection: HTTPConnection, name: str) -> str:
+    def _outcome(self, connection: HTTPConnection, name: str) -> str:
         headers = {"Content-Type": "image/jpeg", "X-Request-ID": name}
         try:
             connection.request("POST", "/predict", GOOD_PHOTO, headers)
@@ -77,25 +77,27 @@ class Load:
         return TURNED_AWAY if status in (429, 503) else f"status {status}"
 
 
-def test_none_of_500_requests_is_lost_or_cut_when_the_service_stops(tmp_path: Path) -> None:
+def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> None:
     with serving(tmp_path, **SETTINGS) as server:
         load = Load(server.port)
         with load.running():
-            until(lambda: len(load.fates) >= _STOP_AFTER)
-            told = time.monotonic()
+            until(lambda: len(load.outcomes) >= _STOP_AFTER)
+            signalled = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(PATIENCE) == 0
-            stopped = time.monotonic() - told
+            stopped = time.monotonic() - signalled
         print(f"{dict(load.counted)}; stopped in {stopped:.1f} s")
-        assert len(load.fates) == REQUESTS
+        assert len(load.outcomes) == REQUESTS
         assert set(load.counted) <= {ANSWERED, TURNED_AWAY, REFUSED, UNREAD}
         assert load.counted[ANSWERED] >= _STOP_AFTER
-        # The service logs each request that it took: to every one of these came a whole answer.
+        # Every logged request received a complete response.
         taken = [line["id"] for line in server.log if line.get("path") == "/predict"]
         assert Counter(taken).most_common(1)[0][1] == 1
-        answered = {name for name, fate in load.fates.items() if fate in (ANSWERED, TURNED_AWAY)}
+        answered = {
+            name for name, outcome in load.outcomes.items() if outcome in (ANSWERED, TURNED_AWAY)
+        }
         assert set(taken) == answered
-        # What waited in the system's queue, at most one from each sender, was not read at all.
+        # Connections in the listen backlog, at most one per sender, are never read.
         assert load.counted[UNREAD] <= SENDERS
         assert "Traceback" not in server.complaints
 
@@ -108,7 +110,7 @@ def seconds_until_replaced(server: Server, old: int) -> float:
     return time.monotonic() - killed
 
 
-def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     with serving(tmp_path, **SETTINGS) as server:
         expected = server.post(GOOD_PHOTO)[1]["predictions"]
         for _ in range(2):

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.serving import serving
 
 EXAMPLES: Final = os.environ.get("CONTRACT_EXAMPLES", "15")
-SEED: Final = os.environ.get("HOSTILE_SEED", "0")
+SEED: Final = os.environ.get("FUZZ_SEED", "0")
 
 
 def test_what_the_service_does_is_what_it_says(tmp_path: Path, tiny_checkpoint: Path) -> None:

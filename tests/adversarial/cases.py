@@ -1,4 +1,4 @@
-"""What a hostile upload is made of: drawn photos, the parts of files, requests as they are sent."""
+"""Building blocks of adversarial requests: images, file chunks and raw HTTP."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image
 from tests.conftest import flower_image
 from tests.model.imaging.test_decode import encode
 
-TAKEN: Final = frozenset({200})
+ACCEPTED: Final = frozenset({200})
 REFUSED: Final = frozenset({400, 413, 415, 422})
-EITHER: Final = TAKEN | REFUSED
+EITHER: Final = ACCEPTED | REFUSED
 DAMAGED: Final = frozenset({422})
 LARGE: Final = frozenset({413})
-FOREIGN: Final = frozenset({415})
+UNSUPPORTED: Final = frozenset({415})
 SMALL: Final = frozenset({422})
-# For a request that breaks the rules of HTTP, the connection may be closed without an answer.
+# A connection closed without a response, which HTTP allows after a malformed request.
 CLOSED: Final = 0
 
 FORMATS: Final[dict[str, dict[str, Any]]] = {
@@ -39,21 +39,20 @@ NOISE: Final = np.random.default_rng(0).bytes(MIB)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of request.
+class Case:
+    """An adversarial request and its allowed responses.
 
     Attributes:
-        name: What is wrong or odd about it.
-        request: Makes the bytes that are sent, from the method on.
-        allowed: Statuses that it may be answered with; `CLOSED` for none.
-        as_page: Whether the answer may be HTML: where gunicorn gives it itself, before the app
-            hears of the request, or where a page was asked for.
+        name: Test ID.
+        request: Returns the raw bytes of the request.
+        allowed: Allowed status codes; `CLOSED` for no response.
+        html_allowed: True if gunicorn may respond itself, or if the client accepts HTML.
     """
 
     name: str
     request: Callable[[], bytes]
     allowed: frozenset[int]
-    as_page: bool = False
+    html_allowed: bool = False
 
 
 def photo(mode: str = "RGB", size: tuple[int, int] = (SIDE, SIDE), seed: int = 0) -> Image.Image:
@@ -75,9 +74,16 @@ def post(
     length: str | int | None = -1,
     version: str = "HTTP/1.1",
 ) -> bytes:
-    """Build a request; `length` is told in place of the true one, or not at all where it is None.
+    """Build a raw request with `Connection: close`.
 
-    The connection is to be closed after the answer, so that its end is seen.
+    Args:
+        body: Request body.
+        content_type: Content-Type header; None omits it.
+        method: HTTP method.
+        target: Request target.
+        headers: Further header lines.
+        length: Content-Length header; -1 for the true length, None omits it.
+        version: HTTP version.
     """
     lines: list[str | bytes] = ["Host: localhost", "Connection: close"]
     if content_type is not None:
@@ -90,9 +96,9 @@ def post(
 
 def upload(
     name: str, data: bytes | Callable[[], bytes], allowed: frozenset[int], kind: str = "image/jpeg"
-) -> Kind:
-    """Build the kind of request whose body is a file."""
-    return Kind(name, lambda: post(data if isinstance(data, bytes) else data(), kind), allowed)
+) -> Case:
+    """Build the case of a request whose body is a file."""
+    return Case(name, lambda: post(data if isinstance(data, bytes) else data(), kind), allowed)
 
 
 def png_chunk(name: bytes, body: bytes = b"") -> bytes:
@@ -100,7 +106,7 @@ def png_chunk(name: bytes, body: bytes = b"") -> bytes:
 
 
 def png_with(*chunks: bytes) -> bytes:
-    """Return a PNG with more chunks, right behind its header."""
+    """Return a PNG with chunks inserted after its header."""
     data = file("PNG")
     return data[:33] + b"".join(chunks) + data[33:]
 
@@ -110,20 +116,20 @@ def segment(marker: int, body: bytes = b"") -> bytes:
 
 
 def jpeg_with(*parts: bytes) -> bytes:
-    """Return a JPEG with more segments, right behind its start."""
+    """Return a JPEG with segments inserted after its SOI marker."""
     data = file("JPEG")
     return data[:2] + b"".join(parts) + data[2:]
 
 
 def gif_with(*blocks: bytes) -> bytes:
-    """Return a GIF with more blocks, right behind its palette."""
+    """Return a GIF with blocks inserted after its palette."""
     data = file("GIF")
     at = 13 + (3 << (data[10] & 7) + 1)
     return data[:at] + b"".join(blocks) + data[at:]
 
 
 def tiff(*entries: bytes, count: int | None = None, start: int = 8) -> bytes:
-    """Return an EXIF block without its name: a TIFF header and one list of 12-byte entries."""
+    """Return a TIFF header and one IFD of 12-byte entries: EXIF without its prefix."""
     number = len(entries) if count is None else count
     return b"II*\0" + struct.pack("<IH", start, number) + b"".join(entries) + bytes(4)
 
@@ -133,7 +139,7 @@ def entry(tag: int, kind: int, count: int, value: int) -> bytes:
 
 
 def run_lengths(width: int, height: int, body: bytes) -> bytes:
-    """Return a BMP in run lengths of 8 bits; all but its palette is as given."""
+    """Return an 8-bit run-length encoded BMP with the given pixel data."""
     head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
     palette = bytes(range(256)) * 4
     start = 14 + len(head) + len(palette)

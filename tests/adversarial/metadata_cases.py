@@ -1,4 +1,4 @@
-"""Kinds of uploads whose file is odd in all but its pixels: metadata, and parts by the million."""
+"""Image files with valid pixels and adversarial metadata or chunk structure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 
-from tests.adversarial.kinds import (
+from tests.adversarial.cases import (
+    ACCEPTED,
     DAMAGED,
     EITHER,
     FORMATS,
@@ -15,8 +16,7 @@ from tests.adversarial.kinds import (
     MIB,
     NOISE,
     SIDE,
-    TAKEN,
-    Kind,
+    Case,
     entry,
     gif_with,
     jpeg_with,
@@ -31,23 +31,23 @@ from tests.adversarial.kinds import (
 from tests.model.imaging.test_decode import encode
 
 
-def metadata() -> Iterator[Kind]:
-    for make in (_blocks, _costly, _orientations):
-        yield from make()
+def metadata_cases() -> Iterator[Case]:
+    for cases in (_blocks, _costly, _orientations):
+        yield from cases()
 
 
-def _blocks() -> Iterator[Kind]:
+def _blocks() -> Iterator[Case]:
     exif = b"Exif\0\0" + tiff(entry(0x010F, 7, 60_000, 26)) + bytes(60_000)
-    yield upload("JPEG with 60 kB of EXIF", jpeg_with(segment(0xE1, exif)), TAKEN)
+    yield upload("JPEG with 60 kB of EXIF", jpeg_with(segment(0xE1, exif)), ACCEPTED)
     large = tiff(entry(0x0112, 3, 1, 6), entry(0x011A, 5, 1_000_000, 38)) + bytes(8_000_000)
     for name in ("PNG", "WEBP"):
         yield upload(
             f"{name} with a million fractions in its EXIF",
             partial(encode, photo(), name, exif=large),
-            TAKEN,
+            ACCEPTED,
         )
     many = tiff(*(entry(tag, 1, 400, 8) for tag in range(65_535)))
-    yield upload("PNG with 65,535 entries of EXIF", png_with(png_chunk(b"eXIf", many)), TAKEN)
+    yield upload("PNG with 65,535 entries of EXIF", png_with(png_chunk(b"eXIf", many)), ACCEPTED)
     for name in ("JPEG", "PNG", "WEBP", "AVIF"):
         for kind, profile in (("noise", NOISE), ("zeros", bytes(2 * MIB)), ("a word", b"ICC")):
             profiled = partial(
@@ -57,15 +57,15 @@ def _blocks() -> Iterator[Kind]:
         xmp = b"<x:xmpmeta>" + b"<a>" * 20_000
         if name != "PNG":
             described = partial(encode, photo(), name, xmp=xmp, **FORMATS[name])
-            yield upload(f"{name} with 60 kB of open XMP", described, TAKEN)
+            yield upload(f"{name} with 60 kB of open XMP", described, ACCEPTED)
     packed = zlib.compress(bytes(50 * MIB))
     for chunk, head in ((b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"k\0\0")):
         bomb = png_with(png_chunk(chunk, head + packed))
         yield upload(f"PNG with {chunk.decode()} that unpacks to 50 MiB", bomb, EITHER)
 
 
-def _costly() -> Iterator[Kind]:
-    """Files that took a decoder minutes, or gigabytes, before their structure was looked at."""
+def _costly() -> Iterator[Case]:
+    """Return files that cost a decoder minutes or gigabytes without a structure check."""
     mib = png_chunk(b"zTXt", b"\0\0" + zlib.compress(bytes(MIB)))
     yield upload("PNG with 1,000 packed texts without a key", png_with(mib * 1000), DAMAGED)
     tiny = png_chunk(b"tEXt")
@@ -86,26 +86,26 @@ def _costly() -> Iterator[Kind]:
     padded = b"\1\5\0\0" * 8000 + b"\0\1"
     yield upload("BMP that ends 8,000 lines early", run_lengths(8000, 8000, padded), LARGE)
     yield upload("BMP of runs that go nowhere", run_lengths(900, 900, bytes(4 * MIB)), DAMAGED)
-    yield upload("BMP in run lengths", run_lengths(SIDE, SIDE, b"\x40\5\0\0" * SIDE), TAKEN)
+    yield upload("BMP in run lengths", run_lengths(SIDE, SIDE, b"\x40\5\0\0" * SIDE), ACCEPTED)
 
 
-def _orientations() -> Iterator[Kind]:
+def _orientations() -> Iterator[Case]:
     for turned in (*range(10), 255, 65_535):
         exif = b"Exif\0\0" + tiff(entry(0x0112, 3, 1, turned))
-        yield upload(f"JPEG turned by {turned}", jpeg_with(segment(0xE1, exif)), TAKEN)
+        yield upload(f"JPEG turned by {turned}", jpeg_with(segment(0xE1, exif)), ACCEPTED)
     broken = {
-        "of a list far outside": tiff(start=2**31),
-        "of a list in its own head": tiff(start=0),
-        "of more entries than it has": tiff(count=65_535),
+        "with an IFD offset beyond the file": tiff(start=2**31),
+        "with an IFD inside its header": tiff(start=0),
+        "with a wrong entry count": tiff(count=65_535),
         "of an entry of 4 GB": tiff(entry(0x0112, 3, 2**31, 8)),
         "of an unknown type": tiff(entry(0x0112, 99, 1, 6)),
-        "of a fraction over nothing": tiff(entry(0x0112, 5, 1, 26)) + bytes(8),
-        "of words": tiff(entry(0x0112, 2, 4, 0x414141)),
-        "that points to itself": tiff(entry(0x8769, 4, 1, 8), entry(0x0112, 3, 1, 6)),
+        "with a zero denominator": tiff(entry(0x0112, 5, 1, 26)) + bytes(8),
+        "with text for a number": tiff(entry(0x0112, 2, 4, 0x414141)),
+        "with a recursive IFD": tiff(entry(0x8769, 4, 1, 8), entry(0x0112, 3, 1, 6)),
         "of noise": b"II*\0" + NOISE[:500],
         "of nothing": b"",
     }
     for what, exif in broken.items():
         body = segment(0xE1, b"Exif\0\0" + exif)
-        yield upload(f"JPEG with EXIF {what}", jpeg_with(body), TAKEN)
-        yield upload(f"PNG with EXIF {what}", png_with(png_chunk(b"eXIf", exif)), TAKEN)
+        yield upload(f"JPEG with EXIF {what}", jpeg_with(body), ACCEPTED)
+        yield upload(f"PNG with EXIF {what}", png_with(png_chunk(b"eXIf", exif)), ACCEPTED)

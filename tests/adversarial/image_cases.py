@@ -1,4 +1,4 @@
-"""Kinds of uploads whose file is bad or odd, and the request around it as it should be."""
+"""Invalid or unusual image files in valid requests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 
 from PIL import Image
 
-from tests.adversarial.kinds import (
+from tests.adversarial.cases import (
+    ACCEPTED,
     DAMAGED,
     EITHER,
-    FOREIGN,
     FORMATS,
     LARGE,
     MIB,
@@ -20,8 +20,8 @@ from tests.adversarial.kinds import (
     REFUSED,
     SIDE,
     SMALL,
-    TAKEN,
-    Kind,
+    UNSUPPORTED,
+    Case,
     file,
     gif_with,
     jpeg_with,
@@ -34,14 +34,14 @@ from tests.model.imaging.test_decode import encode
 from tests.model.imaging.test_decode_refused import claiming
 
 
-def photos() -> Iterator[Kind]:
-    for make in (_cut, _damaged, _misnamed, _surrounded, _sizes):
-        yield from make()
-    for make in (_polyglots, _modes, _animated, _foreign):
-        yield from make()
+def image_cases() -> Iterator[Case]:
+    for cases in (_cut, _damaged, _misnamed, _surrounded, _sizes):
+        yield from cases()
+    for cases in (_polyglots, _modes, _animated, _foreign):
+        yield from cases()
 
 
-def _cut() -> Iterator[Kind]:
+def _cut() -> Iterator[Case]:
     for name in FORMATS:
         data = file(name)
         for part in (1, 6, 20, len(data) // 10, len(data) // 2, 9 * len(data) // 10):
@@ -50,7 +50,7 @@ def _cut() -> Iterator[Kind]:
         yield upload(f"{name} without its first byte", data[1:], REFUSED)
 
 
-def _damaged() -> Iterator[Kind]:
+def _damaged() -> Iterator[Case]:
     for name in FORMATS:
         data = file(name)
         places = {"head": 8, "second part": 30, "middle": len(data) // 2, "end": len(data) - 20}
@@ -60,34 +60,34 @@ def _damaged() -> Iterator[Kind]:
                 data[:at] + NOISE[:16] + data[at + 16 :],
                 EITHER,
             )
-        yield upload(f"{name} of zeros behind its head", data[:24] + bytes(5000), REFUSED)
+        yield upload(f"{name} with zeros after its header", data[:24] + bytes(5000), REFUSED)
         yield upload(f"{name} with its middle twice", data[: len(data) // 2] + data[99:], EITHER)
-        yield upload(f"{name} of noise behind its head", data[:24] + NOISE[:50_000], EITHER)
+        yield upload(f"{name} with noise after its header", data[:24] + NOISE[:50_000], EITHER)
 
 
-def _misnamed() -> Iterator[Kind]:
+def _misnamed() -> Iterator[Case]:
     for name in FORMATS:
         data = file(name)
         for kind in ("image/tiff", "image/svg+xml", "application/octet-stream", "IMAGE/ANY; q=1"):
-            yield upload(f"{name} called {kind}", data, TAKEN, kind)
+            yield upload(f"{name} called {kind}", data, ACCEPTED, kind)
         for kind in ("text/plain", "application/pdf"):
-            yield upload(f"{name} called {kind}", data, FOREIGN, kind)
+            yield upload(f"{name} called {kind}", data, UNSUPPORTED, kind)
 
 
-def _surrounded() -> Iterator[Kind]:
+def _surrounded() -> Iterator[Case]:
     for name in FORMATS:
         data = file(name)
-        # An AVIF is boxes up to its end.
-        allowed = EITHER if name == "AVIF" else TAKEN
-        yield upload(f"{name} with noise behind", data + NOISE, allowed)
-        yield upload(f"{name} with a program behind", data + b"\x7fELF" + NOISE[:5000], allowed)
-        yield upload(f"{name} behind an empty line", b"\r\n" + data, REFUSED)
-        yield upload(f"{name} in base64", b"data:image/any;base64,/9j/4AAQSkZJRg" * 99, FOREIGN)
+        # AVIF parsers read boxes to the end of the file.
+        allowed = EITHER if name == "AVIF" else ACCEPTED
+        yield upload(f"{name} followed by noise", data + NOISE, allowed)
+        yield upload(f"{name} followed by a program", data + b"\x7fELF" + NOISE[:5000], allowed)
+        yield upload(f"{name} after an empty line", b"\r\n" + data, REFUSED)
+        yield upload(f"{name} in base64", b"data:image/any;base64,/9j/4AAQSkZJRg" * 99, UNSUPPORTED)
 
 
-def _sizes() -> Iterator[Kind]:
+def _sizes() -> Iterator[Case]:
     for name in FORMATS:
-        # A GIF is as large as its frame, whatever it claims.
+        # Pillow takes a GIF's size from its frame, not from its header.
         nothing = EITHER if name == "GIF" else REFUSED
         yield upload(f"{name} that claims gigapixels", claiming(name, 16_000, 16_000), LARGE)
         yield upload(f"{name} that claims no pixels", claiming(name, 0, 0), nothing)
@@ -96,24 +96,24 @@ def _sizes() -> Iterator[Kind]:
         yield upload(f"{name} that claims a smaller size", claiming(name, 40, 40), EITHER)
         for size in ((1, 1), (1, 400), (400, 1), (15, 16)):
             yield upload(f"{name} of {size[0]}×{size[1]}", file(name, size=size), SMALL)
-        yield upload(f"{name} of 16×2000", file(name, size=(16, 2000)), TAKEN)
+        yield upload(f"{name} of 16×2000", file(name, size=(16, 2000)), ACCEPTED)
     for name in ("PNG", "BMP"):
         for side in (2**31 - 1, 2**31, 2**32 - 1):
             yield upload(f"{name} that claims {side} a side", claiming(name, side, side), REFUSED)
     yield upload(
-        "PNG that really unpacks to 400 megapixels",
+        "PNG that decompresses to 400 megapixels",
         lambda: _grey_png((20_000, 20_000), 1, bytes(20_000 * 2501)),
         LARGE,
     )
     yield upload(
         "PNG of 16 megapixels in a few kB",
         lambda: encode(Image.new("1", (4000, 4000)), "PNG"),
-        TAKEN,
+        ACCEPTED,
     )
     yield upload(
         "WebP of 9 transparent megapixels in some bytes",
         lambda: encode(Image.new("RGBA", (3000, 3000)), "WEBP", lossless=True, quality=0, method=0),
-        TAKEN,
+        ACCEPTED,
     )
     row = bytes(SIDE + 1)
     yield upload("PNG of pixels for one row", _grey_png((SIDE, SIDE), 8, row), EITHER)
@@ -126,23 +126,23 @@ def _grey_png(size: tuple[int, int], depth: int, lines: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + pixels + png_chunk(b"IEND")
 
 
-def _polyglots() -> Iterator[Kind]:
+def _polyglots() -> Iterator[Case]:
     page = b"<html><script>alert(1)</script></html>"
     archive = b"PK\x03\x04" + NOISE[:400] + b"PK\x05\x06" + bytes(18)
-    yield upload("JPEG and a page behind", file("JPEG") + page, TAKEN)
-    yield upload("JPEG with a page in a comment", jpeg_with(segment(0xFE, page)), TAKEN)
-    yield upload("JPEG with PHP in its EXIF", jpeg_with(segment(0xE1, b"<?php x(); ?>")), TAKEN)
-    yield upload("GIF and a script", file("GIF") + b"=1;/**/alert(1)", TAKEN)
-    yield upload("GIF with a script in a comment", gif_with(b"!\xfe\x06*/x();\0"), TAKEN)
-    yield upload("PNG and an archive", file("PNG") + archive, TAKEN)
-    yield upload("an archive and a PNG", archive + file("PNG"), FOREIGN)
-    yield upload("PDF and a JPEG", b"%PDF-1.7\n" + file("JPEG"), FOREIGN)
-    yield upload("a page and a JPEG", page + file("JPEG"), FOREIGN)
-    yield upload("two JPEGs", 2 * file("JPEG"), TAKEN)
+    yield upload("JPEG followed by HTML", file("JPEG") + page, ACCEPTED)
+    yield upload("JPEG with a page in a comment", jpeg_with(segment(0xFE, page)), ACCEPTED)
+    yield upload("JPEG with PHP in its EXIF", jpeg_with(segment(0xE1, b"<?php x(); ?>")), ACCEPTED)
+    yield upload("GIF and a script", file("GIF") + b"=1;/**/alert(1)", ACCEPTED)
+    yield upload("GIF with a script in a comment", gif_with(b"!\xfe\x06*/x();\0"), ACCEPTED)
+    yield upload("PNG and an archive", file("PNG") + archive, ACCEPTED)
+    yield upload("an archive and a PNG", archive + file("PNG"), UNSUPPORTED)
+    yield upload("PDF and a JPEG", b"%PDF-1.7\n" + file("JPEG"), UNSUPPORTED)
+    yield upload("a page and a JPEG", page + file("JPEG"), UNSUPPORTED)
+    yield upload("two JPEGs", 2 * file("JPEG"), ACCEPTED)
     yield upload("a PNG in the head of a JPEG", file("JPEG")[:20] + file("PNG"), REFUSED)
 
 
-def _modes() -> Iterator[Kind]:
+def _modes() -> Iterator[Case]:
     by_format = {
         "JPEG": ("L", "CMYK", "YCbCr"),
         "PNG": ("1", "L", "LA", "P", "RGBA", "I;16"),
@@ -153,25 +153,25 @@ def _modes() -> Iterator[Kind]:
     }
     for name, modes in by_format.items():
         for mode in modes:
-            yield upload(f"{name} in mode {mode}", file(name, mode), TAKEN)
+            yield upload(f"{name} in mode {mode}", file(name, mode), ACCEPTED)
     for name in ("PNG", "GIF"):
         for shade in (0, 255):
             see_through = encode(photo("P"), name, transparency=shade)
-            yield upload(f"{name} with shade {shade} transparent", see_through, TAKEN)
+            yield upload(f"{name} with shade {shade} transparent", see_through, ACCEPTED)
 
 
-def _animated() -> Iterator[Kind]:
+def _animated() -> Iterator[Case]:
     for name, frames in (("GIF", 50), ("PNG", 50), ("WEBP", 50), ("AVIF", 10)):
         others = [photo(size=(32, 32), seed=seed) for seed in range(frames)]
         animation = partial(
             encode, others[0], name, save_all=True, append_images=others[1:], **FORMATS[name]
         )
-        yield upload(f"{name} of {frames} frames", animation, TAKEN)
+        yield upload(f"{name} of {frames} frames", animation, ACCEPTED)
 
 
-def _foreign() -> Iterator[Kind]:
+def _foreign() -> Iterator[Case]:
     for name in ("TIFF", "ICO", "PDF", "EPS", "JPEG2000", "PPM", "TGA", "SGI", "PCX", "DDS"):
-        yield upload(f"a {name} file", file(name), FOREIGN)
+        yield upload(f"a {name} file", file(name), UNSUPPORTED)
     packed = encode(photo("L"), "TIFF", compression="tiff_lzw")
     entities = b'<!DOCTYPE x [<!ENTITY a "aaaa">' + b'<!ENTITY b "&a;&a;">' * 999 + b"]><svg/>"
     files = {
@@ -191,6 +191,6 @@ def _foreign() -> Iterator[Kind]:
         "words": b"A rose is a rose. " * 5000,
     }
     for what, data in files.items():
-        yield upload(what, data, FOREIGN)
+        yield upload(what, data, UNSUPPORTED)
     yield upload("nothing", b"", DAMAGED)
     yield upload("more than the limit", bytes(33 * MIB), LARGE)

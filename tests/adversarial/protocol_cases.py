@@ -1,4 +1,4 @@
-"""Kinds of requests that are bad or odd as HTTP, whatever photo they carry."""
+"""Requests that violate or strain HTTP itself: lengths, chunks, codings, headers."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from tests.adversarial.kinds import CLOSED, EITHER, REFUSED, TAKEN, Kind, file, post
+from tests.adversarial.cases import ACCEPTED, CLOSED, EITHER, REFUSED, Case, file, post
 
 PHOTO: Final = file("JPEG")
 ANY: Final = EITHER | {401, 403, 404, 405, 408, 411, 414, 417, 431, CLOSED}
-BROKEN: Final = ANY - TAKEN
+BROKEN: Final = ANY - ACCEPTED
 
 
-def requests() -> Iterator[Kind]:
-    for make in (_lengths, _chunks, _codings, _headers, _injections, _lines):
-        yield from make()
+def protocol_cases() -> Iterator[Case]:
+    for cases in (_lengths, _chunks, _codings, _headers, _injections, _lines):
+        yield from cases()
 
 
-def by_server(name: str, request: bytes, allowed: frozenset[int] = BROKEN) -> Kind:
-    """Build a kind that gunicorn may answer itself."""
-    return Kind(name, lambda: request, allowed, as_page=True)
+def by_server(name: str, request: bytes, allowed: frozenset[int] = BROKEN) -> Case:
+    """Build a case that gunicorn may answer before the app sees it."""
+    return Case(name, lambda: request, allowed, html_allowed=True)
 
 
-def _lengths() -> Iterator[Kind]:
+def _lengths() -> Iterator[Case]:
     size = len(PHOTO)
-    yield Kind("a length that is too short", lambda: post(PHOTO, length=size - 99), REFUSED)
-    yield Kind("a length of nothing", lambda: post(PHOTO, length=0), REFUSED)
+    yield Case("a length that is too short", lambda: post(PHOTO, length=size - 99), REFUSED)
+    yield Case("a length of zero", lambda: post(PHOTO, length=0), REFUSED)
     yield by_server("a length that is too long", post(PHOTO, length=size + 1))
-    yield by_server("a length of which nothing comes", post(b"", length=size))
-    yield Kind("a length of 10 GB", lambda: post(PHOTO, length=10**10), frozenset({413}))
-    yield Kind("no length", lambda: post(PHOTO, length=None), REFUSED)
+    yield by_server("a length without a body", post(b"", length=size))
+    yield Case("a length of 10 GB", lambda: post(PHOTO, length=10**10), frozenset({413}))
+    yield Case("no length", lambda: post(PHOTO, length=None), REFUSED)
     for length in (
         "-5",
         "+5",
@@ -54,13 +54,13 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + end
 
 
-def _chunks() -> Iterator[Kind]:
+def _chunks() -> Iterator[Case]:
     def sent(body: bytes, *headers: str) -> bytes:
         return post(body, length=None, headers=["Transfer-Encoding: chunked", *headers])
 
     pieces = [PHOTO[at : at + 1] for at in range(len(PHOTO))]
-    yield Kind("chunks of one byte", lambda: sent(chunked(*pieces)), TAKEN)
-    yield Kind("one chunk", lambda: sent(chunked(PHOTO)), TAKEN)
+    yield Case("chunks of one byte", lambda: sent(chunked(*pieces)), ACCEPTED)
+    yield Case("one chunk", lambda: sent(chunked(PHOTO)), ACCEPTED)
     whole = b"%x" % len(PHOTO)
     bodies = {
         "no chunk": chunked(),
@@ -80,20 +80,20 @@ def _chunks() -> Iterator[Kind]:
         "a chunk size of 8,000 digits": b"F" * 8000 + b"\r\nabc",
         "a chunk size without an end": b"1" * 50_000,
         "bare line feeds": b"5\nabcde\n0\n\n",
-        "another request behind": chunked(PHOTO) + post(PHOTO),
+        "a pipelined request": chunked(PHOTO) + post(PHOTO),
     }
     for what, body in bodies.items():
         yield by_server(f"chunks with {what}", sent(body), ANY)
     yield by_server("chunks and a length", sent(chunked(PHOTO), "Content-Length: 5"))
 
 
-def _codings() -> Iterator[Kind]:
+def _codings() -> Iterator[Case]:
     codings = ("gzip", "identity", "xchunked", "chunked, chunked", "gzip, chunked", "chunked, gzip")
     for coding in (*codings, "", " ", "\x0bchunked", "CHUNKED", "chunked;q=1", "\xffchunked"):
         request = post(
             chunked(PHOTO), length=None, headers=[b"Transfer-Encoding: " + coding.encode("latin-1")]
         )
-        # 501 is what HTTP asks for where a coding is not known (RFC 9112, 6.1).
+        # RFC 9112, section 6.1 asks for 501 if the coding is unknown.
         yield by_server(f"the coding {coding!r}", request, ANY | {501})
     twice = ["Transfer-Encoding: chunked"] * 2
     yield by_server("the coding twice", post(chunked(PHOTO), length=None, headers=twice), ANY)
@@ -103,16 +103,18 @@ def _codings() -> Iterator[Kind]:
     yield by_server("chunks in HTTP/1.0", old, ANY)
     for coding in ("gzip", "br", "x"):
         packed = partial(post, PHOTO, headers=[f"Content-Encoding: {coding}"])
-        yield Kind(f"a body said to be packed by {coding}", packed, EITHER)
+        yield Case(f"a body said to be packed by {coding}", packed, EITHER)
 
 
-def _headers() -> Iterator[Kind]:
+def _headers() -> Iterator[Case]:
     many = [f"X-{number}: y" for number in range(90)]
-    yield Kind("90 headers", lambda: post(PHOTO, headers=many), TAKEN)
+    yield Case("90 headers", lambda: post(PHOTO, headers=many), ACCEPTED)
     yield by_server("200 headers", post(PHOTO, headers=["X-A: y"] * 200))
     yield by_server("a header of 10 kB", post(PHOTO, headers=["X-A: " + "y" * 10_000]))
     yield by_server("headers of 2 MB", post(PHOTO, headers=["X-A: " + "y" * 2_000_000]))
-    yield Kind("a cookie of 8 kB", lambda: post(PHOTO, headers=["Cookie: a=" + "b" * 8000]), TAKEN)
+    yield Case(
+        "a cookie of 8 kB", lambda: post(PHOTO, headers=["Cookie: a=" + "b" * 8000]), ACCEPTED
+    )
     odd: dict[str, str | bytes] = {
         "without a colon": "X-Nonsense",
         "without a name": ": y",
@@ -122,15 +124,15 @@ def _headers() -> Iterator[Kind]:
         "with a return": b"X-A: a\rb",
         "with a bare line feed": b"X-A: a\nX-B: c",
         "that is folded": b"X-A: a\r\n b",
-        "that is no text": b"X-A: \xff\xfe\x80",
+        "with invalid bytes": b"X-A: \xff\xfe\x80",
         "of underscores": "Content_Length: 5",
         "in place of the method": "X-HTTP-Method-Override: DELETE",
         "for another host": "Host: evil.example",
         "of a host with a space": "Host: a b",
-        "that asks for HTTP/2": "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
-        "that asks for a socket": "Upgrade: websocket\r\nSec-WebSocket-Key: x",
+        "with an upgrade to HTTP/2": "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
+        "with an upgrade to WebSocket": "Upgrade: websocket\r\nSec-WebSocket-Key: x",
         "that expects to go on": "Expect: 100-continue",
-        "that expects a miracle": "Expect: miracle",
+        "with an unknown expectation": "Expect: miracle",
         "of a range": "Range: bytes=0-5,1-2,99999999999999999999-",
         "of conditions": 'If-None-Match: "x", *\r\nIf-Modified-Since: never',
         "of a proxy": 'X-Forwarded-For: 1.2.3.4, ::1, x\r\nForwarded: for="\\',
@@ -141,10 +143,10 @@ def _headers() -> Iterator[Kind]:
     for what, header in odd.items():
         yield by_server(f"a header {what}", post(PHOTO, headers=[header]), ANY)
     cross = partial(post, PHOTO, headers=["Origin: https://evil.example"])
-    yield Kind("another site's page", cross, frozenset({403}))
+    yield Case("another site's page", cross, frozenset({403}))
 
 
-def _injections() -> Iterator[Kind]:
+def _injections() -> Iterator[Case]:
     for value in (
         b"a\r\nSet-Cookie: x=1",
         b"a\nSet-Cookie: x=1",
@@ -160,7 +162,7 @@ def _injections() -> Iterator[Kind]:
         yield by_server(f"a request id of {value[:20]!r}", request, ANY)
 
 
-def _lines() -> Iterator[Kind]:
+def _lines() -> Iterator[Case]:
     lines = {
         "nothing": b"",
         "an empty line": b"\r\n\r\n",

@@ -1,4 +1,4 @@
-"""Kinds of requests whose line is bad or odd: its method, its address, its query."""
+"""Requests with an invalid or unusual method, path, query string or Accept header."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from tests.adversarial.kinds import TAKEN, Kind, file, post
-from tests.adversarial.requests import ANY, BROKEN, by_server
+from tests.adversarial.cases import ACCEPTED, Case, file, post
+from tests.adversarial.protocol_cases import ANY, BROKEN, by_server
 
 PHOTO: Final = file("JPEG")
-WRONG_ADDRESS: Final = frozenset({404})
-WRONG_METHOD: Final = frozenset({405})
-OUT_OF_RANGE: Final = frozenset({422})
+NOT_FOUND: Final = frozenset({404})
+METHOD_NOT_ALLOWED: Final = frozenset({405})
+UNPROCESSABLE: Final = frozenset({422})
 
 
-def addresses() -> Iterator[Kind]:
-    for make in (_queries, _methods, _addresses, _accepted):
-        yield from make()
+def url_cases() -> Iterator[Case]:
+    for cases in (_queries, _methods, _paths, _accepted):
+        yield from cases()
 
 
-def _queries() -> Iterator[Kind]:
+def _queries() -> Iterator[Case]:
     wrong = ("", "0", "103", "-1", "+5", "5.0", "1e1", "0x5", "abc", "%00", "5%00", "%EF%BC%95")
     for value in (*wrong, "9" * 3000, "5%0d%0aX:y", "%ff", "%zz", "[]", "5,5", "NaN", "%D9%A5"):
         target = f"/predict?top_k={value}"
-        yield Kind(f"top_k of {value[:20]!r}", partial(post, PHOTO, target=target), OUT_OF_RANGE)
+        yield Case(f"top_k of {value[:20]!r}", partial(post, PHOTO, target=target), UNPROCESSABLE)
     for value in ("", "2", "-1", "true", "yes", "01", "0%00", "null", "x" * 3000):
         target = f"/predict?explain={value}"
-        yield Kind(f"explain of {value[:20]!r}", partial(post, PHOTO, target=target), OUT_OF_RANGE)
+        yield Case(f"explain of {value[:20]!r}", partial(post, PHOTO, target=target), UNPROCESSABLE)
     for query in ("top_k=5&top_k=5", "explain=1&explain=0", "&".join(["top_k=1"] * 400)):
         target = f"/predict?{query}"
-        yield Kind(f"the query {query[:30]}", partial(post, PHOTO, target=target), OUT_OF_RANGE)
+        yield Case(f"the query {query[:30]}", partial(post, PHOTO, target=target), UNPROCESSABLE)
     for query in ("top_k=102&explain=1", "top_k=1", "TOP_K=0", "a=b;c=d&&&=&?", "x[]=1", "%"):
         target = f"/predict?{query}"
-        yield Kind(f"the query {query}", partial(post, PHOTO, target=target), TAKEN)
-    yield Kind(
-        "a query of 3,900 bytes", partial(post, PHOTO, target="/predict?" + "a" * 3900), TAKEN
+        yield Case(f"the query {query}", partial(post, PHOTO, target=target), ACCEPTED)
+    yield Case(
+        "a query of 3,900 bytes", partial(post, PHOTO, target="/predict?" + "a" * 3900), ACCEPTED
     )
     for size in (5_000, 100_000):
         yield by_server(f"a query of {size} bytes", post(PHOTO, target="/predict?" + "a" * size))
 
 
-def _methods() -> Iterator[Kind]:
+def _methods() -> Iterator[Case]:
     for method in ("GET", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "PURGE"):
         sent = partial(post, PHOTO, method=method)
-        yield Kind(f"the method {method}", sent, WRONG_METHOD)
+        yield Case(f"the method {method}", sent, METHOD_NOT_ALLOWED)
     for method in ("post", "CONNECT", "POST\t", "P(ST", "X" * 100, "É", "POST POST"):
         yield by_server(f"the method {method[:20]!r}", post(PHOTO, method=method), BROKEN)
-    yield Kind("the method OPTIONS", partial(post, b"", method="OPTIONS"), TAKEN)
-    yield by_server("the method HEAD", post(PHOTO, method="HEAD"), WRONG_METHOD)
+    yield Case("the method OPTIONS", partial(post, b"", method="OPTIONS"), ACCEPTED)
+    yield by_server("the method HEAD", post(PHOTO, method="HEAD"), METHOD_NOT_ALLOWED)
 
 
-def _addresses() -> Iterator[Kind]:
+def _paths() -> Iterator[Case]:
     for target in (
         "/predict/",
         "/predict%00",
@@ -60,7 +60,7 @@ def _addresses() -> Iterator[Kind]:
         "/predict.json",
         "/x" * 99,
     ):
-        yield Kind(f"the address {target[:20]}", partial(post, PHOTO, target=target), WRONG_ADDRESS)
+        yield Case(f"the path {target[:20]}", partial(post, PHOTO, target=target), NOT_FOUND)
     for target in (
         "/static/../../README.md",
         "/static/..%2f..%2fREADME.md",
@@ -77,7 +77,7 @@ def _addresses() -> Iterator[Kind]:
         "/flowers/1/../../x",
     ):
         read = partial(post, b"", None, method="GET", target=target)
-        yield Kind(f"the address {target[:30]}", read, WRONG_ADDRESS | {400, 308})
+        yield Case(f"the path {target[:30]}", read, NOT_FOUND | {400, 308})
     for query in (
         "",
         "%00",
@@ -90,7 +90,7 @@ def _addresses() -> Iterator[Kind]:
         "%F0%9F%8C%B9",
     ):
         read = partial(post, b"", None, method="GET", target=f"/flowers?q={query}")
-        yield Kind(f"a search for {query[:20]!r}", read, TAKEN | {400, 422})
+        yield Case(f"a search for {query[:20]!r}", read, ACCEPTED | {400, 422})
     for target in (
         "http://localhost/predict",
         "//predict",
@@ -100,10 +100,10 @@ def _addresses() -> Iterator[Kind]:
         "?",
         "/./x",
     ):
-        yield by_server(f"the address {target}", post(PHOTO, target=target), ANY)
+        yield by_server(f"the path {target}", post(PHOTO, target=target), ANY)
 
 
-def _accepted() -> Iterator[Kind]:
+def _accepted() -> Iterator[Case]:
     for accept in (
         "",
         "text/html;q=x",
@@ -114,4 +114,4 @@ def _accepted() -> Iterator[Kind]:
         "\xff",
     ):
         refused = partial(post, b"words", headers=[b"Accept: " + accept.encode("latin-1")])
-        yield Kind(f"an answer as {accept[:20]!r}", refused, frozenset({415}), as_page=True)
+        yield Case(f"Accept: {accept[:20]!r}", refused, frozenset({415}), html_allowed=True)

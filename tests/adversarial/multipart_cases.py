@@ -1,4 +1,4 @@
-"""Kinds of uploads whose form is bad or odd; the photo in it is good."""
+"""Uploads with a valid photo in an invalid or unusual form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from tests.adversarial.kinds import EITHER, REFUSED, TAKEN, Kind, file, post
+from tests.adversarial.cases import ACCEPTED, EITHER, REFUSED, Case, file, post
 
 PHOTO: Final = file("JPEG")
 B: Final = b"b0undary"
@@ -19,9 +19,9 @@ def part(disposition: bytes, data: bytes = PHOTO, *headers: bytes) -> bytes:
     return b"\r\n".join(lines)
 
 
-def forms() -> Iterator[Kind]:
-    for make in (_file_names, _fields, _boundaries, _parts, _types):
-        yield from make()
+def multipart_cases() -> Iterator[Case]:
+    for cases in (_file_names, _fields, _boundaries, _parts, _types):
+        yield from cases()
 
 
 def _form(
@@ -30,25 +30,25 @@ def _form(
     allowed: frozenset[int],
     content_type: str | bytes = FORM,
     end: bytes = b"--" + B + b"--\r\n",
-) -> Kind:
-    return Kind(name, partial(post, body + end, content_type), allowed)
+) -> Case:
+    return Case(name, partial(post, body + end, content_type), allowed)
 
 
-def _file_names() -> Iterator[Kind]:
+def _file_names() -> Iterator[Case]:
     names = {
         "plain": b'"photo.jpg"',
         "empty": b'""',
-        "that climbs": b'"../../../../etc/passwd"',
+        "with parent folders": b'"../../../../etc/passwd"',
         "of a drive": b'"C:\\\\windows\\\\system32"',
         "of a device": b'"/dev/sda"',
         "with a NUL": b'"a\0b.jpg"',
         "with a tab and a bell": b'"a\t\a.jpg"',
         "with an escaped quote": b'"a\\"b.jpg"',
-        "without an end": b'"photo.jpg',
+        "without a closing quote": b'"photo.jpg',
         "without quotes": b"photo.jpg",
         "in Chinese": '"花.jpg"'.encode(),
-        "that is no UTF-8": b'"\xff\xfe.jpg"',
-        "that turns the text": '"\u202egpj.exe"'.encode(),
+        "with invalid UTF-8": b'"\xff\xfe.jpg"',
+        "with a right-to-left override": '"\u202egpj.exe"'.encode(),
         "of a command": b'"$(reboot);`reboot`|reboot.jpg"',
         "of a page": b'"<script>alert(1)</script>"',
         "of SQL": b'"\'; DROP TABLE photos; --"',
@@ -56,7 +56,7 @@ def _file_names() -> Iterator[Kind]:
         "encoded": b"\"x\"; filename*=UTF-8''%e8%8a%b1.jpg",
         "encoded badly": b"\"x\"; filename*=UTF-8''%zz%ff%",
         "in an unknown encoding": b"\"x\"; filename*=klingon''abc",
-        "in pieces": b'"x"; filename*0="a"; filename*1="b"; filename*9="z"',
+        "in RFC 2231 pieces": b'"x"; filename*0="a"; filename*1="b"; filename*9="z"',
         "given a hundred times": b'"x"' + b'; filename="y"' * 100,
     }
     for what, name in names.items():
@@ -67,7 +67,7 @@ def _file_names() -> Iterator[Kind]:
     yield _form("a file name with a line end", broken, EITHER)
 
 
-def _fields() -> Iterator[Kind]:
+def _fields() -> Iterator[Case]:
     good = part(NAMED + b'"a.jpg"')
     text = part(b'form-data; name="title"', b"my garden")
     bad = {
@@ -89,11 +89,11 @@ def _fields() -> Iterator[Kind]:
     }
     for what, body in bad.items():
         yield _form(f"a form of {what}", body, REFUSED)
-    yield _form("a form of a photo and text", text + good, TAKEN)
-    yield _form("a form of a photo and a thousand kB elsewhere", good + text * 8, TAKEN)
+    yield _form("a form of a photo and text", text + good, ACCEPTED)
+    yield _form("a form of a photo and a thousand kB elsewhere", good + text * 8, ACCEPTED)
 
 
-def _boundaries() -> Iterator[Kind]:
+def _boundaries() -> Iterator[Case]:
     good = part(NAMED + b'"a.jpg"')
     types = {
         "no boundary": b"multipart/form-data",
@@ -101,7 +101,7 @@ def _boundaries() -> Iterator[Kind]:
         "another boundary": b"multipart/form-data; boundary=other",
         "a boundary of 5,000 bytes": b"multipart/form-data; boundary=" + b"x" * 5000,
         "a boundary with a line end": b'multipart/form-data; boundary="a\\r\\nb"',
-        "a boundary that is no text": b"multipart/form-data; boundary=\xff\xfe",
+        "a boundary with invalid bytes": b"multipart/form-data; boundary=\xff\xfe",
         "two boundaries": FORM + b"; boundary=other",
         "a boundary in quotes": b'multipart/form-data; boundary="%s"' % B,
         "the type in capitals": b"MULTIPART/FORM-DATA; BOUNDARY=" + B,
@@ -112,12 +112,12 @@ def _boundaries() -> Iterator[Kind]:
     yield _form("a form without an end", good, REFUSED, end=b"")
     yield _form("a form cut in its photo", good[:-200], REFUSED, end=b"")
     yield _form("a form cut in its head", good[:40], REFUSED, end=b"")
-    yield _form("a form that goes on behind its end", good, TAKEN, end=b"--b0undary--\r\n" + good)
+    yield _form("a form with data after its end", good, ACCEPTED, end=b"--b0undary--\r\n" + good)
     yield _form("100 kB before the form", b"x" * 100_000 + b"\r\n" + good, EITHER)
     yield _form("a megabyte of line ends before the form", b"\r\n" * 500_000 + good, EITHER)
     yield _form("a form of its boundary alone", (b"--" + B + b"\r\n") * 20_000, REFUSED)
     yield _form(
-        "a form of almost boundaries", part(NAMED + b'"a"', b"\r\n--b0un" * 99_999), REFUSED
+        "a form of partial boundaries", part(NAMED + b'"a"', b"\r\n--b0un" * 99_999), REFUSED
     )
     yield _form("a form with bare line feeds", good.replace(b"\r\n", b"\n"), EITHER)
     yield _form("a form with bare returns", good.replace(b"\r\n", b"\r"), EITHER)
@@ -125,12 +125,12 @@ def _boundaries() -> Iterator[Kind]:
     yield _form("a form with its boundary in the photo", inside, REFUSED)
 
 
-def _parts() -> Iterator[Kind]:
+def _parts() -> Iterator[Case]:
     name = NAMED + b'"a.jpg"'
     nested = b"multipart/mixed; boundary=inner"
     deep = b"--inner\r\nContent-Type: multipart/mixed; boundary=inner\r\n\r\n" * 500
     yield _form("a form in a form", part(name, part(name) * 2, b"Content-Type: " + nested), EITHER)
-    yield _form("500 forms in each other", part(name, deep, b"Content-Type: " + nested), REFUSED)
+    yield _form("500 nested forms", part(name, deep, b"Content-Type: " + nested), REFUSED)
     yield _form("a mixed body", part(name), REFUSED, b"multipart/mixed; boundary=" + B)
     yield _form("a part without headers", b"--" + B + b"\r\n\r\n" + PHOTO + b"\r\n", REFUSED)
     yield _form("a part with a line that is no header", part(name, PHOTO, b"nonsense"), EITHER)
@@ -148,17 +148,19 @@ def _parts() -> Iterator[Kind]:
         body = part(b'form-data; name="title"', b"\xff\xfea\0", header) + part(name)
         yield _form(f"a text in {charset!r}", body, EITHER)
     body = part(b'form-data; name="_charset_"', b"utf-7") + part(name)
-    yield _form("a form that names its encoding", body, TAKEN)
+    yield _form("a form that names its encoding", body, ACCEPTED)
 
 
-def _types() -> Iterator[Kind]:
-    yield Kind("no type", lambda: post(PHOTO, None), REFUSED)
-    yield Kind("neither type nor body", lambda: post(b"", None), REFUSED)
+def _types() -> Iterator[Case]:
+    yield Case("no type", lambda: post(PHOTO, None), REFUSED)
+    yield Case("neither type nor body", lambda: post(b"", None), REFUSED)
     for kind in ("", "image", "image/", "/", ";", "*/*", "application/json", "text/plain", "a/b/c"):
-        yield Kind(f"the type {kind!r}", partial(post, PHOTO, kind), EITHER)
+        yield Case(f"the type {kind!r}", partial(post, PHOTO, kind), EITHER)
     fields = b"&".join(b"a%d=b" % number for number in range(20_000))
     for body in (b"image=x", fields, b"%" * 1000, b"=&" * 50_000):
         form = partial(post, body, "application/x-www-form-urlencoded")
-        yield Kind(f"a form in the style of addresses: {body[:10]!r}", form, REFUSED)
-    yield Kind("a type of 5,000 bytes", partial(post, PHOTO, "image/" + "x" * 5000), EITHER)
-    yield Kind("a type that is no text", partial(post, PHOTO, b"image/\xff\xfe\x80"), EITHER)
+        yield Case(f"a URL-encoded form: {body[:10]!r}", form, REFUSED)
+    yield Case("a type of 5,000 bytes", partial(post, PHOTO, "image/" + "x" * 5000), EITHER)
+    yield Case(
+        "a content type with invalid bytes", partial(post, PHOTO, b"image/\xff\xfe\x80"), EITHER
+    )
