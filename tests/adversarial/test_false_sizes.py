@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 from PIL import Image
 
-from tests.adversarial.kinds import DAMAGED, LARGE, REFUSED, png_chunk, post
-from tests.adversarial.service import HostileService, assert_problem
+from tests.adversarial.attacked_service import AttackedService, assert_problem
+from tests.adversarial.cases import DAMAGED, LARGE, REFUSED, png_chunk, post
 from tests.adversarial.test_large_photos import peak_of
 from tests.model.imaging.test_decode import encode
 
@@ -107,7 +107,7 @@ CODES: Final = {400: "damaged_photo", 413: "too_many_pixels", 415: "unsupported_
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_false_size_is_refused_without_its_memory(service: HostileService, name: str) -> None:
+def test_a_false_size_is_refused_without_its_memory(service: AttackedService, name: str) -> None:
     make, allowed = FILES[name]
     request = post(make())
     before = peak_of(service.worker)
