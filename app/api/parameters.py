@@ -14,7 +14,6 @@ from app.http.problems import Code, Problem, quoted
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 _BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
 PARAMETERS: Final = ("top_k", "explain", "combine")
-BOOLEAN_VALUES: Final = tuple(_BOOLEANS)
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,9 @@ def check_query(class_count: int) -> None:
     """
     for name in request.args:
         if name not in PARAMETERS:
-            nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0)[0]
-            raise Problem(
-                Code.INVALID_PARAMETER,
-                f"There is no parameter {quoted(name)}; did you mean {nearest}?",
-            )
+            similar = difflib.get_close_matches(name.lower(), PARAMETERS, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"use {', '.join(PARAMETERS)}."
+            raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
     _top_k(request.args.getlist("top_k"), class_count)
     for name in ("explain", "combine"):
         _flag(name, request.args.getlist(name))

@@ -103,7 +103,7 @@ FILES: Final[dict[str, tuple[Callable[[], bytes], frozenset[int]]]] = {
     "JPEG, small frame header first": (lambda: false_jpeg(0), LARGE | DAMAGED),
     "JPEG, small frame header last": (lambda: false_jpeg(1), LARGE | DAMAGED),
 }
-CODES: Final = {400: "damaged_photo", 413: "too_many_pixels", 415: "unsupported_format"}
+CODES: Final = {422: "damaged_photo", 413: "too_many_pixels", 415: "unsupported_format"}
 
 
 @pytest.mark.parametrize("name", FILES)
