@@ -1,67 +1,68 @@
-/* Petalscope from JavaScript: one file without dependencies, for browsers and for Node 20 and newer.
+/* JavaScript client for Petalscope, for browsers and Node 20 or newer.
+ *
+ * Copy this file into your project. It has no dependencies.
  *
  *   import { Petalscope } from "./petalscope.mjs";
  *
- *   const petalscope = new Petalscope("http://localhost:8000");
- *   const { predictions, verdict } = await petalscope.predict(file, { topK: 3 });
+ *   const client = new Petalscope({ baseUrl: "http://localhost:8000" });
+ *   const { predictions, verdict } = await client.predict(file, { topK: 3 });
  *
- * Where the service has no room (429) or is stopping (503), a request is sent again after as many
- * seconds as the service asks for. A refusal is thrown as PetalscopeError, a failure of the network
- * as fetch's own TypeError, and what `signal` ends as its reason. In a page of another origin the
- * service must let that origin in: PETALSCOPE_CORS_ORIGINS.
+ * Errors of the service are thrown as PetalscopeError, network failures as fetch's TypeError, and an
+ * aborted request as the reason of its signal. For pages of another origin, set
+ * PETALSCOPE_CORS_ORIGINS on the service.
  */
 
-const RETRIED = new Set([429, 503]);
+const RETRY_STATUSES = new Set([429, 503]);
 
 /**
  * @typedef {object} Prediction
- * @property {string} class_id  Of the class, "18".
- * @property {string} name  Its common name as the data set spells it, "peruvian lily".
- * @property {string} display_name  As people write it, "Peruvian lily".
- * @property {number} probability  From 0 to 1.
- * @property {string | null} [scientific_name]  Where one is certain.
+ * @property {string} class_id  Class ID, such as "18".
+ * @property {string} name  Common name in the data set, such as "peruvian lily".
+ * @property {string} display_name  Usual spelling of the common name, such as "Peruvian lily".
+ * @property {number} probability  Probability from 0 to 1.
+ * @property {string | null} [scientific_name]  Scientific name, or null if uncertain.
  * @property {string} url  Path of the flower's page.
- * @property {Record<string, { display_name: string | null }>} translations  In other languages, by
- *   their code, "de"; null where no name is certain.
- * @property {string} [activation_map]  Data URL of a transparent PNG to lay over the upright photo.
+ * @property {Record<string, { display_name: string | null }>} translations  Names by language code,
+ *   such as "de"; null if no name is certain.
+ * @property {string} [activation_map]  Transparent PNG to lay over the upright photo, as a data URL.
  *
- * @typedef {object} PhotoAnswer
- * @property {Prediction[]} predictions  The likeliest first.
+ * @typedef {object} PhotoResult
+ * @property {Prediction[]} predictions  Predictions, most probable first.
  * @property {"known" | "unsure" | "unknown" | "unchecked"} verdict
  * @property {{ score: number, threshold: number, is_known: boolean } | null} ood  Out-of-distribution
  *   check; null if the verdict is "unchecked".
  *
- * @typedef {PhotoAnswer & AnswerMore} Answer
- *
- * @typedef {object} AnswerMore
- * @property {PhotoAnswer[]} [photos]  Of several photos, the answer to each alone, in their order.
+ * @typedef {object} RequestDetails
+ * @property {PhotoResult[]} [photos]  Result of each photo, in request order, from `combine`.
  * @property {{ architecture: string, checkpoint: string, version: string }} model
- * @property {string} request_id  By which the service's log tells more.
+ * @property {string} request_id  Request ID; use it to find the log entry.
+ *
+ * @typedef {PhotoResult & RequestDetails} ClassificationResult
  *
  * @typedef {object} Flower
  * @property {string} class_id
  * @property {string} name
  * @property {string} display_name
- * @property {string | null} scientific_name  As narrow as is certain.
+ * @property {string | null} scientific_name  Scientific name, or null if uncertain.
  * @property {"species" | "genus" | "hybrid" | "cultivar" | "uncertain"} rank
  * @property {string | null} family
  * @property {string[]} synonyms
  * @property {string[]} other_names
  * @property {string} note
  * @property {Record<string, { display_name: string | null, other_names: string[], note: string }>}
- *   translations  The same in other languages, by their code, "de".
- * @property {string} url  Path of its page.
+ *   translations  Names and note by language code, such as "de".
+ * @property {string} url  Path of the flower's page.
  */
 
-/** The service refused, or could not do, what it was asked (RFC 9457). */
+/** An error returned by the service (RFC 9457). */
 export class PetalscopeError extends Error {
   /**
-   * @param {number} status  The HTTP status, 400 to 599.
-   * @param {string} title  The status in words.
-   * @param {string} detail  What was wrong and what would be right, for people.
-   * @param {string | null} code  What was wrong, in one word that stays: "unsupported_format", …
-   * @param {string | null} requestId  By which the service's log tells more.
-   * @param {number | null} retryAfter  Seconds after which it may be tried again.
+   * @param {number} status  HTTP status.
+   * @param {string} title  Reason phrase of the status.
+   * @param {string} detail  Cause and remedy, for people.
+   * @param {string | null} code  Stable error code, such as "unsupported_format".
+   * @param {string | null} requestId  Request ID; use it to find the log entry.
+   * @param {number | null} retryAfter  Seconds to wait before a retry.
    */
   constructor(status, title, detail, code = null, requestId = null, retryAfter = null) {
     super(`${status} ${title}: ${detail}`);
@@ -75,55 +76,60 @@ export class PetalscopeError extends Error {
   }
 }
 
+/** Client of one Petalscope service. */
 export class Petalscope {
-  #address;
+  #baseUrl;
+  #apiKey;
   #retries;
-  #longestWait;
+  #maxRetryWait;
   #fetch;
 
   /**
-   * @param {string} address  Of the service, such as "https://flowers.example.org".
-   * @param {object} [options]
-   * @param {number} [options.retries]  How often a request is sent again after 429 or 503.
-   * @param {number} [options.longestWait]  Seconds; where the service asks for more, its refusal is
-   *   thrown at once.
-   * @param {typeof fetch} [options.fetch]  In place of the platform's own.
+   * @param {object} options
+   * @param {string} options.baseUrl  URL of the service, such as "https://flowers.example.org".
+   * @param {string} [options.apiKey]  API key, sent as a bearer token.
+   * @param {number} [options.retries]  Maximum retries after 429 and 503.
+   * @param {number} [options.maxRetryWait]  Maximum seconds to wait before a retry. If the service
+   *   asks for more, the error is thrown at once.
+   * @param {typeof fetch} [options.fetch]  Replacement for the platform's fetch.
    */
-  constructor(address, { retries = 3, longestWait = 30, fetch = globalThis.fetch } = {}) {
-    this.#address = String(address).replace(/\/+$/, "");
+  constructor({ baseUrl, apiKey, retries = 3, maxRetryWait = 30, fetch = globalThis.fetch }) {
+    if (!baseUrl) throw new TypeError("baseUrl is missing; pass { baseUrl: \"https://…\" }");
+    this.#baseUrl = String(baseUrl).replace(/\/+$/, "");
+    this.#apiKey = apiKey;
     this.#retries = retries;
-    this.#longestWait = longestWait;
+    this.#maxRetryWait = maxRetryWait;
     this.#fetch = fetch.bind(globalThis);
   }
 
   /**
    * Name the flower in a photo: JPEG, PNG, WebP, GIF, AVIF or BMP.
    *
-   * @param {Blob | ArrayBuffer | ArrayBufferView} photo  A File of an input, bytes, a Buffer.
+   * @param {Blob | ArrayBuffer | ArrayBufferView} photo  A File, a Blob, bytes or a Buffer.
    * @param {object} [options]
-   * @param {number} [options.topK]  How many names, 5 by default.
-   * @param {boolean} [options.explain]  Whether each name gets its activation map.
-   * @param {AbortSignal} [options.signal]  Ends it, waiting included.
-   * @returns {Promise<Answer>}
+   * @param {number} [options.topK]  Number of predictions; 5 by default.
+   * @param {boolean} [options.explain]  Add an activation map to each prediction.
+   * @param {AbortSignal} [options.signal]  Aborts the request and any wait before a retry.
+   * @returns {Promise<ClassificationResult>}
    */
   predict(photo, { topK, explain, signal } = {}) {
     return this.#send("/predict", paramsOf(topK, explain), {
       method: "POST",
       body: photo,
-      headers: { "Content-Type": "application/octet-stream" }, // the service looks for itself
+      headers: { "Content-Type": "application/octet-stream" }, // the service detects the format
       signal,
     });
   }
 
   /**
-   * Name the one plant that several photos show, one to five; `photos` has the answer to each alone.
+   * Name one plant shown in one to five photos; the result's `photos` has each photo's result.
    *
    * @param {Iterable<Blob | ArrayBuffer | ArrayBufferView>} photos
-   * @param {object} [options]  As of `predict`; maps come with the names of each photo.
+   * @param {object} [options]  As for `predict`; the activation maps are in `photos`.
    * @param {number} [options.topK]
    * @param {boolean} [options.explain]
    * @param {AbortSignal} [options.signal]
-   * @returns {Promise<Answer>}
+   * @returns {Promise<ClassificationResult>}
    */
   combine(photos, { topK, explain, signal } = {}) {
     const body = new FormData();
@@ -133,7 +139,7 @@ export class Petalscope {
   }
 
   /**
-   * List the flowers that the model knows, or those whose names `query` finds.
+   * List the flowers of the model, filtered by name in any language.
    *
    * @param {string} [query]
    * @param {{ signal?: AbortSignal }} [options]
@@ -144,7 +150,7 @@ export class Petalscope {
   }
 
   /**
-   * Tell what is known of one class.
+   * Return the catalog entry of one class.
    *
    * @param {string} classId
    * @param {{ signal?: AbortSignal }} [options]
@@ -165,7 +171,7 @@ export class Petalscope {
   }
 
   /**
-   * Tell all that the checkpoint says about itself.
+   * Return the metadata of the checkpoint.
    *
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<object>}
@@ -176,17 +182,17 @@ export class Petalscope {
 
   async #send(path, params, init) {
     const query = new URLSearchParams(params).toString();
-    const address = `${this.#address}${path}${query && `?${query}`}`;
+    const url = `${this.#baseUrl}${path}${query && `?${query}`}`;
     const headers = { Accept: "application/json", ...init.headers };
-    for (let sent = 1; ; sent += 1) {
-      const response = await this.#fetch(address, { ...init, headers });
-      const asked = retryAfter(response);
-      const wait = asked ?? 2 ** (sent - 1);
-      if (!RETRIED.has(response.status) || sent > this.#retries || wait > this.#longestWait) {
-        return checked(response, asked);
-      }
-      await response.body?.cancel(); // or the connection is kept from the next try
-      await pause(wait, init.signal);
+    if (this.#apiKey) headers.Authorization = `Bearer ${this.#apiKey}`;
+    for (let attempt = 1; ; attempt += 1) {
+      const response = await this.#fetch(url, { ...init, headers });
+      const retryAfter = parseRetryAfter(response);
+      const wait = retryAfter ?? 2 ** (attempt - 1);
+      const mayRetry = RETRY_STATUSES.has(response.status) && attempt <= this.#retries;
+      if (!mayRetry || wait > this.#maxRetryWait) return parseJson(response, retryAfter);
+      await response.body?.cancel(); // frees the connection for the retry
+      await sleep(wait, init.signal);
     }
   }
 }
@@ -195,7 +201,7 @@ function paramsOf(topK, explain) {
   return { ...(topK !== undefined && { top_k: topK }), ...(explain && { explain: 1 }) };
 }
 
-async function checked(response, asked) {
+async function parseJson(response, retryAfter) {
   let body = null;
   try {
     body = JSON.parse(await response.text());
@@ -207,15 +213,15 @@ async function checked(response, asked) {
   throw new PetalscopeError(
     response.status,
     body?.title ?? response.statusText,
-    body?.detail ?? "The answer is none of Petalscope's.",
+    body?.detail ?? "The response does not come from Petalscope; check baseUrl.",
     body?.code ?? null,
     body?.request_id ?? null,
-    asked,
+    retryAfter,
   );
 }
 
-/* Retry-After: seconds, or the date until which to wait. */
-function retryAfter(response) {
+/* Return the seconds given by Retry-After, which holds seconds or an HTTP date. */
+function parseRetryAfter(response) {
   const text = response.headers.get("Retry-After")?.trim();
   if (!text) return null;
   if (/^\d+$/.test(text)) return Number(text);
@@ -223,17 +229,17 @@ function retryAfter(response) {
   return Number.isNaN(until) ? null : Math.max(0, (until - Date.now()) / 1000);
 }
 
-function pause(seconds, signal) {
+function sleep(seconds, signal) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
-    const ended = () => {
+    const onAbort = () => {
       clearTimeout(timer);
       reject(signal.reason);
     };
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", ended);
+      signal?.removeEventListener("abort", onAbort);
       resolve();
     }, seconds * 1000);
-    signal?.addEventListener("abort", ended, { once: true });
+    signal?.addEventListener("abort", onAbort, { once: true });
   });
 }

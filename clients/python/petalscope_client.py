@@ -1,62 +1,53 @@
-"""Petalscope from Python: one file to copy, for Python 3.11 and newer with `pip install httpx2`.
+"""Python client for Petalscope.
 
-    from petalscope_client import Client
+Copy this file into your project. It needs Python 3.11 and `pip install httpx2`.
 
-    with Client("http://localhost:8000") as petalscope:
-        answer = petalscope.predict("photo.jpg")
-        print(answer.verdict, answer.best.name, answer.best.probability)
+    from petalscope_client import AsyncClient, Client
 
-    async with AsyncClient("http://localhost:8000") as petalscope:
-        answer = await petalscope.combine(["leaf.jpg", "flower.jpg"], top_k=3)
+    with Client("http://localhost:8000") as client:
+        result = client.predict("photo.jpg")
+        print(result.verdict, result.best.name, result.best.probability)
 
-Where the service has no room (429) or is stopping (503), a request is sent again after as many
-seconds as the service asks for. A refusal is raised as `PetalscopeError`, a failure of the network
-as `httpx2.TransportError`.
-
-Each call is described once, below: what is sent, and what its answer is read by. The two clients
-only send it, one blocking and one not.
+    async with AsyncClient("http://localhost:8000", api_key="…") as client:
+        result = await client.combine(["leaf.jpg", "flower.jpg"], top_k=3)
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import inspect
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
 
 Photo = bytes | str | PathLike[str]
-"""A photo's bytes, or the path of its file: JPEG, PNG, WebP, GIF, AVIF or BMP."""
+"""The bytes or the path of a JPEG, PNG, WebP, GIF, AVIF or BMP file."""
 
-_RETRIED: Final = (429, 503)
-_BYTES: Final = "application/octet-stream"  # the service looks for itself what a photo is
-_P = ParamSpec("_P")
+_RETRY_STATUSES: Final = (429, 503)
+_OCTET_STREAM: Final = "application/octet-stream"  # the service detects the image format
 _T = TypeVar("_T")
-_Http = TypeVar("_Http", httpx2.Client, httpx2.AsyncClient)
 
 
 class PetalscopeError(Exception):
-    """The service refused, or could not do, what it was asked (RFC 9457).
+    """An error returned by the service (RFC 9457).
 
     Attributes:
-        status: The HTTP status, 400 to 599.
-        code: What was wrong, in one word that stays: "unsupported_format", "overloaded", …; None
-            where something before the service answered.
-        title: The status in words.
-        detail: What was wrong and what would be right, for people.
-        request_id: By which the service's log tells more; None where something before the service
-            answered.
-        retry_after: Seconds after which it may be tried again; None where nothing was said.
+        status: HTTP status.
+        title: Reason phrase of the status.
+        detail: Cause and remedy, for people.
+        code: Stable error code, such as "unsupported_format". None if the response does not come
+            from Petalscope.
+        request_id: Request ID; use it to find the log entry. None if the response does not come
+            from Petalscope.
+        retry_after: Seconds to wait before a retry, or None if the response has no Retry-After.
     """
 
     def __init__(
@@ -70,27 +61,27 @@ class PetalscopeError(Exception):
     ) -> None:
         super().__init__(f"{status} {title}: {detail}")
         self.status = status
-        self.code = code
         self.title = title
         self.detail = detail
+        self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One name for a photo.
+    """One predicted class.
 
     Attributes:
-        class_id: Of the class, "18".
-        name: Its common name as the data set spells it, "peruvian lily".
-        display_name: Its common name as people write it, "Peruvian lily".
-        probability: In [0, 1].
+        class_id: Class ID, such as "18".
+        name: Common name in the data set, such as "peruvian lily".
+        display_name: Usual spelling of the common name, such as "Peruvian lily".
+        probability: Probability in [0, 1].
         url: Path of the flower's page.
-        scientific_name: Where one is certain.
-        activation_map: A transparent PNG to lay over the upright photo, where `explain` asked.
-        translations: In other languages, by their code: `translations["de"]["display_name"]`, None
-            where no name is certain.
+        scientific_name: Scientific name, or None if uncertain.
+        activation_map: Transparent PNG to lay over the upright photo; None without `explain`.
+        translations: Names by language code: `translations["de"]["display_name"]`, which is None if
+            no name is certain.
     """
 
     class_id: str
@@ -105,7 +96,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Model:
-    """Which model answered."""
+    """The model that made a prediction."""
 
     architecture: str
     checkpoint: str
@@ -117,7 +108,7 @@ class Ood:
     """Out-of-distribution check of a photo.
 
     Attributes:
-        score: Higher looks more like one of the flowers.
+        score: OOD score; higher is more like the flowers of the model.
         threshold: Lowest score of a known photo.
         is_known: True if the score reaches the threshold.
     """
@@ -128,15 +119,15 @@ class Ood:
 
 
 @dataclass(frozen=True)
-class PhotoAnswer:
-    """What a photo was taken for.
+class PhotoResult:
+    """Classification result of one photo.
 
     Attributes:
-        predictions: The likeliest first.
+        predictions: Predictions, most probable first.
         verdict: "unchecked" for a model without an OOD rule, "unknown" if the OOD score is below
             the threshold, "unsure" if the top name has less than half of the probability,
             otherwise "known".
-        ood: Out-of-distribution check; None if unchecked.
+        ood: Out-of-distribution check, or None if unchecked.
     """
 
     predictions: tuple[Prediction, ...]
@@ -145,23 +136,23 @@ class PhotoAnswer:
 
     @property
     def best(self) -> Prediction:
-        """The likeliest name."""
+        """Return the most probable prediction."""
         return self.predictions[0]
 
 
 @dataclass(frozen=True)
-class Answer(PhotoAnswer):
-    """What a photo, or several of one plant, was taken for.
+class ClassificationResult(PhotoResult):
+    """Classification result of a request.
 
     Attributes:
-        model: Which model answered.
-        request_id: By which the service's log tells more.
-        photos: Of several photos, what each alone was taken for, in their order.
+        model: Model that made the predictions.
+        request_id: Request ID; use it to find the log entry.
+        photos: Result of each photo, in request order, from `combine`; otherwise empty.
     """
 
     model: Model
     request_id: str
-    photos: tuple[PhotoAnswer, ...] = ()
+    photos: tuple[PhotoResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,21 +165,21 @@ class Label:
 
 @dataclass(frozen=True)
 class Flower:
-    """One class and what is known of it.
+    """Catalog entry of one class.
 
     Attributes:
-        class_id: Of the class, "18".
-        name: The common name as the model gives it, "peruvian lily".
-        display_name: As people write it, "Peruvian lily".
-        scientific_name: As narrow as is certain; None where nothing is.
+        class_id: Class ID, such as "18".
+        name: Common name in the data set, such as "peruvian lily".
+        display_name: Usual spelling of the common name, such as "Peruvian lily".
+        scientific_name: Scientific name, or None if uncertain.
         rank: "species", "genus", "hybrid", "cultivar", or "uncertain" without scientific name.
-        family: In Latin; None where nothing is known of the class.
+        family: Latin name of the family, or None if unknown.
         synonyms: Other scientific names.
         other_names: Other common names.
-        note: Where the name misleads; may be empty.
-        url: Path of its page.
-        translations: The `display_name`, `other_names` and `note` in other languages, by their
-            code, "de"; the name is None where none is certain.
+        note: Remark on a misleading name; may be empty.
+        url: Path of the flower's page.
+        translations: `display_name`, `other_names` and `note` by language code, such as "de";
+            `display_name` is None if no name is certain.
     """
 
     class_id: str
@@ -204,188 +195,140 @@ class Flower:
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
-class _Call(Generic[_T]):
-    """A request, and what its answer is read by.
-
-    Attributes:
-        path: Below the service's address.
-        read: Makes the answer of its JSON.
-        params: What stands behind the question mark.
-        body: Gives the arguments of httpx2 for what is posted; None for a GET. It may read files,
-            so that a loop of asyncio must not wait for it.
-    """
-
-    path: str
-    read: Callable[[Any], _T]
-    params: Mapping[str, str] = field(default_factory=dict)
-    body: Callable[[], Mapping[str, Any]] | None = None
-
-
-def _predict(photo: Photo, *, top_k: int | None = None, explain: bool = False) -> _Call[Answer]:
-    """Name the flower in a photo.
-
-    Args:
-        photo: Its bytes, or the path of its file.
-        top_k: How many names, 5 by default.
-        explain: Whether each name gets its activation map.
-
-    Raises:
-        OSError: The file cannot be read.
-        PetalscopeError: The service refused.
-        httpx2.TransportError: The service cannot be reached.
-    """
-
-    def body() -> Mapping[str, Any]:
-        return {"content": _bytes_of(photo), "headers": {"Content-Type": _BYTES}}
-
-    return _Call("/predict", _answer, _params(top_k, explain), body)
-
-
-def _combine(
-    photos: Iterable[Photo], *, top_k: int | None = None, explain: bool = False
-) -> _Call[Answer]:
-    """Name the one plant that several photos show; `photos` of the answer tells of each alone.
-
-    Args:
-        photos: One to five, each its bytes or the path of its file.
-        top_k: How many names, 5 by default.
-        explain: Whether the names of each photo get their activation maps.
-
-    Raises:
-        OSError: A file cannot be read.
-        PetalscopeError: The service refused.
-        httpx2.TransportError: The service cannot be reached.
-    """
-    kept = list(photos)
-
-    def body() -> Mapping[str, Any]:
-        return {"files": [("image", ("photo", _bytes_of(photo), _BYTES)) for photo in kept]}
-
-    return _Call("/predict", _answer, {**_params(top_k, explain), "combine": "1"}, body)
-
-
-def _flowers(query: str = "") -> _Call[list[Flower]]:
-    """List the flowers that the model knows, or those whose names `query` finds."""
-    return _Call(
-        "/flowers",
-        lambda body: [_parsed(Flower, item) for item in body["flowers"]],
-        {"q": query} if query else {},
-    )
-
-
-def _flower(class_id: str) -> _Call[Flower]:
-    """Tell what is known of one class."""
-    return _Call(f"/flowers/{quote(class_id, safe='')}", lambda body: _parsed(Flower, body))
-
-
-def _labels() -> _Call[list[Label]]:
-    """List the classes in the order of the model's logits."""
-    return _Call("/labels", lambda body: [_parsed(Label, item) for item in body["labels"]])
-
-
-def _model() -> _Call[dict[str, Any]]:
-    """Tell all that the checkpoint says about itself."""
-    return _Call("/model", lambda body: dict(body))
-
-
-def _blocking(describe: Callable[_P, _Call[_T]]) -> Callable[Concatenate[Client, _P], _T]:
-    """Make a method that sends a call and waits for its answer."""
-
-    def method(self: Client, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self._send(describe(*args, **kwargs))
-
-    _document(method, describe)
-    return method
-
-
-def _awaited(
-    describe: Callable[_P, _Call[_T]],
-) -> Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _T]]:
-    """Make a method that sends a call, and whose answer is awaited."""
-
-    async def method(self: AsyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await self._send(describe(*args, **kwargs))
-
-    _document(method, describe)
-    return method
-
-
-def _document(method: Any, describe: Callable[..., object]) -> None:
-    """Let `help` show a method as the call that it sends."""
-    self_, *_ = inspect.signature(method).parameters.values()
-    own = inspect.signature(describe)
-    method.__signature__ = own.replace(
-        parameters=[self_, *own.parameters.values()], return_annotation=inspect.Signature.empty
-    )
-    method.__name__ = describe.__name__.lstrip("_")
-    method.__doc__ = describe.__doc__
-
-
-class _Connection(ABC, Generic[_Http]):
-    """What both clients know: where the service is, and how patient they are."""
+class _BaseClient:
+    """Options of both clients, and how they build and retry requests."""
 
     def __init__(
         self,
-        address: str,
+        base_url: str,
         *,
-        timeout: float = 30.0,
-        retries: int = 3,
-        longest_wait: float = 30.0,
-        http: _Http | None = None,
+        api_key: str | None,
+        timeout: float,
+        retries: int,
+        max_retry_wait: float,
     ) -> None:
-        self._address = address.rstrip("/")
+        self._base_url = base_url.rstrip("/")
+        self._api_key = api_key
         self._timeout = timeout
         self._retries = retries
-        self._longest_wait = longest_wait
-        self._http: _Http = http or self._new_http()
-        self._owns_http = http is None
+        self._max_retry_wait = max_retry_wait
 
-    @abstractmethod
-    def _new_http(self) -> _Http: ...
-
-    def _arguments(self, call: _Call[Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    def _request_options(self, method: str, content: bytes | None) -> dict[str, Any]:
+        headers = {"Accept": "application/json"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        if content is not None:
+            headers["Content-Type"] = _OCTET_STREAM
         return {
-            **body,
-            "method": "GET" if call.body is None else "POST",
-            "url": self._address + call.path,
-            "params": dict(call.params),
-            "headers": {"Accept": "application/json", **body.get("headers", {})},
+            "content": content,
+            "headers": headers,
             "timeout": self._timeout,
-            "follow_redirects": call.body is None,
+            "follow_redirects": method == "GET",
         }
 
-    def _wait(self, response: httpx2.Response, sent: int) -> float | None:
-        """Return the seconds to wait before it is sent again, None where it is not."""
-        if response.status_code not in _RETRIED or sent > self._retries:
+    def _retry_wait(self, response: httpx2.Response, attempt: int) -> float | None:
+        """Return the seconds to wait before a retry, or None to stop; attempts count from 1."""
+        if response.status_code not in _RETRY_STATUSES or attempt > self._retries:
             return None
-        asked = _retry_after(response)
-        wait = 2.0 ** (sent - 1) if asked is None else asked
-        return wait if wait <= self._longest_wait else None
+        retry_after = _retry_after(response)
+        wait = 2.0 ** (attempt - 1) if retry_after is None else retry_after
+        return wait if wait <= self._max_retry_wait else None
 
 
-class Client(_Connection[httpx2.Client]):
-    """Petalscope, asked by blocking calls; may be shared by threads.
+class Client(_BaseClient):
+    """Synchronous client, safe to share between threads.
 
     Args:
-        address: Of the service, such as "https://flowers.example.org".
-        timeout: Seconds in which each step of a request must be done.
-        retries: How often a request is sent again after 429 or 503.
-        longest_wait: Seconds; where the service asks for more, its refusal is raised at once.
-        http: A client of your own, for proxies or certificates; you close it.
+        base_url: URL of the service, such as "https://flowers.example.org".
+        api_key: API key, sent as a bearer token.
+        timeout: Seconds allowed for each of connecting, sending and receiving.
+        retries: Maximum retries after 429 and 503.
+        max_retry_wait: Maximum seconds to wait before a retry. If the service asks for more, the
+            error is raised at once.
+        http_client: Your own HTTP client, for proxies or certificates. You close it.
     """
 
-    predict = _blocking(_predict)
-    combine = _blocking(_combine)
-    flowers = _blocking(_flowers)
-    flower = _blocking(_flower)
-    labels = _blocking(_labels)
-    model = _blocking(_model)
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        max_retry_wait: float = 30.0,
+        http_client: httpx2.Client | None = None,
+    ) -> None:
+        super().__init__(
+            base_url,
+            api_key=api_key,
+            timeout=timeout,
+            retries=retries,
+            max_retry_wait=max_retry_wait,
+        )
+        self._http_client = http_client or httpx2.Client()
+        self._owns_http_client = http_client is None
+
+    def predict(
+        self, photo: Photo, *, top_k: int | None = None, explain: bool = False
+    ) -> ClassificationResult:
+        """Name the flower in a photo.
+
+        Args:
+            photo: Bytes or path of the photo.
+            top_k: Number of predictions; 5 by default.
+            explain: Add an activation map to each prediction.
+
+        Raises:
+            OSError: The file cannot be read.
+            PetalscopeError: The service returned an error.
+            httpx2.TransportError: The service cannot be reached.
+        """
+        return _parse_result(
+            self._request("POST", "/predict", params=_params(top_k, explain), content=_read(photo))
+        )
+
+    def combine(
+        self, photos: Iterable[Photo], *, top_k: int | None = None, explain: bool = False
+    ) -> ClassificationResult:
+        """Name one plant shown in several photos; the result's `photos` has each photo's result.
+
+        Args:
+            photos: Bytes or paths of one to five photos.
+            top_k: Number of predictions; 5 by default.
+            explain: Add an activation map to each photo's predictions.
+
+        Raises:
+            OSError: A file cannot be read.
+            PetalscopeError: The service returned an error.
+            httpx2.TransportError: The service cannot be reached.
+        """
+        params = {**_params(top_k, explain), "combine": "1"}
+        return _parse_result(
+            self._request("POST", "/predict", params=params, files=_form_files(photos))
+        )
+
+    def flowers(self, query: str = "") -> list[Flower]:
+        """List the flowers of the model, filtered by name in any language."""
+        body = self._request("GET", "/flowers", params=_search(query))
+        return [_parse(Flower, item) for item in body["flowers"]]
+
+    def flower(self, class_id: str) -> Flower:
+        """Return the catalog entry of one class."""
+        return _parse(Flower, self._request("GET", _flower_path(class_id)))
+
+    def labels(self) -> list[Label]:
+        """List the classes in the order of the model's logits."""
+        body = self._request("GET", "/labels")
+        return [_parse(Label, item) for item in body["labels"]]
+
+    def model(self) -> dict[str, Any]:
+        """Return the metadata of the checkpoint."""
+        return self._request("GET", "/model")
 
     def close(self) -> None:
         """Close the connections."""
-        if self._owns_http:
-            self._http.close()
+        if self._owns_http_client:
+            self._http_client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -393,35 +336,122 @@ class Client(_Connection[httpx2.Client]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _new_http(self) -> httpx2.Client:
-        return httpx2.Client()
-
-    def _send(self, call: _Call[_T]) -> _T:
-        request = self._arguments(call, call.body() if call.body else {})
-        sent = 0
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        files: list[tuple[str, tuple[str, bytes, str]]] | None = None,
+    ) -> dict[str, Any]:
+        options = self._request_options(method, content)
+        attempt = 1
         while True:
-            response = self._http.request(**request)
-            sent += 1
-            wait = self._wait(response, sent)
+            response = self._http_client.request(
+                method, self._base_url + path, params=params, files=files, **options
+            )
+            wait = self._retry_wait(response, attempt)
             if wait is None:
-                return call.read(_checked(response))
+                return _json(response)
             time.sleep(wait)
+            attempt += 1
 
 
-class AsyncClient(_Connection[httpx2.AsyncClient]):
-    """Petalscope, asked by `await`; see `Client`."""
+class AsyncClient(_BaseClient):
+    """Asynchronous client, for asyncio.
 
-    predict = _awaited(_predict)
-    combine = _awaited(_combine)
-    flowers = _awaited(_flowers)
-    flower = _awaited(_flower)
-    labels = _awaited(_labels)
-    model = _awaited(_model)
+    Args:
+        base_url: URL of the service, such as "https://flowers.example.org".
+        api_key: API key, sent as a bearer token.
+        timeout: Seconds allowed for each of connecting, sending and receiving.
+        retries: Maximum retries after 429 and 503.
+        max_retry_wait: Maximum seconds to wait before a retry. If the service asks for more, the
+            error is raised at once.
+        http_client: Your own HTTP client, for proxies or certificates. You close it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        max_retry_wait: float = 30.0,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        super().__init__(
+            base_url,
+            api_key=api_key,
+            timeout=timeout,
+            retries=retries,
+            max_retry_wait=max_retry_wait,
+        )
+        self._http_client = http_client or httpx2.AsyncClient()
+        self._owns_http_client = http_client is None
+
+    async def predict(
+        self, photo: Photo, *, top_k: int | None = None, explain: bool = False
+    ) -> ClassificationResult:
+        """Name the flower in a photo.
+
+        Args:
+            photo: Bytes or path of the photo.
+            top_k: Number of predictions; 5 by default.
+            explain: Add an activation map to each prediction.
+
+        Raises:
+            OSError: The file cannot be read.
+            PetalscopeError: The service returned an error.
+            httpx2.TransportError: The service cannot be reached.
+        """
+        content = await asyncio.to_thread(_read, photo)
+        return _parse_result(
+            await self._request("POST", "/predict", params=_params(top_k, explain), content=content)
+        )
+
+    async def combine(
+        self, photos: Iterable[Photo], *, top_k: int | None = None, explain: bool = False
+    ) -> ClassificationResult:
+        """Name one plant shown in several photos; the result's `photos` has each photo's result.
+
+        Args:
+            photos: Bytes or paths of one to five photos.
+            top_k: Number of predictions; 5 by default.
+            explain: Add an activation map to each photo's predictions.
+
+        Raises:
+            OSError: A file cannot be read.
+            PetalscopeError: The service returned an error.
+            httpx2.TransportError: The service cannot be reached.
+        """
+        params = {**_params(top_k, explain), "combine": "1"}
+        files = await asyncio.to_thread(_form_files, photos)
+        return _parse_result(await self._request("POST", "/predict", params=params, files=files))
+
+    async def flowers(self, query: str = "") -> list[Flower]:
+        """List the flowers of the model, filtered by name in any language."""
+        body = await self._request("GET", "/flowers", params=_search(query))
+        return [_parse(Flower, item) for item in body["flowers"]]
+
+    async def flower(self, class_id: str) -> Flower:
+        """Return the catalog entry of one class."""
+        return _parse(Flower, await self._request("GET", _flower_path(class_id)))
+
+    async def labels(self) -> list[Label]:
+        """List the classes in the order of the model's logits."""
+        body = await self._request("GET", "/labels")
+        return [_parse(Label, item) for item in body["labels"]]
+
+    async def model(self) -> dict[str, Any]:
+        """Return the metadata of the checkpoint."""
+        return await self._request("GET", "/model")
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._owns_http:
-            await self._http.aclose()
+        if self._owns_http_client:
+            await self._http_client.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -429,19 +459,26 @@ class AsyncClient(_Connection[httpx2.AsyncClient]):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _new_http(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient()
-
-    async def _send(self, call: _Call[_T]) -> _T:
-        request = self._arguments(call, await asyncio.to_thread(call.body) if call.body else {})
-        sent = 0
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        files: list[tuple[str, tuple[str, bytes, str]]] | None = None,
+    ) -> dict[str, Any]:
+        options = self._request_options(method, content)
+        attempt = 1
         while True:
-            response = await self._http.request(**request)
-            sent += 1
-            wait = self._wait(response, sent)
+            response = await self._http_client.request(
+                method, self._base_url + path, params=params, files=files, **options
+            )
+            wait = self._retry_wait(response, attempt)
             if wait is None:
-                return call.read(_checked(response))
+                return _json(response)
             await asyncio.sleep(wait)
+            attempt += 1
 
 
 def _params(top_k: int | None, explain: bool) -> dict[str, str]:
@@ -449,15 +486,27 @@ def _params(top_k: int | None, explain: bool) -> dict[str, str]:
     return {**params, "explain": "1"} if explain else params
 
 
-def _bytes_of(photo: Photo) -> bytes:
+def _search(query: str) -> dict[str, str]:
+    return {"q": query} if query else {}
+
+
+def _flower_path(class_id: str) -> str:
+    return f"/flowers/{quote(class_id, safe='')}"
+
+
+def _read(photo: Photo) -> bytes:
     return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
 
 
-def _checked(response: httpx2.Response) -> Any:
-    """Return the JSON of an answer.
+def _form_files(photos: Iterable[Photo]) -> list[tuple[str, tuple[str, bytes, str]]]:
+    return [("image", ("photo", _read(photo), _OCTET_STREAM)) for photo in photos]
+
+
+def _json(response: httpx2.Response) -> dict[str, Any]:
+    """Return the JSON object of a response.
 
     Raises:
-        PetalscopeError: The answer is a refusal, or none of the service's.
+        PetalscopeError: The response is an error or does not come from Petalscope.
     """
     try:
         body = response.json()
@@ -465,19 +514,19 @@ def _checked(response: httpx2.Response) -> Any:
         body = None
     if response.status_code == 200 and isinstance(body, dict):
         return body
-    told = body if isinstance(body, dict) else {}
+    problem = body if isinstance(body, dict) else {}
     raise PetalscopeError(
         response.status_code,
-        str(told.get("title") or response.reason_phrase),
-        str(told.get("detail") or "The answer is none of Petalscope's."),
-        told.get("code"),
-        told.get("request_id"),
+        str(problem.get("title") or response.reason_phrase),
+        str(problem.get("detail") or "The response does not come from Petalscope; check base_url."),
+        problem.get("code"),
+        problem.get("request_id"),
         _retry_after(response),
     )
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Read Retry-After: seconds, or the date until which to wait."""
+    """Return the seconds given by Retry-After, which holds seconds or an HTTP date."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
@@ -490,37 +539,32 @@ def _retry_after(response: httpx2.Response) -> float | None:
     return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
-def _answer(body: Mapping[str, Any]) -> Answer:
-    return _parsed(
-        Answer,
+def _parse_result(body: Mapping[str, Any]) -> ClassificationResult:
+    return _parse(
+        ClassificationResult,
         {
-            **vars(_photo_answer(body)),
+            **vars(_parse_photo_result(body)),
             "request_id": body["request_id"],
-            "model": _parsed(Model, body["model"]),
-            "photos": [_photo_answer(item) for item in body.get("photos", [])],
+            "model": _parse(Model, body["model"]),
+            "photos": [_parse_photo_result(item) for item in body.get("photos", [])],
         },
     )
 
 
-def _photo_answer(body: Mapping[str, Any]) -> PhotoAnswer:
-    predictions = [_prediction(item) for item in body["predictions"]]
-    ood = body["ood"] and _parsed(Ood, body["ood"])
-    return _parsed(PhotoAnswer, {**body, "predictions": predictions, "ood": ood})
+def _parse_photo_result(body: Mapping[str, Any]) -> PhotoResult:
+    predictions = [_parse_prediction(item) for item in body["predictions"]]
+    ood = body["ood"] and _parse(Ood, body["ood"])
+    return _parse(PhotoResult, {**body, "predictions": predictions, "ood": ood})
 
 
-def _prediction(item: Mapping[str, Any]) -> Prediction:
-    picture = item.get("activation_map")
-    return _parsed(
-        Prediction,
-        {
-            **item,
-            "activation_map": base64.b64decode(picture.partition(",")[2]) if picture else None,
-        },
-    )
+def _parse_prediction(item: Mapping[str, Any]) -> Prediction:
+    data_url = item.get("activation_map")
+    png = base64.b64decode(data_url.partition(",")[2]) if data_url else None
+    return _parse(Prediction, {**item, "activation_map": png})
 
 
-def _parsed(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    """Make a dataclass of an object; what a newer service says beyond it is left out."""
+def _parse(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    """Build a dataclass from a JSON object; ignore keys that a newer service adds."""
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(
         **{

@@ -35,10 +35,10 @@ function refusing(...answers) {
   globalThis.setTimeout = (call, ms) => { waits.push(ms / 1000); queueMicrotask(call); };
   const fetch = async () => {
     const [status, headers] = answers.shift() ?? [200, {}];
-    const body = status === 200 ? { labels: [] } : { title: "No", detail: "All places are taken." };
+    const body = status === 200 ? { labels: [] } : { title: "No", detail: "The queue is full." };
     return new Response(JSON.stringify(body), { status, headers });
   };
-  return new Petalscope("http://stub", { fetch });
+  return new Petalscope({ baseUrl: "http://stub", fetch });
 }
 const caught = async (call) => {
   try { await call(); } catch (error) {
@@ -143,7 +143,7 @@ def run(
 
 
 def test_a_photo_is_named(run: Run) -> None:
-    answer = run("return new Petalscope(address).predict(photo);")
+    answer = run("return new Petalscope({ baseUrl: address }).predict(photo);")
     assert len(answer["predictions"]) == 5
     assert answer["predictions"][0]["name"] == "fire lily"
     assert answer["verdict"] == "known"
@@ -155,7 +155,7 @@ def test_a_photo_is_named(run: Run) -> None:
 def test_bytes_will_do_and_maps_come_where_asked(run: Run) -> None:
     answer = run(
         "const bytes = new Uint8Array(await photo.arrayBuffer());"
-        "return new Petalscope(address).predict(bytes, { topK: 2, explain: true });"
+        "return new Petalscope({ baseUrl: address }).predict(bytes, { topK: 2, explain: true });"
     )
     maps = [item["activation_map"] for item in answer["predictions"]]
     assert len(maps) == 2
@@ -164,7 +164,7 @@ def test_bytes_will_do_and_maps_come_where_asked(run: Run) -> None:
 
 def test_photos_of_one_plant_are_joined(run: Run) -> None:
     answer, error = run(
-        "const petalscope = new Petalscope(address);"
+        "const petalscope = new Petalscope({ baseUrl: address });"
         "const photos = [photo, new Uint8Array(await photo.arrayBuffer())];"
         "return [await petalscope.combine(photos, { topK: 2, explain: true }),"
         " await caught(() => petalscope.combine(Array(6).fill(photo)))];"
@@ -174,12 +174,12 @@ def test_photos_of_one_plant_are_joined(run: Run) -> None:
     for alone in answer["photos"]:
         assert alone["predictions"][0]["name"] == "fire lily"
         assert alone["predictions"][0]["activation_map"].startswith("data:image/png;base64,")
-    assert (error["status"], error["code"]) == (400, "too_many_photos")
+    assert (error["status"], error["code"]) == (422, "too_many_photos")
 
 
 def test_labels_model_and_flowers_are_told(run: Run) -> None:
     labels, model, flowers, lily, same = run(
-        "const petalscope = new Petalscope(address);"
+        "const petalscope = new Petalscope({ baseUrl: address });"
         "return Promise.all([petalscope.labels(), petalscope.model(), petalscope.flowers(),"
         ' petalscope.flowers("gloriosa"), petalscope.flower("21")]);'
     )
@@ -192,7 +192,7 @@ def test_labels_model_and_flowers_are_told(run: Run) -> None:
 
 def test_a_refusal_is_thrown_with_what_was_wrong(run: Run) -> None:
     words, range_ = run(
-        "const petalscope = new Petalscope(address);"
+        "const petalscope = new Petalscope({ baseUrl: address });"
         'return [await caught(() => petalscope.predict(new Blob(["words"]))),'
         " await caught(() => petalscope.predict(photo, { topK: 0 }))];"
     )
@@ -207,7 +207,7 @@ def test_a_refusal_is_thrown_with_what_was_wrong(run: Run) -> None:
 
 
 def test_a_service_that_is_not_there_is_fetchs_own_error(run: Run) -> None:
-    error = run('return caught(() => new Petalscope("http://127.0.0.1:9").labels());')
+    error = run('return caught(() => new Petalscope({ baseUrl: "http://127.0.0.1:9" }).labels());')
     assert error["kind"] == "TypeError"
 
 
@@ -240,7 +240,7 @@ def test_what_waiting_does_not_mend_is_thrown(
         f"return [await caught(() => refusing(...{json.dumps(answers)}).labels()), waits];"
     )
     assert (error["status"], error["retryAfter"]) == (answers[-1][0], after)
-    assert error["detail"] == "All places are taken."
+    assert error["detail"] == "The queue is full."
     assert len(waits) == sent - 1
 
 
@@ -249,10 +249,10 @@ def test_what_waiting_does_not_mend_is_thrown(
 def test_an_answer_that_is_not_petalscopes_is_thrown(run: Run, status: int, body: str) -> None:
     error = run(
         f"const fetch = async () => new Response({json.dumps(body)}, {{ status: {status} }});"
-        'return caught(() => new Petalscope("http://stub", { fetch }).labels());'
+        'return caught(() => new Petalscope({ baseUrl: "http://stub", fetch }).labels());'
     )
     assert (error["kind"], error["status"]) == ("PetalscopeError", status)
-    assert "none of Petalscope's" in error["detail"]
+    assert error["code"] is None
 
 
 def test_a_wait_can_be_ended(run: Run) -> None:
@@ -260,7 +260,7 @@ def test_a_wait_can_be_ended(run: Run) -> None:
         "const controller = new AbortController();"
         'const headers = { "Retry-After": "20" };'
         'const fetch = async () => new Response("{}", { status: 429, headers });'
-        'const petalscope = new Petalscope("http://stub", { fetch });'
+        'const petalscope = new Petalscope({ baseUrl: "http://stub", fetch });'
         "const started = performance.now();"
         "const answer = caught(() => petalscope.labels({ signal: controller.signal }));"
         "setTimeout(() => controller.abort(), 50);"
@@ -268,3 +268,31 @@ def test_a_wait_can_be_ended(run: Run) -> None:
     )
     assert "abort" in ended[0].lower()
     assert ended[1]
+
+
+def test_the_api_key_is_sent_as_a_bearer_token(run: Run) -> None:
+    sent = run(
+        "const sent = [];"
+        "const fetch = async (url, { headers }) => {"
+        " sent.push(headers.Authorization ?? null);"
+        " return new Response(JSON.stringify({ labels: [] })); };"
+        'for (const apiKey of ["secret", undefined])'
+        ' await new Petalscope({ baseUrl: "http://stub", apiKey, fetch }).labels();'
+        "return sent;"
+    )
+    assert sent == ["Bearer secret", None]
+
+
+def test_a_longer_retry_wait_can_be_allowed(run: Run) -> None:
+    labels = run(
+        "const answers = [429, 200];"
+        "globalThis.setTimeout = (call) => queueMicrotask(call);"
+        "const fetch = async () => new Response(JSON.stringify({ labels: [] }),"
+        ' { status: answers.shift(), headers: { "Retry-After": "60" } });'
+        'return new Petalscope({ baseUrl: "http://stub", maxRetryWait: 60, fetch }).labels();'
+    )
+    assert labels == []
+
+
+def test_a_missing_base_url_is_a_type_error(run: Run) -> None:
+    assert run("return caught(async () => new Petalscope({}));")["kind"] == "TypeError"

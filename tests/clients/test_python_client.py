@@ -47,16 +47,18 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     """Ask either client: ask(address, "predict", photo, top_k=1)."""
 
     def ask_sync(address: str, method: str, *values: Any, handler: Any = None, **named: Any) -> Any:
-        http = httpx2.Client(transport=httpx2.MockTransport(handler)) if handler else None
-        with Client(address, http=http) as client:
+        http_client = httpx2.Client(transport=httpx2.MockTransport(handler)) if handler else None
+        with Client(address, http_client=http_client) as client:
             return getattr(client, method)(*values, **named)
 
     def ask_async(
         address: str, method: str, *values: Any, handler: Any = None, **named: Any
     ) -> Any:
         async def call() -> Any:
-            http = httpx2.AsyncClient(transport=httpx2.MockTransport(handler)) if handler else None
-            async with AsyncClient(address, http=http) as client:
+            http_client = (
+                httpx2.AsyncClient(transport=httpx2.MockTransport(handler)) if handler else None
+            )
+            async with AsyncClient(address, http_client=http_client) as client:
                 return await getattr(client, method)(*values, **named)
 
         return asyncio.run(call())
@@ -165,7 +167,7 @@ def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request
             return httpx2.Response(200, json={"labels": []})
         status, after = answers[len(requests) - 1]
         headers = {} if after is None else {"Retry-After": after}
-        return httpx2.Response(status, json={"detail": "All places are taken."}, headers=headers)
+        return httpx2.Response(status, json={"detail": "The queue is full."}, headers=headers)
 
     return handle, requests
 
@@ -207,7 +209,7 @@ def test_what_waiting_does_not_mend_is_raised(
     with pytest.raises(PetalscopeError) as caught:
         ask("http://stub", "labels", handler=handler)
     assert (caught.value.status, caught.value.retry_after) == (answers[-1][0], after)
-    assert caught.value.detail == "All places are taken."
+    assert caught.value.detail == "The queue is full."
     assert len(requests) == sent
     assert len(waits) == sent - 1
 
@@ -227,7 +229,7 @@ def test_what_a_newer_service_says_beyond_is_left_out(ask: Ask) -> None:
     assert ask("http://stub", "labels", handler=handler) == [Label("1", "rose")]
 
 
-def test_both_clients_have_the_same_methods_and_say_what_they_take() -> None:
+def test_both_clients_have_the_same_methods_and_signatures() -> None:
     methods = [
         {
             name: [str(item) for item in inspect.signature(method).parameters.values()][1:]
@@ -238,4 +240,29 @@ def test_both_clients_have_the_same_methods_and_say_what_they_take() -> None:
     ]
     assert methods[0] == methods[1]
     assert methods[0]["flowers"] == ["query: 'str' = ''"]
-    assert "five" in (inspect.getdoc(AsyncClient.combine) or "")
+
+
+def test_the_api_key_is_sent_as_a_bearer_token() -> None:
+    handler, requests = refusing()
+    http_client = httpx2.Client(transport=httpx2.MockTransport(handler))
+    for api_key in ("secret", None):
+        Client("http://stub", api_key=api_key, http_client=http_client).labels()
+    assert [item.headers.get("Authorization") for item in requests] == ["Bearer secret", None]
+
+
+def test_the_async_client_sends_the_api_key_too() -> None:
+    handler, requests = refusing()
+
+    async def call() -> None:
+        http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(handler))
+        await AsyncClient("http://stub", api_key="secret", http_client=http_client).labels()
+
+    asyncio.run(call())
+    assert requests[0].headers["Authorization"] == "Bearer secret"
+
+
+def test_a_longer_retry_wait_can_be_allowed(waits: list[float]) -> None:
+    handler, _ = refusing((429, "60"))
+    http_client = httpx2.Client(transport=httpx2.MockTransport(handler))
+    assert Client("http://stub", max_retry_wait=60, http_client=http_client).labels() == []
+    assert waits == [60]
