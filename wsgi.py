@@ -1,4 +1,4 @@
-"""What gunicorn serves: `gunicorn wsgi:app`."""
+"""The WSGI application: `gunicorn wsgi:app`."""
 
 from __future__ import annotations
 

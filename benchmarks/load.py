@@ -46,7 +46,7 @@ end
 
 @dataclass(frozen=True)
 class Target:
-    """Where a server takes a photo, and how: as a field of a form, or as the body."""
+    """A URL that takes a photo as a form field or as the body."""
 
     path: str
     field: str | None = None
@@ -89,7 +89,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of sending photos for a while.
+    """Results of a period of sending photos.
 
     Attributes:
         rate: Photos answered a second.

@@ -1,4 +1,4 @@
-r"""What the service adds to the model: one client, many clients, large photos.
+r"""Overhead of the service over the model: one client, many clients, large photos.
 
     the bare model, decoding and the service behind gunicorn, in turn -> overhead.csv, a table
 

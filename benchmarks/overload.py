@@ -1,4 +1,4 @@
-r"""What the service does with ten times the photos that it can name.
+r"""Behaviour of the service under ten times the load that it can serve.
 
     wrk sends ten times the capacity; meanwhile photos and health checks are sent and timed here
     -> overload.csv, a table

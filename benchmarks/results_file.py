@@ -1,4 +1,4 @@
-"""What was measured, kept as CSV and shown as a table."""
+"""Measurements as a CSV file and as a printed table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""How the service scales: with threads of the model, with clients, with time.
+r"""Scaling of the service with model threads, clients and time.
 
     photos in a batch -> photos a second of the bare model -> batches.csv
     model threads × clients -> photos a second             -> scaling.csv

@@ -58,7 +58,7 @@ SCORES: Final[Mapping[str, Callable[[Array], Array]]] = {
 
 @dataclass(frozen=True)
 class OodRule:
-    """By which score, from which value on, a photo counts as one of the classes.
+    """A score and the threshold from which on a photo counts as one of the classes.
 
     Attributes:
         score: A key of `SCORES`.

@@ -15,7 +15,7 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class RouteOptions:
-    """How a route is guarded and logged.
+    """Access, logging, CORS and rate-limit facts of a route.
 
     Attributes:
         is_public: Needs neither an API key nor a trusted host name.

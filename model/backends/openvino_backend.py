@@ -95,7 +95,7 @@ class OpenVinoBackend:
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu"."""
+        """The device: "cpu"."""
         return "cpu"
 
     @property
@@ -110,7 +110,7 @@ class OpenVinoBackend:
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
-        """What `run` raises where a batch is too large."""
+        """Exceptions that `run` raises if a batch does not fit into memory."""
         return (MemoryError,)
 
     def batch_sizes(self, max_batch_size: int) -> list[int]:

@@ -50,7 +50,7 @@ class TorchBackend:
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu", "cuda:0"."""
+        """The device: "cpu", "cuda:0"."""
         return str(self._device)
 
     @property
@@ -60,7 +60,7 @@ class TorchBackend:
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
-        """What `run` raises where a batch is too large."""
+        """Exceptions that `run` raises if a batch does not fit into memory."""
         return (torch.OutOfMemoryError, MemoryError)
 
     def batch_sizes(self, max_batch_size: int) -> list[int]:

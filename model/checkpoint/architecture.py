@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build a network again, but for its weights.
+    """Everything needed to rebuild a network, except its weights.
 
     Attributes:
         backbone: timm's name of the model, "densenet161".

@@ -116,7 +116,7 @@ class ImageTooSmallError(ImageError):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is refused before a pixel is decoded.
+    """Limits that are checked before a pixel is decoded.
 
     Attributes:
         max_pixels: Largest width × height, in pixels.

@@ -26,7 +26,7 @@ _MAX_ASPECT: Final = 4
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """How an image becomes a network's input; stored in the checkpoint.
+    """The evaluation transform: an image to a network's input; stored in the checkpoint.
 
     Attributes:
         resize: Length of the shorter side after resizing, in pixels.
