@@ -1,11 +1,4 @@
-"""The web service: one Flask app around one classifier.
-
-settings, checkpoint -> create_app -> Flask app
-
-request -> request_log -> security -> access -> pages | api | health -> classification
-        -> uploads (read, decode) -> batching (one thread, one model) -> names
-errors  -> one place for all that goes wrong
-"""
+"""The web service: one Flask app around one classifier; see docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -53,7 +46,7 @@ class WarmUpError(PetalscopeError):
 
 
 def _end_process() -> None:
-    """End this worker as gunicorn would: answers under way are sent, then it is replaced."""
+    """End this worker by SIGTERM: requests in flight finish, then gunicorn starts another."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -63,19 +56,19 @@ def create_app(
     *,
     end_process: Callable[[], None] = _end_process,
 ) -> Flask:
-    """Make the service: load the checkpoint, warm the model, start its batcher.
+    """Create the app: load the checkpoint, warm up the model, start the batcher.
 
     Args:
-        settings: How to serve.
-        classifier: What to serve, where it is not to be loaded from `settings.checkpoint`.
-        end_process: Called when the model fails in a way that only a new process can mend.
+        settings: The settings.
+        classifier: The classifier to serve; by default `settings.checkpoint` is loaded.
+        end_process: Called once if the model fails so that only a new process can recover.
 
     Raises:
         CheckpointError, DeviceError, WarmUpError: The model cannot be served.
-        AccessError, MetricsPortError: Keys, rates or the metrics' port cannot be had.
+        AccessError: The key file or the rate-limit storage cannot be used.
+        MetricsPortError: The metrics port cannot be opened.
     """
-    # Here and not above: gunicorn's master process imports this package for its settings, and has
-    # no use for the model.
+    # Imported late: gunicorn's master process imports this package but never loads the model.
     from model.classifier import Classifier
 
     checkpoint = settings.checkpoint or bundled_checkpoint(settings.device)
@@ -127,7 +120,11 @@ def create_app(
 
 
 def _warm(classifier: Classifier, max_batch_size: int) -> Outputs:
-    """Run the model once on each size of batch: no photo shall wait for what is done but once."""
+    """Run the model once per batch size, because the first run of a size is slow.
+
+    Raises:
+        WarmUpError: The model does not run, or its logits are not finite.
+    """
     side, network = classifier.metadata.transform.crop, classifier.network
     first: Outputs | None = None
     for size in network.batch_sizes(max_batch_size):
@@ -135,13 +132,13 @@ def _warm(classifier: Classifier, max_batch_size: int) -> Outputs:
             output = classifier.outputs(np.zeros((size, 3, side, side), dtype=np.float32))[0]
         except Exception as error:
             if first is not None and isinstance(error, network.out_of_memory):
-                break  # the batcher finds out what fits
+                break  # the batcher splits batches that do not fit
             raise WarmUpError(
                 f"The model does not run on {network.device} with {size} inputs of {side}×{side} "
                 f"pixels: {type(error).__name__}."
             ) from error
         if not np.isfinite(output.logits).all():
-            raise WarmUpError("The model's answers are not numbers; use another checkpoint.")
+            raise WarmUpError("The model's logits are not finite; use another checkpoint.")
         first = first or output
     assert first is not None  # noqa: S101 - every network has a size
     return first
