@@ -1,7 +1,7 @@
-"""The JavaScript client in Node and in Chromium: against the running service, and against refusals.
+"""Tests of the JavaScript client in Node and Chromium: a running service and mock responses.
 
-A test hands over the body of an async function; it sees the client's exports, the service's
-`address`, a `photo`, and `refusing`, a service made for it. What it returns comes back as JSON.
+A test passes the body of an async function. In scope are the client's exports, the service's
+`address`, a `photo`, and `refusing`, a client factory. `run` returns the result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLIENT = ROOT / "clients" / "javascript" / "petalscope.mjs"
 PRELUDE = """
 const photo = new Blob([Uint8Array.from(atob(photoText), (letter) => letter.charCodeAt(0))]);
 const waits = [];
-/* Answers with [status, headers] one after the other, then with labels; waiting takes no time. */
+/* Return each [status, headers] in turn, then no labels; sleeps take no time. */
 function refusing(...answers) {
   globalThis.setTimeout = (call, ms) => { waits.push(ms / 1000); queueMicrotask(call); };
   const fetch = async () => {
@@ -152,7 +152,7 @@ def test_a_photo_is_named(run: Run) -> None:
     assert answer["model"]["checkpoint"] == "rigged.safetensors"
 
 
-def test_bytes_will_do_and_maps_come_where_asked(run: Run) -> None:
+def test_predict_takes_bytes_and_explain_adds_activation_maps(run: Run) -> None:
     answer = run(
         "const bytes = new Uint8Array(await photo.arrayBuffer());"
         "return new Petalscope({ baseUrl: address }).predict(bytes, { topK: 2, explain: true });"
@@ -162,7 +162,7 @@ def test_bytes_will_do_and_maps_come_where_asked(run: Run) -> None:
     assert all(item.startswith("data:image/png;base64,") for item in maps)
 
 
-def test_photos_of_one_plant_are_joined(run: Run) -> None:
+def test_combine_returns_one_result_and_each_photos(run: Run) -> None:
     answer, error = run(
         "const petalscope = new Petalscope({ baseUrl: address });"
         "const photos = [photo, new Uint8Array(await photo.arrayBuffer())];"
@@ -177,7 +177,7 @@ def test_photos_of_one_plant_are_joined(run: Run) -> None:
     assert (error["status"], error["code"]) == (422, "too_many_photos")
 
 
-def test_labels_model_and_flowers_are_told(run: Run) -> None:
+def test_labels_model_and_flowers_are_listed(run: Run) -> None:
     labels, model, flowers, lily, same = run(
         "const petalscope = new Petalscope({ baseUrl: address });"
         "return Promise.all([petalscope.labels(), petalscope.model(), petalscope.flowers(),"
@@ -190,7 +190,7 @@ def test_labels_model_and_flowers_are_told(run: Run) -> None:
     assert [item["scientific_name"] for item in lily] == ["Gloriosa superba"]
 
 
-def test_a_refusal_is_thrown_with_what_was_wrong(run: Run) -> None:
+def test_errors_of_the_service_are_thrown(run: Run) -> None:
     words, range_ = run(
         "const petalscope = new Petalscope({ baseUrl: address });"
         'return [await caught(() => petalscope.predict(new Blob(["words"]))),'
@@ -206,7 +206,7 @@ def test_a_refusal_is_thrown_with_what_was_wrong(run: Run) -> None:
     assert range_["status"] == 422
 
 
-def test_a_service_that_is_not_there_is_fetchs_own_error(run: Run) -> None:
+def test_an_unreachable_service_throws_type_error(run: Run) -> None:
     error = run('return caught(() => new Petalscope({ baseUrl: "http://127.0.0.1:9" }).labels());')
     assert error["kind"] == "TypeError"
 
@@ -220,7 +220,9 @@ def test_a_service_that_is_not_there_is_fetchs_own_error(run: Run) -> None:
         ([[429, {"Retry-After": "Tue, 24 Nov 2020 12:00:00 GMT"}]], [0]),
     ],
 )
-def test_no_room_is_waited_out(run: Run, answers: list[Any], waits: list[float]) -> None:
+def test_retries_wait_as_long_as_the_service_asks(
+    run: Run, answers: list[Any], waits: list[float]
+) -> None:
     result = run(f"return [await refusing(...{json.dumps(answers)}).labels(), waits];")
     assert result == [[], waits]
 
@@ -233,7 +235,7 @@ def test_no_room_is_waited_out(run: Run, answers: list[Any], waits: list[float])
         ([[500, {"Retry-After": "1"}]], 1, 1),
     ],
 )
-def test_what_waiting_does_not_mend_is_thrown(
+def test_errors_that_are_not_retried_are_thrown(
     run: Run, answers: list[Any], sent: int, after: float
 ) -> None:
     error, waits = run(
@@ -246,7 +248,7 @@ def test_what_waiting_does_not_mend_is_thrown(
 
 @pytest.mark.parametrize("body", ["<h1>Bad gateway</h1>", "[]", "null"])
 @pytest.mark.parametrize("status", [200, 502])
-def test_an_answer_that_is_not_petalscopes_is_thrown(run: Run, status: int, body: str) -> None:
+def test_responses_of_other_servers_are_thrown(run: Run, status: int, body: str) -> None:
     error = run(
         f"const fetch = async () => new Response({json.dumps(body)}, {{ status: {status} }});"
         'return caught(() => new Petalscope({ baseUrl: "http://stub", fetch }).labels());'
@@ -255,7 +257,7 @@ def test_an_answer_that_is_not_petalscopes_is_thrown(run: Run, status: int, body
     assert error["code"] is None
 
 
-def test_a_wait_can_be_ended(run: Run) -> None:
+def test_a_wait_can_be_aborted(run: Run) -> None:
     ended = run(
         "const controller = new AbortController();"
         'const headers = { "Retry-After": "20" };'

@@ -1,4 +1,4 @@
-"""The Python client against the running service, and against refusals that are made for it."""
+"""Tests of the Python client against a running service and against mock responses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Ask either client: ask(address, "predict", photo, top_k=1)."""
+    """Call a method of either client: ask(address, "predict", photo, top_k=1)."""
 
     def ask_sync(address: str, method: str, *values: Any, handler: Any = None, **named: Any) -> Any:
         http_client = httpx2.Client(transport=httpx2.MockTransport(handler)) if handler else None
@@ -68,7 +68,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that a client waits, without the wait."""
+    """Record the seconds that a client would sleep, without sleeping."""
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -95,12 +95,12 @@ def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     assert ask(address, "flower", answer.best.class_id).url == answer.best.url
 
 
-def test_bytes_and_the_text_of_a_path_will_do(ask: Ask, address: str, photo: Path) -> None:
+def test_predict_takes_bytes_and_paths(ask: Ask, address: str, photo: Path) -> None:
     answers = [ask(address, "predict", item) for item in (photo, str(photo), photo.read_bytes())]
     assert len({answer.predictions for answer in answers}) == 1
 
 
-def test_names_come_with_maps_where_asked(ask: Ask, address: str, photo: Path) -> None:
+def test_explain_adds_activation_maps(ask: Ask, address: str, photo: Path) -> None:
     answer = ask(address, "predict", photo, top_k=2, explain=True)
     assert len(answer.predictions) == 2
     for prediction in answer.predictions:
@@ -108,7 +108,7 @@ def test_names_come_with_maps_where_asked(ask: Ask, address: str, photo: Path) -
             assert picture.format == "PNG"
 
 
-def test_photos_of_one_plant_are_joined(ask: Ask, address: str, photo: Path) -> None:
+def test_combine_returns_one_result_and_each_photos(ask: Ask, address: str, photo: Path) -> None:
     photos = (item for item in (photo, photo.read_bytes(), str(photo)))
     answer = ask(address, "combine", photos, top_k=2, explain=True)
     assert answer.best.name == "fire lily"
@@ -122,7 +122,7 @@ def test_photos_of_one_plant_are_joined(ask: Ask, address: str, photo: Path) -> 
     assert caught.value.code == "too_many_photos"
 
 
-def test_labels_model_and_flowers_are_told(ask: Ask, address: str) -> None:
+def test_labels_model_and_flowers_are_listed(ask: Ask, address: str) -> None:
     assert ask(address, "labels") == [Label(item.class_id, item.name) for item in TINY_CLASSES]
     assert ask(address, "model")["checkpoint"] == "rigged.safetensors"
     assert len(ask(address, "flowers")) == 6
@@ -131,7 +131,7 @@ def test_labels_model_and_flowers_are_told(ask: Ask, address: str) -> None:
     assert lily == ask(address, "flower", "21")
 
 
-def test_a_refusal_is_raised_with_what_was_wrong(ask: Ask, address: str, photo: Path) -> None:
+def test_errors_of_the_service_are_raised(ask: Ask, address: str, photo: Path) -> None:
     with pytest.raises(PetalscopeError) as caught:
         ask(address, "predict", b"words")
     error = caught.value
@@ -147,18 +147,18 @@ def test_a_refusal_is_raised_with_what_was_wrong(ask: Ask, address: str, photo: 
         assert caught.value.status == status
 
 
-def test_a_file_that_is_not_there_is_pythons_own_error(ask: Ask, address: str) -> None:
+def test_a_missing_file_raises_file_not_found(ask: Ask, address: str) -> None:
     with pytest.raises(FileNotFoundError):
         ask(address, "predict", "/nowhere/photo.jpg")
 
 
-def test_a_service_that_is_not_there_is_the_transports_error(ask: Ask, photo: Path) -> None:
+def test_an_unreachable_service_raises_transport_error(ask: Ask, photo: Path) -> None:
     with pytest.raises(httpx2.TransportError):
         ask("http://127.0.0.1:9", "predict", photo)
 
 
 def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request]]:
-    """A service that answers with (status, Retry-After) one after the other, then with labels."""
+    """Mock a service that returns each (status, Retry-After) in turn, then an empty label list."""
     requests: list[httpx2.Request] = []
 
     def handle(request: httpx2.Request) -> httpx2.Response:
@@ -182,7 +182,7 @@ def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request
         ([(429, "Tue, 24 Nov 2020 12:00:00 GMT")], [0]),
     ],
 )
-def test_no_room_is_waited_out(
+def test_retries_wait_as_long_as_the_service_asks(
     ask: Ask, waits: list[float], answers: list[tuple[int, str | None]], expected: list[float]
 ) -> None:
     handler, requests = refusing(*answers)
@@ -191,7 +191,7 @@ def test_no_room_is_waited_out(
     assert len(requests) == len(answers) + 1
 
 
-def test_a_date_is_waited_for(ask: Ask, waits: list[float]) -> None:
+def test_retry_after_may_be_a_date(ask: Ask, waits: list[float]) -> None:
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
     handler, _ = refusing((503, until))
     ask("http://stub", "labels", handler=handler)
@@ -202,7 +202,7 @@ def test_a_date_is_waited_for(ask: Ask, waits: list[float]) -> None:
     ("answers", "sent", "after"),
     [([(429, "1")] * 4, 4, 1), ([(503, "3600")], 1, 3600), ([(500, "1")], 1, 1)],
 )
-def test_what_waiting_does_not_mend_is_raised(
+def test_errors_that_are_not_retried_are_raised(
     ask: Ask, waits: list[float], answers: list[tuple[int, str | None]], sent: int, after: float
 ) -> None:
     handler, requests = refusing(*answers)
@@ -216,14 +216,14 @@ def test_what_waiting_does_not_mend_is_raised(
 
 @pytest.mark.parametrize("body", [b"<h1>Bad gateway</h1>", b"[]", b"null"])
 @pytest.mark.parametrize("status", [200, 502])
-def test_an_answer_that_is_not_petalscopes_is_raised(ask: Ask, status: int, body: bytes) -> None:
+def test_responses_of_other_servers_are_raised(ask: Ask, status: int, body: bytes) -> None:
     with pytest.raises(PetalscopeError) as caught:
         ask("http://stub", "labels", handler=lambda _: httpx2.Response(status, content=body))
     assert caught.value.status == status
     assert caught.value.code is caught.value.request_id is None
 
 
-def test_what_a_newer_service_says_beyond_is_left_out(ask: Ask) -> None:
+def test_unknown_keys_of_a_newer_service_are_ignored(ask: Ask) -> None:
     labels = {"labels": [{"class_id": "1", "name": "rose", "colour": "red"}]}
     handler = lambda _: httpx2.Response(200, json=labels)  # noqa: E731
     assert ask("http://stub", "labels", handler=handler) == [Label("1", "rose")]
@@ -266,3 +266,15 @@ def test_a_longer_retry_wait_can_be_allowed(waits: list[float]) -> None:
     http_client = httpx2.Client(transport=httpx2.MockTransport(handler))
     assert Client("http://stub", max_retry_wait=60, http_client=http_client).labels() == []
     assert waits == [60]
+
+
+def test_a_protected_service_accepts_the_api_key(tmp_path: Path) -> None:
+    key = "0123456789abcdef" * 3
+    keys_file = tmp_path / "keys"
+    keys_file.write_text(key)
+    with serving(tmp_path, PETALSCOPE_API_KEYS_FILE=str(keys_file)) as server:
+        with Client(server.address, api_key=key) as client:
+            assert client.labels()
+        with Client(server.address) as client, pytest.raises(PetalscopeError) as caught:
+            client.labels()
+    assert (caught.value.status, caught.value.code) == (401, "api_key_missing")
