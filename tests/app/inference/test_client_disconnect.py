@@ -146,7 +146,7 @@ def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
     }
 
     def in_flight() -> float:
-        return scrape(metrics)["queue_places_taken", ()]
+        return scrape(metrics)["photos_in_flight", ()]
 
     with serving(tmp_path, "held:app", **settings) as server, ExitStack() as clients:
 

@@ -1,0 +1,7 @@
+"""The app fixtures, for benchmarks that send photos to the service."""
+
+from __future__ import annotations
+
+from tests.app.conftest import app, classifier, client, make_app
+
+__all__ = ["app", "classifier", "client", "make_app"]
