@@ -1,8 +1,7 @@
-"""A web server for tests that gives one file, well or badly, and remembers what it was asked."""
+"""A web server for tests that serves files from memory and can fail on request."""
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,35 +10,35 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer(ThreadingHTTPServer):
-    """Gives `files[path]`; what else it does is set by its attributes, at any time."""
+    """A server of `files`; its attributes may change at any time.
+
+    Attributes:
+        files: Map from a path to its content.
+        requests: Path of each request so far.
+        sends_length: False leaves Content-Length out.
+        cut_after: Bytes of the body after which the connection is closed; None sends all.
+        pause_after: Bytes of the body after which the server waits for `resume`; None never waits.
+        resume: Ends the wait.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
-        self.etag: str | None = '"one"'
-        self.last_modified: str | None = None
-        self.ranges = True
-        self.heeds_if_range = True
-        self.announces_length = True
-        # One entry a request: close the connection after so many bytes of the body.
-        self.cuts: list[int] = []
-        # One entry a request: answer with this status and no file.
-        self.failures: list[int] = []
-        # Where to stop in the body until `go_on` is set.
+        self.requests: list[str] = []
+        self.sends_length = True
+        self.cut_after: int | None = None
         self.pause_after: int | None = None
-        self.go_on = threading.Event()
-        # The Range header of each request, None where there was none.
-        self.asked: list[str | None] = []
+        self.resume = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that hang up, which the tests do."""
+        """Ignore clients that close the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def url(self, path: str = "/flower_data.zip") -> str:
-        """The address of `path` on this server."""
+        """Return the address of `path` on this server."""
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
 
 
@@ -48,54 +47,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = self.server
-        server.asked.append(self.headers.get("Range"))
-        if server.failures:
-            self.send_error(server.failures.pop(0))
-        elif self.path not in server.files:
+        server.requests.append(self.path)
+        if self.path not in server.files:
             self.send_error(404)
-        else:
-            self._send(server.files[self.path])
-
-    def _send(self, content: bytes) -> None:
-        server = self.server
-        start = self._start()
-        if start is not None and start >= len(content):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(content)}")
-            self.end_headers()
             return
-        body = content[start or 0 :]
-        self.send_response(200 if start is None else 206)
-        if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if server.etag:
-            self.send_header("ETag", server.etag)
-        if server.last_modified:
-            self.send_header("Last-Modified", server.last_modified)
-        if server.announces_length:
+        body = server.files[self.path]
+        self.send_response(200)
+        if server.sends_length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if server.cuts:
-            body = body[: server.cuts.pop(0)]
+        body = body[: server.cut_after]
         if server.pause_after is not None:
             self.wfile.write(body[: server.pause_after])
-            server.go_on.wait(60)
+            server.resume.wait(60)
             body = body[server.pause_after :]
         self.wfile.write(body)
 
-    def _start(self) -> int | None:
-        """The first byte to send when the request is for a part that may be given."""
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if not self.server.ranges or match is None:
-            return None
-        condition = self.headers.get("If-Range")
-        current = (self.server.etag, self.server.last_modified)
-        if self.server.heeds_if_range and condition not in current:
-            return None
-        return int(match[1])
-
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep the tests' output clean."""
+        """Print no access log."""
 
 
 @contextmanager
@@ -107,6 +76,6 @@ def running_file_server() -> Iterator[FileServer]:
         try:
             yield server
         finally:
-            server.go_on.set()
+            server.resume.set()
             server.shutdown()
             thread.join()

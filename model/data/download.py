@@ -1,11 +1,4 @@
-"""The flowers, from their publishers into the layout that training reads.
-
-    source (course zip | Oxford's originals) -> work folder beside DATA: part files, class folders
-        -> whole? -> renamed to DATA: train/, valid/, maybe test/, cat_to_name.json
-
-DATA appears in one step and only when everything is in it. A run after a kill finds the work
-folder and goes on; two runs at once do not meet in it.
-"""
+"""The flower data set: downloaded, checked and moved into place in one step."""
 
 from __future__ import annotations
 
@@ -13,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -20,55 +14,60 @@ from typing import Final
 from model.checkpoint.labels import LabelsError, read_category_names
 from model.data.archive import SPLITS, ArchiveError, unpack
 from model.data.data_folder import NAMES_FILE
-from model.data.fetch import Checksum, DownloadError, Report, check_space, fetch
+from model.data.fetch import DownloadError, check_space, fetch
 from model.folder_lock import only_process_in
 from model.imaging.decode import IMAGE_SUFFIXES
 
 COURSE_URL: Final = (
     "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"
 )
-# The zip has no names in it; these are the course's own.
+OXFORD_URL: Final = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+OXFORD_PHOTOS: Final = "102flowers.tgz"
+OXFORD_LABELS: Final = "imagelabels.mat"
+OXFORD_SPLITS: Final = "setid.mat"
+OXFORD_MD5: Final = {
+    OXFORD_PHOTOS: "52808999861908f626f3c1f4e79d11fa",
+    OXFORD_LABELS: "e0620be6f572b9609742df49c70aed4d",
+    OXFORD_SPLITS: "a5357ecc9cb78c4bef273ce3793fc85c",
+}
+# The course's zip has no names; these are the course's own.
 CATEGORY_NAMES: Final = Path(__file__).with_name(NAMES_FILE)
 CLASSES: Final = 102
 
+Report = Callable[[str], None]
 Source = Callable[[Path, Path, Report], None]
-"""Fills the second folder with SPLIT/CLASS/PHOTO, keeping what it downloads in the first."""
+"""Fills the second folder with SPLIT/CLASS/PHOTO; keeps its downloads in the first."""
 
 
 def download_data(data: Path, source: Source, *, report: Report, classes: int = CLASSES) -> None:
-    """Bring a data set to the folder `data`, or find that it is there already.
+    """Download a data set to the folder `data`, unless the folder already holds it.
+
+    `data` appears complete or not at all. After a failure nothing is left beside it.
 
     Args:
-        data: Absent or empty, or a whole data set, which is left alone.
+        data: Folder that is missing, empty or already holds the data set.
         source: `from_course` or `from_oxford`.
         report: Called with a line of text for each step.
-        classes: The number of class folders that train and valid must have to be whole.
+        classes: Number of class folders in train and valid.
 
     Raises:
-        DownloadError: `data` is something else, or the files cannot be had.
-        ArchiveError: What was downloaded is damaged, unsafe, or not the data set; it is removed.
+        DownloadError: The download failed, or `data` holds something else.
+        ArchiveError: The download is damaged, unsafe to unpack or not the data set.
+        FolderInUseError: Another process is downloading to `data`.
     """
     try:
-        if _is_there(data, classes):
-            report(f"{data} holds the data set already.")
-        else:
-            _bring(data, source, report, classes)
-            report(f"{data} holds {_count_photos(data)}.")
-        # Also what a run leaves that is killed right after its rename.
-        shutil.rmtree(work_folder(data), ignore_errors=True)
+        if _is_complete(data, classes):
+            report(f"{data} already holds the data set.")
+            return
+        _download(data, source, report, classes)
+        report(f"{data} holds {_count_photos(data)}.")
     except BrokenPipeError:
-        raise  # By `report`, whose reader has gone: no matter of the disk.
+        raise  # by `report`, whose reader closed the pipe
     except OSError as error:
         raise DownloadError(
-            f"{error.filename or work_folder(data)} cannot be used: {error.strerror or error}. "
-            "Put that right, and run the same command again to go on."
+            f"{error.filename or data.parent} cannot be used ({error.strerror or error}): "
+            "fix this, then run the command again."
         ) from error
-
-
-def work_folder(data: Path) -> Path:
-    """The folder beside `data` that keeps what a stopped run has downloaded."""
-    target = data.resolve()
-    return target.with_name(f".{target.name}.petalscope-download")
 
 
 def from_course(
@@ -77,55 +76,54 @@ def from_course(
     """Fill `folder` from the course's zip, or from a copy of it at another address.
 
     Raises:
-        DownloadError: The zip cannot be had, or its SHA-256 is not the one given.
-        ArchiveError: It is damaged, or holds what no data set does.
+        DownloadError: The download failed, or its SHA-256 differs from `sha256`.
+        ArchiveError: The zip is damaged or unsafe to unpack.
     """
     archive = work / "flower_data.zip"
-    fetch(url, archive, report=report, checksum=Checksum("sha256", sha256) if sha256 else None)
+    report(f"Downloading {url}.")
+    fetch(url, archive, f"sha256:{sha256}" if sha256 else None)
     report("Unpacking.")
     unpack(archive, folder)
 
 
 def from_oxford(work: Path, folder: Path, report: Report) -> None:
-    """Fill `folder` from Oxford's originals in Oxford's own split.
+    """Fill `folder` from Oxford's original files in Oxford's own split.
 
     Its parts `trnid`, `valid` and `tstid` become train (1,020 photos), valid (1,020) and test
     (6,149).
 
     Raises:
-        DownloadError: A file cannot be had, its MD5 is not the one torchvision knows, or scipy is
-            not installed.
+        DownloadError: A download failed or has another MD5, or scipy is not installed.
     """
     if importlib.util.find_spec("scipy") is None:
         raise DownloadError(
-            "Oxford's lists of photos need scipy to be read: pip install -r requirements-train.txt."
+            "Oxford's lists of photos need scipy: pip install -r requirements-train.txt."
         )
-    # Here, because a download of the course's zip need not wait for torch.
-    from torchvision.datasets import Flowers102
+    from scipy.io import loadmat
 
-    # torchvision's own download neither resumes nor times out; it accepts files that lie there.
-    base = work / "flowers-102"
-    base.mkdir(exist_ok=True)
-    for name, md5 in Flowers102._file_dict.values():
-        url = f"{Flowers102._download_url_prefix}{name}"
-        fetch(url, base / name, report=report, checksum=Checksum("md5", md5))
-    # It takes any jpg/ for a whole one, also one that a kill left half-filled.
-    shutil.rmtree(base / "jpg", ignore_errors=True)
-    check_space(work, (base / Flowers102._file_dict["image"][0]).stat().st_size)
+    for name, md5 in OXFORD_MD5.items():
+        report(f"Downloading {OXFORD_URL}{name}.")
+        fetch(f"{OXFORD_URL}{name}", work / name, f"md5:{md5}")
     report("Unpacking.")
-    for official, split in (("train", "train"), ("val", "valid"), ("test", "test")):
-        photos = Flowers102(work, official, download=True, loader=Path)
-        for path, label in (photos[index] for index in range(len(photos))):
-            place = folder / split / str(label + 1)  # Oxford counts classes from 1
-            place.mkdir(parents=True, exist_ok=True)
-            path.rename(place / path.name)
+    # JPEGs hardly compress, so the photos take about as much space as their archive.
+    check_space(work, (work / OXFORD_PHOTOS).stat().st_size)
+    with tarfile.open(work / OXFORD_PHOTOS) as archive:
+        archive.extractall(work, filter="data")
+    labels = loadmat(work / OXFORD_LABELS)["labels"].ravel()
+    numbers = loadmat(work / OXFORD_SPLITS)
+    for part, split in (("trnid", "train"), ("valid", "valid"), ("tstid", "test")):
+        for number in numbers[part].ravel():
+            class_folder = folder / split / str(labels[number - 1])
+            class_folder.mkdir(parents=True, exist_ok=True)
+            name = f"image_{number:05}.jpg"
+            (work / "jpg" / name).rename(class_folder / name)
 
 
 def find_problem(folder: Path, classes: int = CLASSES) -> str | None:
-    """Say what keeps `folder` from being a whole data set, in a clause; None when it is one.
+    """Return why `folder` is not a complete data set, as a clause; None if it is complete.
 
-    Whole is: `classes` folders in train, the same in valid, none but these in test where it is,
-    at least one photo in each, none of them empty, and a name for each class.
+    A complete data set has `classes` class folders in train, the same in valid, no others in test,
+    at least one photo in each, no empty file, and a name for each class.
     """
     train = _class_ids(folder / "train")
     if len(train) != classes:
@@ -142,60 +140,66 @@ def find_problem(folder: Path, classes: int = CLASSES) -> str | None:
     try:
         names = read_category_names(folder / CATEGORY_NAMES.name)
     except LabelsError:
-        return f"{CATEGORY_NAMES.name} is missing or no list of names"
+        return f"{CATEGORY_NAMES.name} is missing or not a list of names"
     if unnamed := sorted(train - names.keys()):
         return f"{CATEGORY_NAMES.name} has no name for class {', '.join(unnamed)}"
     return None
 
 
-def _is_there(data: Path, classes: int) -> bool:
-    """Whether `data` is a whole data set; False when there is room for one.
+def _is_complete(data: Path, classes: int) -> bool:
+    """Return True if `data` is a complete data set, False if it is missing or empty.
 
     Raises:
-        DownloadError: Something else is in the way.
+        DownloadError: `data` holds something else.
     """
     if data.exists() and not data.is_dir():
-        raise DownloadError(f"{data} is a file; choose a folder with --data.")
+        raise DownloadError(f"{data} is a file: choose a folder with --data.")
     if not data.exists() or not any(data.iterdir()):
         if data.is_mount():
             raise DownloadError(
-                f"{data} is a mounted disk, which cannot be renamed to; "
+                f"{data} is a mount point, which cannot be replaced: "
                 f"choose a folder in it, such as --data {data / 'oxford102'}."
             )
         return False
     if problem := find_problem(data, classes):
         raise DownloadError(
-            f"{data} is not empty, and not the data set: {problem}. "
-            "Choose another folder with --data, or empty this one."
+            f"{data} is not empty and not the data set ({problem}): "
+            "choose another folder with --data, or empty this one."
         )
     return True
 
 
-def _bring(data: Path, source: Source, report: Report, classes: int) -> None:
-    work = work_folder(data)
-    folder = work / "whole"
+def _download(data: Path, source: Source, report: Report, classes: int) -> None:
+    target = data.resolve()
+    # A fixed name, so that the next run finds what a killed one left.
+    work = target.with_name(f".{target.name}.petalscope-download")
     with only_process_in(work):
-        # The run that held the lock until now may have brought it.
-        if _is_there(data, classes):
-            return
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
         try:
-            source(work, folder, report)
-            shutil.copyfile(CATEGORY_NAMES, folder / CATEGORY_NAMES.name)
+            _clear(work)
+            # The previous holder of the lock may have finished the same download.
+            if _is_complete(data, classes):
+                return
+            downloads, folder = work / "downloads", work / "data"
+            downloads.mkdir()
+            folder.mkdir()
+            source(downloads, folder, report)
+            shutil.copyfile(CATEGORY_NAMES, folder / NAMES_FILE)
             if problem := find_problem(folder, classes):
-                raise ArchiveError(f"What was downloaded is not the data set: {problem}.")
-        except ArchiveError:
-            # Kept, it would only fail again, also when its address gives a good one by then.
+                raise ArchiveError(f"The download is not the data set ({problem}).")
+            if sys.platform != "win32":
+                os.sync()  # so that a power cut cannot leave the final name with empty files
+            if target.exists():
+                target.rmdir()
+            folder.rename(target)
+        finally:
             shutil.rmtree(work, ignore_errors=True)
-            raise
-        if sys.platform != "win32":
-            os.sync()  # Else a power cut could leave the new name with empty files.
-        target = data.resolve()
-        if target.exists():
-            target.rmdir()
-        folder.rename(target)
+
+
+def _clear(work: Path) -> None:
+    """Remove what a killed run left, except the lock file."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def _class_ids(split: Path) -> set[str]:

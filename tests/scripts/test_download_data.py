@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from model.data import fetch as fetch_module
 from model.data.download import COURSE_URL, from_course, from_oxford
 from scripts import download_data as script
 from tests.conftest import ROOT
@@ -27,7 +26,6 @@ PHOTO = bytes(range(256)) * 40
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetch_module, "PAUSES_S", ())
     with running_file_server() as server:
         server.files["/flower_data.zip"] = whole_zip()
         yield server
@@ -35,7 +33,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 @functools.cache
 def whole_zip() -> bytes:
-    """All 102 classes, since the command takes no other number; one photo each."""
+    """Return a zip of all 102 classes, with one photo each."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for split in ("train", "valid"):
@@ -48,7 +46,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "scripts.download_data", *arguments]
 
 
-def test_the_data_set_is_brought_and_the_exit_code_is_0(
+def test_the_data_set_is_downloaded_with_exit_code_0(
     server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "flowers"
@@ -68,7 +66,7 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1(
     assert code == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "404 Not Found" in error
+    assert "404" in error
     assert not (tmp_path / "flowers").exists()
 
 
@@ -79,10 +77,10 @@ def test_the_folder_is_that_of_the_environment_or_data_oxford102(
     monkeypatch: pytest.MonkeyPatch, environment: str, folder: str
 ) -> None:
     monkeypatch.setenv("PETALSCOPE_DATA", environment)
-    asked: list[Path] = []
-    monkeypatch.setattr(script, "download_data", lambda data, source, report: asked.append(data))
+    folders: list[Path] = []
+    monkeypatch.setattr(script, "download_data", lambda data, source, report: folders.append(data))
     assert script.main([]) == 0
-    assert asked == [Path(folder)]
+    assert folders == [Path(folder)]
 
 
 def test_the_course_is_the_source_unless_oxford_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,12 +103,12 @@ def test_the_course_is_the_source_unless_oxford_is_named(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sha256", "abc"], "64 hexadecimal digits"),
+        (["--sha256", "abc"], "--sha256"),
         (["--source", "oxford", "--url", "https://mirror.example/f.zip"], "--source course"),
-        (["--source", "kaggle"], "invalid choice"),
+        (["--source", "kaggle"], "--source"),
     ],
 )
-def test_wrong_arguments_are_told_with_exit_code_2(
+def test_wrong_arguments_are_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -119,31 +117,24 @@ def test_wrong_arguments_are_told_with_exit_code_2(
     assert message in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_a_part_that_the_next_run_goes_on_with(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_ctrl_c_leaves_nothing(server: FileServer, tmp_path: Path) -> None:
     data = tmp_path / "flowers"
-    arguments = command("--data", str(data), "--url", server.url())
     server.pause_after = 300_000
-    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    part = tmp_path / ".flowers.petalscope-download" / "flower_data.zip.part"
+    process = subprocess.Popen(
+        command("--data", str(data), "--url", server.url()),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size > 100_000):
+    while not server.requests:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error.startswith("Stopped. Run the same command again to go on")
-    assert str(part.parent) in error
-    assert error.count("\n") == 1
-    assert not data.exists()
-    kept = part.stat().st_size
-    server.pause_after = None
-    assert subprocess.run(arguments, cwd=ROOT, check=False).returncode == 0
-    assert server.asked == [None, f"bytes={kept}-"]
-    assert len(list(data.glob("train/*/a.jpg"))) == 102
+    assert (process.returncode, error) == (130, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_terminal_is_shown_a_progress_bar(server: FileServer, tmp_path: Path) -> None:
@@ -156,11 +147,3 @@ def test_a_terminal_is_shown_a_progress_bar(server: FileServer, tmp_path: Path) 
     os.close(terminal)
     assert b"100%" in os.read(reader, 100_000)
     os.close(reader)
-
-
-def test_the_help_says_what_goes_where(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        script.main(["--help"])
-    shown = capsys.readouterr().out
-    for number in ("6,552", "818", "1,020", "6,149"):
-        assert number in shown

@@ -46,7 +46,7 @@ def test_class_folders_are_found_at_the_top_or_one_folder_deeper(
     assert (folder / "valid/21/b.JPG").read_bytes() == b"two"
 
 
-def test_what_is_no_photo_is_left_out(tmp_path: Path, folder: Path) -> None:
+def test_members_other_than_photos_are_skipped(tmp_path: Path, folder: Path) -> None:
     members = {
         "train/": b"",
         "train/1/a.jpg": b"one",
@@ -74,11 +74,11 @@ def test_what_is_no_photo_is_left_out(tmp_path: Path, folder: Path) -> None:
         "\\\\host\\share\\outside.jpg",
     ],
 )
-def test_a_member_that_would_land_outside_is_refused_and_nothing_is_written(
+def test_a_member_outside_the_folder_is_refused_and_nothing_is_written(
     tmp_path: Path, folder: Path, name: str
 ) -> None:
     archive = write_zip(tmp_path / "a.zip", {"train/1/a.jpg": b"one", name: b"evil"})
-    with pytest.raises(ArchiveError, match="outside its folder, so nothing was unpacked"):
+    with pytest.raises(ArchiveError):
         unpack(archive, folder)
     assert written(tmp_path) == ["a.zip"]
 
@@ -89,19 +89,19 @@ def test_a_link_or_device_is_refused_and_nothing_is_written(
 ) -> None:
     member = zipfile.ZipInfo("train/1/b.jpg")
     member.external_attr = (kind | 0o777) << 16
-    with pytest.raises(ArchiveError, match=r"train/1/b\.jpg.* link or a device"):
+    with pytest.raises(ArchiveError, match="link"):
         unpack(write_zip_of_one(tmp_path / "a.zip", member), folder)
     assert written(folder) == []
 
 
-def test_a_member_that_is_there_twice_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_duplicate_member_is_refused(tmp_path: Path, folder: Path) -> None:
     members = {"train/1/a.jpg": b"one", "flower_data/train/1/a.jpg": b"two"}
-    with pytest.raises(ArchiveError, match="twice"):
+    with pytest.raises(ArchiveError):
         unpack(write_zip(tmp_path / "a.zip", members), folder)
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MOST_BYTES", 1_000_000), ("MOST_MEMBERS", 2)])
-def test_an_archive_that_unpacks_to_too_much_is_refused(
+@pytest.mark.parametrize(("limit", "value"), [("MAX_BYTES", 1_000_000), ("MAX_MEMBERS", 2)])
+def test_a_zip_bomb_is_refused(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
     monkeypatch.setattr(unpack_module, limit, value)
@@ -110,73 +110,71 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
         for number in range(3):
             archive.writestr(f"train/1/{number}.jpg", bytes(500_000))
     assert path.stat().st_size < 10_000
-    with pytest.raises(ArchiveError, match="more than a data set of flowers"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
     assert written(folder) == []
 
 
-def test_a_member_that_understates_its_size_is_not_read_further(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_a_member_is_never_read_beyond_its_declared_size(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train/1/a.jpg", bytes(5_000_000))
     stated = (5_000_000).to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(stated, (10).to_bytes(4, "little")))
-    with pytest.raises(ArchiveError, match="damaged"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) <= 10
 
 
-def test_a_damaged_photo_is_found_by_its_crc(tmp_path: Path, folder: Path) -> None:
+def test_a_damaged_photo_fails_its_crc(tmp_path: Path, folder: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"train/1/a.jpg": b"petals" * 100})
     path.write_bytes(path.read_bytes().replace(b"petalspetals", b"petalsPETALS", 1))
-    with pytest.raises(ArchiveError, match="damaged"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Log in to the hotel's network</html>"])
-def test_what_is_no_zip_is_told(tmp_path: Path, folder: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path, folder: Path, content: bytes) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match="no zip"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
 
 
-def test_a_zip_cut_short_is_told(tmp_path: Path, folder: Path) -> None:
+def test_a_truncated_zip_is_refused(tmp_path: Path, folder: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"train/1/a.jpg": b"petals" * 100})
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ArchiveError, match="damaged"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
 
 
-def test_an_encrypted_archive_is_told(tmp_path: Path, folder: Path) -> None:
+def test_an_encrypted_archive_is_refused(tmp_path: Path, folder: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"train/1/a.jpg": b"one"})
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match="encrypted"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
 
 
-def test_an_unknown_compression_is_told(tmp_path: Path, folder: Path) -> None:
+def test_an_unknown_compression_is_refused(tmp_path: Path, folder: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"train/1/a.jpg": b"one"})
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + 10] = 99
     content[8] = 99
     path.write_bytes(content)
-    with pytest.raises(ArchiveError, match="not known here"):
+    with pytest.raises(ArchiveError):
         unpack(path, folder)
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+def test_too_little_disk_space_fails_before_anything_is_written(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def small(place: Path, needed: int) -> None:
-        raise DownloadError(f"{needed} bytes are needed")
+        raise DownloadError(f"{needed} bytes")
 
     monkeypatch.setattr(unpack_module, "check_space", small)
     archive = write_zip(tmp_path / "a.zip", {"train/1/a.jpg": b"12345", "readme": b"1"})
-    with pytest.raises(DownloadError, match="5 bytes are needed"):
+    with pytest.raises(DownloadError, match="5 bytes"):
         unpack(archive, folder)
     assert written(folder) == []
