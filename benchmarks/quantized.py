@@ -20,7 +20,7 @@ from model import BUNDLED_CHECKPOINT
 from model.backends.base import Array
 from model.backends.quantization import int8_path
 from model.classifier import ClassificationResult, Classifier
-from model.evaluation.evaluate import labelled_photos
+from model.evaluation.datasets import labelled_photos
 
 _COLUMNS = {
     "photos": "photos",

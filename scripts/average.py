@@ -14,7 +14,7 @@ from typing import Final
 
 from model.checkpoint.format import save_checkpoint
 from model.training.weight_averaging import average_checkpoints
-from scripts.command_line import OutputError, command, make_folder_of
+from scripts.command_line import OutputError, command, make_parent_folder
 
 _ROUNDING: Final = 1e-6
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if abs(sum(weight for _, weight in options.ingredients) - 1) > _ROUNDING:
         parser.error("the weights do not sum to 1")
-    make_folder_of(options.output)
+    make_parent_folder(options.output)
     weights, metadata = average_checkpoints(options.ingredients)
     try:
         save_checkpoint(options.output, weights, metadata)

@@ -49,7 +49,7 @@ def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> l
         pretrained = ["--pretrained-path", str(pretrained_path)] if pretrained_path else []
         options = ["--recipe", _RECIPE, "--data", str(data), "--output", str(run)]
         steps.append(["train", *options, *pretrained])
-    size = ["--resize", _IMAGE_SIZE, "--crop", _IMAGE_SIZE]
+    size = ["--eval-resize", _IMAGE_SIZE, "--eval-crop", _IMAGE_SIZE]
     options = ["--data", str(data), *_CALIBRATION, *size, "--output", bundled]
     steps.append(["calibrate", str(checkpoint), *options])
     steps.append(["export", bundled, "--data", str(data)])

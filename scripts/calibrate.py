@@ -17,18 +17,19 @@ from pathlib import Path
 
 from model.checkpoint.format import load_checkpoint, save_checkpoint
 from model.classifier import Classifier
-from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, compute_logits, labelled_photos
+from model.evaluation.datasets import labelled_photos
+from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, compute_logits
 from model.ood import SCORES
 from model.training.calibration import DEFAULT_SCORE, DEFAULT_TARGET_TPR, calibrate_checkpoint
 from model.training.logit_adjustment import LogitAdjustment
 from scripts.command_line import (
     OutputError,
     add_data_option,
+    add_eval_size_options,
     add_model_options,
-    add_view_options,
     command,
-    make_folder_of,
-    seen_by,
+    make_parent_folder,
+    with_eval_size,
 )
 
 
@@ -36,8 +37,8 @@ from scripts.command_line import (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code: 0, 1 for a one-line error, 2 for wrong usage."""
     options = _parser().parse_args(argv)
-    make_folder_of(options.output)
-    classifier = seen_by(Classifier.load(options.checkpoint, options.device), options)
+    make_parent_folder(options.output)
+    classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
     photos = labelled_photos(classifier, options.data / options.split)
     logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
     network, metadata = load_checkpoint(options.checkpoint)
@@ -100,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         help="subtract each class's mean logit before scoring, shrunk toward the overall mean as "
         "by this many photos (default: do not subtract)",
     )
-    add_view_options(parser)
+    add_eval_size_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
 

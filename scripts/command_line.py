@@ -1,4 +1,4 @@
-"""What every script's command line shares: types of options, exit codes, one line for an error."""
+"""Shared parts of the scripts' command lines: option types, common options, exit codes."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from model.data.data_folder import DATA_VARIABLE, default_data_folder
 from model.errors import PetalscopeError
 
 FAILED: Final = 1
-INTERRUPTED: Final = 128 + 2  # as a shell reports a program ended by SIGINT (Ctrl-C)
-_PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
+INTERRUPTED: Final = 128 + 2  # the shell's exit code for SIGINT (Ctrl-C)
+_IMAGE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 _Arguments = ParamSpec("_Arguments")
 
 
-class ViewError(PetalscopeError):
-    """Photos cannot be shown to the network as was asked."""
+class ImageSizeError(PetalscopeError):
+    """An image size that the network does not accept."""
 
 
 class OutputError(PetalscopeError):
-    """Results cannot be written where they were asked for."""
+    """An output file that cannot be written."""
 
 
 def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
     """Decorate a script's `main(argv) -> exit code`.
 
-    A `PetalscopeError` becomes one line on stderr and exit code 1. Ctrl-C gives 130, and a reader
-    that closed the pipe (`| head`) gives 0, both without a word. All else goes through.
+    A `PetalscopeError` becomes one line on stderr and exit code 1. Ctrl-C exits with 130, and a
+    closed pipe (`| head`) with 0, both silently. Other exceptions propagate.
     """
 
     @functools.wraps(main)
     def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # A file's name may hold any bytes; this gives them back as they are.
+            # File names may hold any bytes.
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         try:
             code = main(*args, **kwargs)
-            # Here, not at the interpreter's end: a closed pipe is noticed when text is flushed.
+            # Flush here, so that a closed pipe raises inside this block.
             sys.stdout.flush()
         except PetalscopeError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -55,7 +55,7 @@ def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
         except KeyboardInterrupt:
             return INTERRUPTED
         except BrokenPipeError:
-            # The interpreter flushes once more at its end; give it somewhere to flush to.
+            # The interpreter flushes again at exit, which must not fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return code
@@ -64,18 +64,18 @@ def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Return an argparse type: a whole number from `least` up."""
+    """Return an argparse type for whole numbers of at least `least`."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdecimal()) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
         return int(text)
 
     return parse
 
 
 def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
-    """Add the options that say where a checkpoint runs, and on how many photos at once."""
+    """Add --device and --batch-size."""
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
@@ -84,52 +84,49 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
         type=whole_number(1),
         default=batch_size,
         metavar="N",
-        help="photos that go through the network at once (default: %(default)s)",
+        help="photos in a forward pass (default: %(default)s)",
     )
 
 
-def add_view_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how much of a photo the network sees, and how large."""
+def add_eval_size_options(parser: argparse.ArgumentParser) -> None:
+    """Add --eval-resize and --eval-crop."""
     for option, meaning in (
-        ("--resize", "length of a photo's shorter side before its middle is taken"),
-        ("--crop", "side of the middle, which the network sees"),
+        ("--eval-resize", "length of the photo's shorter side before the center crop"),
+        ("--eval-crop", "side of the center crop, the network's input"),
     ):
         parser.add_argument(
             option,
             type=whole_number(1),
             metavar="PIXELS",
-            help=f"{meaning} (default: as the checkpoint says)",
+            help=f"{meaning} (default: the checkpoint's)",
         )
 
 
-def seen_by(classifier: Classifier, options: argparse.Namespace) -> Classifier:
-    """Return the classifier with the view that `add_view_options` read.
+def with_eval_size(classifier: Classifier, options: argparse.Namespace) -> Classifier:
+    """Return the classifier with the image size of `add_eval_size_options`.
 
     Raises:
-        ViewError: There is no such view, or the network takes no other.
+        ImageSizeError: The crop is larger than the photo, or the network has a fixed input size.
     """
     transform = classifier.metadata.transform
-    resize, crop = options.resize or transform.resize, options.crop or transform.crop
+    resize, crop = options.eval_resize or transform.resize, options.eval_crop or transform.crop
     if crop > resize:
-        raise ViewError(
-            f"--crop is {crop}; the photo it is taken from has but {resize} (--resize)."
-        )
+        raise ImageSizeError(f"--eval-crop {crop} is larger than --eval-resize {resize}.")
     if crop != transform.crop:
         try:
             classifier.logits(np.zeros((1, 3, crop, crop), dtype=np.float32))
-        except Exception as error:  # each library has its own
-            raise ViewError(
-                f"The network takes no photos of {crop} pixels (--crop), only of "
-                f"{transform.crop}. An .onnx file is for one size: give the .safetensors file "
-                "that it was made of."
+        except Exception as error:  # each backend has its own
+            raise ImageSizeError(
+                f"The network accepts only {transform.crop} pixels, not --eval-crop {crop}. An "
+                ".onnx file has a fixed input size: use its .safetensors file instead."
             ) from error
-    view = replace(transform, resize=resize, crop=crop)
-    metadata = replace(classifier.metadata, transform=view)
+    resized = replace(transform, resize=resize, crop=crop)
+    metadata = replace(classifier.metadata, transform=resized)
     return Classifier(classifier.network, metadata, classifier.version)
 
 
 def add_data_option(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add the option that says where the data set lies, --data DIR."""
+    """Add --data."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -139,20 +136,22 @@ def add_data_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     )
 
 
-def picture_file(text: str) -> Path:
-    """Be an argparse type: the path of a picture to write."""
-    if not text.endswith(_PICTURE_SUFFIXES):
-        raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_PICTURE_SUFFIXES)}")
+def image_file(text: str) -> Path:
+    """Return the path of an image to write (an argparse type)."""
+    if not text.endswith(_IMAGE_SUFFIXES):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(_IMAGE_SUFFIXES)}")
     return Path(text)
 
 
-def make_folder_of(path: Path) -> None:
-    """Make the folder of a file that is to be written; better before the work than after it.
+def make_parent_folder(path: Path) -> None:
+    """Create the folder of an output file, before the work that fills it.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: The folder cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path.parent} cannot be made a folder: {error.strerror}.") from error
+        raise OutputError(
+            f"The folder {path.parent} cannot be created: {error.strerror}."
+        ) from error

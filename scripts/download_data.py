@@ -1,6 +1,6 @@
 """Command line that downloads the flower photos.
 
-    python scripts/download_data.py [--data DIR] [--source oxford]
+python scripts/download_data.py [--data DIR] [--source oxford]
 """
 
 from __future__ import annotations

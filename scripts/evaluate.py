@@ -1,11 +1,8 @@
-"""Measure a checkpoint on photos whose classes are known, and on photos of none of them.
-
-    CHECKPOINT, folders of class folders, folders of other photos -> Evaluation
-        -> a table, and where asked for: JSON, a model card, pictures of confusion and calibration
+"""Command line that evaluates a checkpoint.
 
 python scripts/evaluate.py checkpoints/tf_efficientnet_lite2.safetensors --json valid.json
 python scripts/evaluate.py CHECKPOINT --set valid=data/oxford102/valid --set garden=~/garden
-python scripts/evaluate.py CHECKPOINT --unknown pets=~/pets --robustness
+python scripts/evaluate.py CHECKPOINT --ood pets=~/pets --corruptions
 """
 
 from __future__ import annotations
@@ -20,70 +17,68 @@ from pathlib import Path
 
 from model.checkpoint.labels import FlowerClass
 from model.classifier import Classifier
-from model.data.ood_photos import Half, ood_photos
-from model.data.photo_folder import PhotoFolderError, class_folders, default_workers
+from model.data.photo_folder import default_workers
 from model.evaluation import plots
-from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, evaluate_all
-from model.evaluation.metrics import ClassificationMetrics
-from model.evaluation.model_card import card_lines, check_card, write_card
-from model.evaluation.report import card, table
+from model.evaluation.datasets import ood_photos_except
+from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, SetMetrics, evaluate_all
+from model.evaluation.model_card import check_card, write_card
+from model.evaluation.report import DEFAULT_WORST, report_json, report_text
 from scripts.command_line import (
     OutputError,
     add_data_option,
+    add_eval_size_options,
     add_model_options,
-    add_view_options,
     command,
-    make_folder_of,
-    picture_file,
-    seen_by,
+    image_file,
+    make_parent_folder,
     whole_number,
+    with_eval_size,
 )
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; return its exit code: 0, 1 for an error told in one line, 2 for usage."""
+    """Run the script; return its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parse(arguments)
-    outputs = (options.json, options.confusion_matrix, options.reliability)
-    # Now, not after minutes of evaluation.
-    for path in filter(None, outputs):
-        make_folder_of(path)
+    # Before minutes of evaluation.
+    for path in filter(None, (options.json, options.confusion_matrix, options.reliability)):
+        make_parent_folder(path)
     if options.card:
         check_card(options.card)
-    folders: dict[str, Path] = dict(options.sets or [])
-    if not folders:
-        folders = {options.split: options.data / options.split}
-    classifier = seen_by(Classifier.load(options.checkpoint, options.device), options)
-    unknown = dict(options.unknown or [])
+    folders = dict(options.sets) or {options.split: options.data / options.split}
+    ood = dict(options.ood)
+    classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
     evaluation = evaluate_all(
         classifier,
         folders,
-        {name: _unknown_photos(folder, options.unknown_half) for name, folder in unknown.items()},
-        robustness=options.robustness,
+        {
+            name: ood_photos_except(_root(folder), options.ood_half, _excluded(folder))
+            for name, folder in ood.items()
+        },
+        corruptions=options.corruptions,
         batch_size=options.batch_size,
         workers=options.workers,
     )
-    print("\n".join(table(options.checkpoint, classifier, evaluation, options.worst)))
+    print(report_text(options.checkpoint, classifier, evaluation, options.worst))
     typed = shlex.join(["python", "scripts/evaluate.py", *arguments])
     if options.json:
-        values = card(options.checkpoint, classifier, {**folders, **unknown}, evaluation, typed)
+        values = report_json(options.checkpoint, classifier, folders | ood, evaluation, typed)
         _write(options.json, json.dumps(values, indent=1) + "\n")
     if options.card:
-        lines = card_lines(options.checkpoint, classifier, evaluation, typed)
-        write_card(options.card, lines)
-    _draw(options, classifier.metadata.classes, evaluation.sets)
+        write_card(options.card, options.checkpoint, classifier, evaluation, typed)
+    _plot(options, classifier.metadata.classes, evaluation.sets)
     return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="evaluate.py",
-        description="Measure a checkpoint on photos whose classes are known.",
-        epilog="Exit code: 0 done, 1 an error, told in one line, 2 wrong usage.",
+        description="Evaluate a checkpoint on labelled photos, and on OOD photos.",
+        epilog="Exit codes: 0 success, 1 error, 2 wrong arguments.",
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file of train.py")
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help=".safetensors or .onnx file")
     add_data_option(parser, "folder of the splits")
     sets = parser.add_mutually_exclusive_group()
     sets.add_argument("--split", default="valid", help="sub-folder of --data (default: valid)")
@@ -92,31 +87,28 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         dest="sets",
         type=_named_folder,
         action="append",
+        default=[],
         metavar="NAME=FOLDER",
-        help="measure this folder of class folders instead, which may lack some of the classes; "
-        "give it again for more sets",
+        help="folder of class folders to evaluate on instead of --split; it may lack some "
+        "classes; repeat for more sets",
     )
     add(
-        "--unknown",
+        "--ood",
         type=_named_folder,
         action="append",
+        default=[],
         metavar="NAME=FOLDER",
-        help="measure how well photos of none of the classes are told from the first set: those of "
-        "this folder and its sub-folders; FOLDER,-SUB leaves a sub-folder out; give it again for "
-        "more sets",
+        help="folder of photos of none of the classes, for OOD detection against the first set; "
+        "FOLDER,-SUB excludes a sub-folder; repeat for more sets",
     )
     add(
-        "--unknown-half",
-        choices=("all", "measuring", "training"),
+        "--ood-half",
+        choices=("all", "eval", "train"),
         default="all",
-        help="measuring: only the half that train.py's --ood-data-half leaves (default: all)",
+        help="eval: only the half that train.py --ood-data-half does not use (default: all)",
     )
-    add(
-        "--robustness",
-        action="store_true",
-        help="measure the first set blurred, compressed, darkened, turned … too",
-    )
-    add_view_options(parser)
+    add("--corruptions", action="store_true", help="evaluate the first set under corruptions too")
+    add_eval_size_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     add(
         "--workers",
@@ -128,26 +120,26 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         "--worst",
         type=whole_number(0),
-        default=10,
+        default=DEFAULT_WORST,
         metavar="N",
-        help="how many of the worst classes to list (default: %(default)s)",
+        help="number of worst classes to list (default: %(default)s)",
     )
-    add("--json", type=Path, metavar="FILE", help="write all numbers there")
-    add("--card", type=Path, metavar="FILE.md", help="write the numbers of a model card into it")
-    for option, what in (
+    add("--json", type=Path, metavar="FILE", help="write all metrics to this file")
+    add("--card", type=Path, metavar="FILE.md", help="write the tables into this model card")
+    for option, plot in (
         ("--confusion-matrix", "confusion matrix"),
         ("--reliability", "reliability diagram"),
     ):
         add(
             option,
-            type=picture_file,
+            type=image_file,
             metavar="FILE.png",
-            help=f"draw the {what} there; with several sets, NAME is added to each file's name",
+            help=f"draw the {plot}; with several sets, each file name ends in -NAME",
         )
     options = parser.parse_args(arguments)
-    names = [name for name, _ in [*(options.sets or []), *(options.unknown or [])]]
+    names = [name for name, _ in [*options.sets, *options.ood]]
     if len(set(names)) < len(names):
-        parser.error("arguments --set, --unknown: each set needs a name of its own")
+        parser.error("arguments --set, --ood: names must be unique")
     return options
 
 
@@ -160,37 +152,29 @@ def _named_folder(text: str) -> tuple[str, Path]:
     return name, Path(folder).expanduser()
 
 
-def _unknown_photos(folder: Path, half: Half) -> list[Path]:
-    """List the photos of "FOLDER" or "FOLDER,-SUB", for any number of ",-SUB"."""
-    path, *left_out = str(folder).split(",-")
-    root = Path(path)
-    # A name that is misspelt would leave in what should be out, and nobody would see.
-    if missing := set(left_out).difference(class_folders(root)):
-        raise PhotoFolderError(f"{root} has no sub-folder {min(missing)!r} to leave out.")
-    kept = [
-        photo
-        for photo in ood_photos(root, half)
-        if photo.relative_to(root).parts[0] not in left_out
-    ]
-    if not kept:
-        raise PhotoFolderError(f"{root} holds no photos but those of {', '.join(left_out)}.")
-    return kept
+def _root(folder: Path) -> Path:
+    """Return FOLDER of "FOLDER,-SUB,-SUB"."""
+    return Path(str(folder).split(",-")[0])
 
 
-def _draw(
-    options: argparse.Namespace,
-    classes: Sequence[FlowerClass],
-    results: Mapping[str, ClassificationMetrics],
+def _excluded(folder: Path) -> list[str]:
+    """Return the names SUB of "FOLDER,-SUB,-SUB"."""
+    return str(folder).split(",-")[1:]
+
+
+def _plot(
+    options: argparse.Namespace, classes: Sequence[FlowerClass], sets: Mapping[str, SetMetrics]
 ) -> None:
-    for name, measures in results.items():
-        top1 = f"{measures.n} photos, top-1 {100 * measures.top1:.2f} %"
-        title = f"{options.checkpoint.stem} on {name}: {top1}"
-        suffix = f"-{name}" if len(results) > 1 else ""
+    for name, found in sets.items():
+        metrics = found.classification
+        title = f"{options.checkpoint.stem} on {name}: "
+        title += f"{metrics.n} photos, top-1 {100 * metrics.top1:.2f} %"
+        suffix = f"-{name}" if len(sets) > 1 else ""
         if options.confusion_matrix:
-            figure = plots.confusion_matrix(measures, classes, title)
+            figure = plots.confusion_matrix(metrics, classes, title)
             plots.save(figure, _with_suffix(options.confusion_matrix, suffix))
         if options.reliability:
-            figure = plots.reliability_diagram(measures, title)
+            figure = plots.reliability_diagram(metrics, title)
             plots.save(figure, _with_suffix(options.reliability, suffix))
 
 

@@ -28,9 +28,16 @@ from model.backends.quantization import int8_path, quantize
 from model.checkpoint.format import load_checkpoint
 from model.classifier import Classifier
 from model.errors import PetalscopeError
-from model.evaluation.evaluate import compute_logits, labelled_photos
+from model.evaluation.datasets import labelled_photos
+from model.evaluation.evaluate import compute_logits
 from model.training.calibration import recalibrated
-from scripts.command_line import OutputError, add_data_option, command, make_folder_of, whole_number
+from scripts.command_line import (
+    OutputError,
+    add_data_option,
+    command,
+    make_parent_folder,
+    whole_number,
+)
 
 _TOLERANCE: Final = 1e-3  # of a probability
 _PHOTOS: Final = 200
@@ -49,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint: Path = options.checkpoint
     beside = int8_path(checkpoint) if options.int8 else checkpoint.with_suffix(".onnx")
     output = options.output or beside
-    make_folder_of(output)
+    make_parent_folder(output)
     write = _write_int8 if options.int8 else _write_float32
     try:
         # The file gets its name when it has been compared: a bad one replaces no good one.

@@ -30,8 +30,8 @@ from scripts.command_line import (
     OutputError,
     add_model_options,
     command,
-    make_folder_of,
-    picture_file,
+    image_file,
+    make_parent_folder,
     whole_number,
 )
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path and len(photos) > _MOST_PLOTTED:
             parser.error(f"argument {option}: up to {_MOST_PLOTTED} photos, not {len(photos):,}")
         if path:
-            make_folder_of(path)
+            make_parent_folder(path)
 
     # PyTorch takes seconds to import; --help and wrong usage do not wait for it.
     from model.classifier import Classifier
@@ -120,14 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--plot",
-        type=picture_file,
+        type=image_file,
         metavar="FILE.png",
         help="draw the photos there, each above the bars of its probabilities; "
         f"up to {_MOST_PLOTTED} photos",
     )
     add(
         "--explain",
-        type=picture_file,
+        type=image_file,
         metavar="FILE.png",
         help="draw the photos there likewise, coloured where they look most like their likeliest "
         "name (its class activation map)",

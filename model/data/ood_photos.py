@@ -1,7 +1,4 @@
-"""Photos of none of the classes: half to train on, half to measure on.
-
-FOLDER of photos, or of sub-folders of photos -> "training" | "measuring" | "all" -> paths
-"""
+"""OOD photos, split into a half for training and a half for evaluation."""
 
 from __future__ import annotations
 
@@ -12,41 +9,40 @@ from typing import Final, Literal
 from model.data.photo_folder import PhotoFolderError, class_folders
 from model.imaging.decode import IMAGE_SUFFIXES
 
-Half = Literal["all", "training", "measuring"]
+Half = Literal["all", "train", "eval"]
 
-# A sub-folder with more photos than this does not fall to one half as a whole.
-_LARGE: Final = 100
+_LARGE: Final = 100  # photos, above which a sub-folder is split itself
 
 
 def ood_photos(folder: Path, half: Half = "all") -> list[Path]:
-    """List photos of none of the classes, sorted by path.
+    """Return the OOD photos of a folder, sorted by path.
 
-    Sub-folders, such as one for each species, fall to the halves in turn, so that measuring sees
-    species that training did not. Photos that lie in the folder itself, and those of a sub-folder
-    of more than 100, fall to them in turn by photo. Training has the first of each. What lies
-    deeper belongs to the sub-folder that it lies in.
+    Sub-folders, such as one per species, go to the halves alternately, so that evaluation sees
+    species that training did not. Photos directly in the folder, and those of a sub-folder with
+    more than 100, alternate one by one. The train half gets the first of each. A sub-folder
+    includes all folders below it.
 
     Args:
-        folder: It holds photos, or sub-folders of photos.
-        half: Which half to list, or all.
+        folder: Folder of photos, or of sub-folders of photos.
+        half: Half to return, or "all".
 
     Raises:
-        PhotoFolderError: There is no such folder, or it holds no photos.
+        PhotoFolderError: The folder is missing or has no photos.
     """
     names = class_folders(folder)
-    listed = [_photos(folder.iterdir())]  # groups of which every other photo is taken
-    whole = []  # groups that are taken as they are
+    alternating = [_photos(folder.iterdir())]
+    whole = []
     for number, name in enumerate(names):
         photos = _photos((folder / name).rglob("*"))
         if len(photos) > _LARGE:
-            listed.append(photos)
-        elif half == "all" or number % 2 == (half == "measuring"):
+            alternating.append(photos)
+        elif half == "all" or number % 2 == (half == "eval"):
             whole.append(photos)
     if half != "all":
-        listed = [photos[half == "measuring" :: 2] for photos in listed]
-    paths = sorted(path for group in (*listed, *whole) for path in group)
+        alternating = [photos[half == "eval" :: 2] for photos in alternating]
+    paths = sorted(path for group in (*alternating, *whole) for path in group)
     if not paths:
-        raise PhotoFolderError(f"{folder} holds no photos.")
+        raise PhotoFolderError(f"{folder} has no photos.")
     return paths
 
 

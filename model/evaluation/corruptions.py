@@ -1,11 +1,8 @@
-"""What befalls photos on their way: each a fixed change to an upright RGB image.
+"""Fixed image corruptions, which show how far accuracy depends on image quality.
 
-A top-1 under each tells how far a model leans on what its training photos happen to have. The
-kinds follow Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common
-corruptions and perturbations".
-
-Noise, compression and the quarter of the resolution act on the pixels that were decoded: the larger
-a photo is before the transform makes it small, the less is left of them.
+The kinds follow Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common
+corruptions and perturbations". Noise, compression and downsampling act on the decoded pixels,
+before the transform: the larger the photo, the weaker their effect.
 """
 
 from __future__ import annotations
@@ -19,8 +16,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 Corruption = Callable[[Image.Image], Image.Image]
 
-_BLUR: Final = 0.01  # standard deviation, as a share of the shorter side
-_NOISE: Final = 25  # standard deviation, of values up to 255
+_BLUR: Final = 0.01  # standard deviation, as a fraction of the shorter side
+_NOISE: Final = 25  # standard deviation of pixel values up to 255
 _JPEG_QUALITY: Final = 30
 _DARK: Final = 0.4
 _BRIGHT: Final = 1.8
@@ -50,27 +47,27 @@ def _noisy(image: Image.Image) -> Image.Image:
     return Image.fromarray((values + noise).round().clip(0, 255).astype(np.uint8))
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _rotated(image: Image.Image) -> Image.Image:
     return image.transpose(Image.Transpose.ROTATE_90)
 
 
-def _centre(image: Image.Image) -> Image.Image:
+def _center_cropped(image: Image.Image) -> Image.Image:
     width, height = image.size
     return image.crop((width // 4, height // 4, width - width // 4, height - height // 4))
 
 
-def _coarse(image: Image.Image) -> Image.Image:
+def _downsampled(image: Image.Image) -> Image.Image:
     return image.resize([max(1, side // 4) for side in image.size])
 
 
-# Functions with names, no lambdas: processes that decode are handed them where they are spawned.
+# Named functions: lambdas cannot be pickled for spawned worker processes.
 CORRUPTIONS: Final[Mapping[str, Corruption]] = {
     "Gaussian blur, σ 1 % of the shorter side": _blurred,
-    "JPEG of quality 30": _compressed,
+    "JPEG quality 30": _compressed,
     "darker, × 0.4": _darkened,
     "brighter, × 1.8": _brightened,
     "Gaussian noise, σ 25 of 255": _noisy,
-    "turned by 90°": _turned,
-    "central half of each side": _centre,
-    "a quarter of the resolution": _coarse,
+    "rotated by 90°": _rotated,
+    "center crop, × 0.5": _center_cropped,
+    "downsampled, × 0.25": _downsampled,
 }

@@ -1,9 +1,6 @@
-"""From logits and true classes to accuracy, calibration and confusion.
+"""Classification metrics: accuracy, calibration and confusion.
 
-    logits N×C, targets N -> softmax(logits / temperature) -> confidence and class of each answer
-                          -> Measures: top-1, top-5, per class, loss, calibration, confusion
-
-Validation during training and `scripts/evaluate.py` both measure here, so their numbers compare.
+Training's validation and `scripts/evaluate.py` share them, so their numbers are comparable.
 """
 
 from __future__ import annotations
@@ -23,37 +20,37 @@ from torchmetrics.functional.classification import (
 
 CALIBRATION_BINS: Final = 15
 _TOP_K: Final = 5
-_NORMAL_QUANTILE_95: Final = 1.959963984540054  # 97.5 % point: 2.5 % lie outside on either side
+_NORMAL_QUANTILE_975: Final = 1.959963984540054
 _BELOW_ONE: Final = 1.0 - 2.0**-24  # the largest float32 below 1
 
 
 @dataclass(frozen=True)
-class ClassMeasures:
-    """How one class fared.
+class ClassMetrics:
+    """Metrics of one class.
 
     Attributes:
-        n: Number of photos of this class.
-        accuracy: Fraction of them that were named rightly.
-        taken_for: Id of the class that wrong answers named most often; None with no wrong answer.
-        taken_for_n: How many wrong answers named it.
+        n: Number of photos of the class.
+        accuracy: Fraction of them classified correctly (recall).
+        confused_with: Id of the class most often predicted instead; None without an error.
+        confused_n: Number of photos for which it was predicted.
     """
 
     n: int
     accuracy: float
-    taken_for: str | None
-    taken_for_n: int
+    confused_with: str | None
+    confused_n: int
 
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The answers whose confidence lies in [lower, upper).
+    """Predictions with a confidence in [lower, upper).
 
     Attributes:
-        lower: Least confidence in this bin.
-        upper: Confidence at which the next bin begins; the last bin also holds 1.
-        n: Number of answers.
-        confidence: Their mean confidence; 0 where there is none.
-        accuracy: Fraction of them that were right; 0 where there is none.
+        lower: Lower edge.
+        upper: Upper edge; the last bin includes 1.
+        n: Number of predictions.
+        confidence: Their mean confidence; 0 in an empty bin.
+        accuracy: Fraction of them that are correct; 0 in an empty bin.
     """
 
     lower: float
@@ -65,22 +62,22 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """How well a network does on one set of photos; all fractions are in [0, 1].
+    """Metrics on one set of photos; all fractions are in [0, 1].
 
     Attributes:
         n: Number of photos.
-        top1: Fraction whose likeliest class is the true one.
+        top1: Top-1 accuracy.
         top1_interval: Its 95 % Wilson interval.
-        top5: Fraction whose true class is among the five likeliest, or all where there are fewer.
+        top5: Top-5 accuracy; with fewer classes, of all of them.
         top5_interval: Its 95 % Wilson interval.
-        mean_per_class: Mean of the accuracies of the classes that occur in the set.
-        loss: Mean cross-entropy at the temperature, in nats.
-        ece: Expected calibration error over `CALIBRATION_BINS` bins of equal width.
-        confidence_right: Mean confidence of the right answers; None where there is none.
-        confidence_wrong: Mean confidence of the wrong answers; None where there is none.
-        per_class: A map from the id of each class that occurs to how it fared, in index order.
-        bins: What the calibration error sums up, from confidence 0 to 1.
-        confusion: int64 (C, C): row the true class, column the answer, value the count.
+        mean_per_class: Mean of the accuracies of the classes in the set.
+        loss: Mean cross-entropy after temperature scaling, in nats.
+        ece: Expected calibration error with `CALIBRATION_BINS` bins of equal width.
+        confidence_right: Mean confidence of the correct predictions; None without any.
+        confidence_wrong: Mean confidence of the wrong predictions; None without any.
+        per_class: Map from the id of each class in the set to its metrics, in index order.
+        bins: The bins of `ece`, from confidence 0 to 1.
+        confusion: int64 (C, C) counts; rows are true classes, columns predictions.
     """
 
     n: int
@@ -93,12 +90,12 @@ class ClassificationMetrics:
     ece: float
     confidence_right: float | None
     confidence_wrong: float | None
-    per_class: Mapping[str, ClassMeasures]
+    per_class: Mapping[str, ClassMetrics]
     bins: tuple[CalibrationBin, ...]
     confusion: torch.Tensor
 
     def summary(self) -> dict[str, float]:
-        """Return the scalars, JSON-ready; a mean over no answers is left out."""
+        """Return the scalars as JSON-ready values, without those that are None."""
         values = {
             "n": self.n,
             "top1": self.top1,
@@ -116,40 +113,40 @@ class ClassificationMetrics:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def measure(
+def compute_metrics(
     logits: torch.Tensor,
     targets: torch.Tensor,
     class_ids: Sequence[str],
     temperature: float = 1.0,
 ) -> ClassificationMetrics:
-    """Compare a network's answers with the truth.
+    """Compare predictions with true classes.
 
     Args:
-        logits: float32 (N, C) as the network gives them, N at least 1, on any device.
-        targets: int64 (N,), the index of the true class of each row.
+        logits: float32 (N, C) on any device, N at least 1.
+        targets: int64 (N,), indices of the true classes.
         class_ids: The C class ids in index order.
-        temperature: What the logits are divided by before the softmax; above 0.
+        temperature: Divisor of the logits before the softmax, above 0.
 
     Raises:
-        ValueError: Shapes disagree, or there is no row.
+        ValueError: The shapes disagree, or N is 0.
     """
     count, classes = logits.shape
     if count == 0 or targets.shape != (count,) or len(class_ids) != classes:
         raise ValueError(
-            f"logits {tuple(logits.shape)}, targets {tuple(targets.shape)} and {len(class_ids)} "
-            "class ids do not belong together"
+            f"shapes disagree: logits {tuple(logits.shape)}, targets {tuple(targets.shape)}, "
+            f"{len(class_ids)} class ids"
         )
     scaled, targets = logits.detach().cpu().float() / temperature, targets.cpu()
-    # A confidence of exactly 1 would fall outside torchmetrics' last bin, into one of its own.
+    # torchmetrics puts a confidence of exactly 1 into a bin of its own, beyond the last.
     probabilities = torch.softmax(scaled, dim=1).clamp(max=_BELOW_ONE)
-    confidences, answers = probabilities.max(dim=1)
-    right = answers == targets
+    confidences, predictions = probabilities.max(dim=1)
+    correct = predictions == targets
     top_k = min(_TOP_K, classes)
     top5 = multiclass_accuracy(scaled, targets, classes, average="micro", top_k=top_k)
     ece = multiclass_calibration_error(probabilities, targets, classes, CALIBRATION_BINS, "l1")
-    confusion = multiclass_confusion_matrix(answers, targets, classes).long()
+    confusion = multiclass_confusion_matrix(predictions, targets, classes).long()
     per_class = _per_class(confusion, class_ids)
-    hits = int(right.sum())
+    hits = int(correct.sum())
     return ClassificationMetrics(
         n=count,
         top1=hits / count,
@@ -159,35 +156,34 @@ def measure(
         mean_per_class=sum(row.accuracy for row in per_class.values()) / len(per_class),
         loss=float(cross_entropy(scaled, targets)),
         ece=float(ece),
-        confidence_right=_mean(confidences[right]),
-        confidence_wrong=_mean(confidences[~right]),
+        confidence_right=_mean(confidences[correct]),
+        confidence_wrong=_mean(confidences[~correct]),
         per_class=per_class,
-        bins=_calibration_bins(confidences, right),
+        bins=_calibration_bins(confidences, correct),
         confusion=confusion,
     )
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a fraction: where the true rate lies, as bounds in [0, 1].
+    """Return the 95 % Wilson score interval of a fraction, as bounds in [0, 1].
 
-    Unlike the usual ± 1.96 standard errors it holds near 0 and 1, where a good classifier's
-    accuracy lies. E. B. Wilson, "Probable inference, the law of succession, and statistical
-    inference", Journal of the American Statistical Association 22 (1927), 209–212.
+    Unlike ± 1.96 standard errors it holds near 0 and 1, where a good classifier's accuracy lies
+    (Wilson 1927, "Probable inference, the law of succession, and statistical inference").
 
     Args:
-        successes: How often it went well, from 0 to `n`.
-        n: How often it was tried, at least 1.
+        successes: Number of successes, from 0 to `n`.
+        n: Number of trials, at least 1.
     """
-    z2 = _NORMAL_QUANTILE_95**2
+    z2 = _NORMAL_QUANTILE_975**2
     centre = (successes + z2 / 2) / (n + z2)
-    spread = math.sqrt(successes * (n - successes) / n + z2 / 4) * _NORMAL_QUANTILE_95 / (n + z2)
+    spread = math.sqrt(successes * (n - successes) / n + z2 / 4) * _NORMAL_QUANTILE_975 / (n + z2)
     return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
-def _per_class(confusion: torch.Tensor, class_ids: Sequence[str]) -> dict[str, ClassMeasures]:
-    """Read each class's row; classes that do not occur in the set are left out.
+def _per_class(confusion: torch.Tensor, class_ids: Sequence[str]) -> dict[str, ClassMetrics]:
+    """Return the metrics of the classes in the set.
 
-    Torchmetrics' macro average would count them as 0 as soon as one answer names them.
+    torchmetrics' macro average would count a class without photos as 0 once it is predicted.
     """
     per_class = {}
     for index, class_id in enumerate(class_ids):
@@ -196,12 +192,16 @@ def _per_class(confusion: torch.Tensor, class_ids: Sequence[str]) -> dict[str, C
         if n == 0:
             continue
         row[index] = 0
-        wrong, taken_for = int(row.max()), class_ids[int(row.argmax())]
-        per_class[class_id] = ClassMeasures(n, hits / n, taken_for if wrong else None, wrong)
+        confused_n, confused_with = int(row.max()), class_ids[int(row.argmax())]
+        per_class[class_id] = ClassMetrics(
+            n, hits / n, confused_with if confused_n else None, confused_n
+        )
     return per_class
 
 
-def _calibration_bins(confidences: torch.Tensor, right: torch.Tensor) -> tuple[CalibrationBin, ...]:
+def _calibration_bins(
+    confidences: torch.Tensor, correct: torch.Tensor
+) -> tuple[CalibrationBin, ...]:
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
     bin_of = torch.bucketize(confidences, edges, right=True) - 1
     bins = []
@@ -213,7 +213,7 @@ def _calibration_bins(confidences: torch.Tensor, right: torch.Tensor) -> tuple[C
                 upper=(index + 1) / CALIBRATION_BINS,
                 n=int(inside.sum()),
                 confidence=_mean(confidences[inside]) or 0.0,
-                accuracy=_mean(right[inside].float()) or 0.0,
+                accuracy=_mean(correct[inside].float()) or 0.0,
             )
         )
     return tuple(bins)

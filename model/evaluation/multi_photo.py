@@ -1,9 +1,7 @@
-"""What two photos of one plant give over one.
+"""Accuracy with two photos of one plant instead of one.
 
-    logits of photos, their classes -> pairs of one class at random -> averaged logits -> top-1
-
-Photos of one class stand for photos of one plant, which the data sets do not tell; those of one
-plant are more alike, so that the gain there is less.
+The data sets do not identify plants, so pairs are of one class. Two photos of one plant are more
+alike, which makes the real gain smaller.
 """
 
 from __future__ import annotations
@@ -19,39 +17,45 @@ _SEED: Final = 0
 
 @dataclass(frozen=True)
 class MultiPhotoMetrics:
-    """Top-1 of the same photos, alone and by twos.
+    """Top-1 accuracy of the same photos, singly and in pairs.
 
     Attributes:
-        alone: Share of them that are named rightly.
-        paired: Share of pairs that are, over many ways to pair the photos.
+        single_top1: Fraction of the photos classified correctly.
+        pair_top1: Fraction of the pairs classified correctly, over `_ROUNDS` random pairings.
     """
 
-    alone: float
-    paired: float
+    single_top1: float
+    pair_top1: float
 
 
-def measure_multi_photo(logits: torch.Tensor, targets: torch.Tensor) -> MultiPhotoMetrics | None:
-    """Pair photos of the same class, and name each pair by the average of their logits.
+def compute_multi_photo_metrics(
+    logits: torch.Tensor, targets: torch.Tensor
+) -> MultiPhotoMetrics | None:
+    """Classify random pairs of photos of a class by the average of their logits.
 
-    Of an odd number, one photo is left out in each round. None where no class has two photos.
+    Each round drops one photo of a class with an odd number of them.
 
     Args:
-        logits: float32 (N, classes).
+        logits: float32 (N, C).
         targets: int64 (N,).
+
+    Returns:
+        The metrics, or None if no class has two photos.
     """
     generator = torch.Generator().manual_seed(_SEED)
-    alone, paired = [], []
+    singles, pairs = [], []
     for _ in range(_ROUNDS):
         order = torch.randperm(len(targets), generator=generator)
         for index in targets.bincount().nonzero()[:, 0]:
             own = order[targets[order] == index]
             second = own[1::2]
             first = own[::2][: len(second)]
-            both = (logits[first] + logits[second]) / 2
-            paired.append(both.argmax(dim=1) == index)
-            alone.append(logits[torch.cat([first, second])].argmax(dim=1) == index)
-    if not len(torch.cat(paired)):
+            averaged = (logits[first] + logits[second]) / 2
+            pairs.append(averaged.argmax(dim=1) == index)
+            singles.append(logits[torch.cat([first, second])].argmax(dim=1) == index)
+    if not len(torch.cat(pairs)):
         return None
     return MultiPhotoMetrics(
-        float(torch.cat(alone).double().mean()), float(torch.cat(paired).double().mean())
+        single_top1=float(torch.cat(singles).double().mean()),
+        pair_top1=float(torch.cat(pairs).double().mean()),
     )

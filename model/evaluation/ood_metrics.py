@@ -1,8 +1,4 @@
-"""How well photos of none of the classes are told from photos of one.
-
-logits of known and of unknown photos -> each score of model.ood -> AUROC, FPR95
-                                      -> the checkpoint's own rule  -> share called unknown
-"""
+"""Metrics of out-of-distribution (OOD) detection: AUROC, FPR@95TPR and the fraction flagged OOD."""
 
 from __future__ import annotations
 
@@ -16,69 +12,70 @@ from model.ood import SCORES, OodRule, ood_scores
 
 
 @dataclass(frozen=True)
-class Separation:
-    """How well a score tells photos of the classes from others.
+class DetectionMetrics:
+    """Separation of in-distribution from OOD photos by a score; in-distribution is positive.
 
     Attributes:
-        auroc: Probability that one of the classes scores higher than another photo.
-        fpr95: Share of other photos that are accepted where 95 % of the classes' are.
+        auroc: Area under the ROC curve, in [0, 1].
+        fpr95: Fraction of OOD photos accepted at a true positive rate of 95 % (FPR@95TPR).
     """
 
     auroc: float
     fpr95: float
 
 
-def separation(known: Array, unknown: Array) -> Separation:
-    """Measure how well scores of known photos, (N,), stand above those of unknown ones, (M,)."""
-    ordered = np.sort(unknown)
-    below = np.searchsorted(ordered, known, side="left")
-    not_above = np.searchsorted(ordered, known, side="right")
-    auroc = (below + not_above).mean() / 2 / len(unknown)
-    return Separation(float(auroc), float((unknown >= np.quantile(known, 0.05)).mean()))
-
-
 @dataclass(frozen=True)
 class OodMetrics:
-    """How photos of none of the classes fared.
+    """OOD detection on one set of OOD photos.
 
     Attributes:
-        n: Number of photos.
-        called_unknown: Share of them that the checkpoint calls unknown; None without a rule.
-        separations: A map from each score to how well it tells them from the known photos.
+        n: Number of OOD photos.
+        flagged_ood: Fraction of them flagged by the checkpoint's OOD rule; None without a rule.
+        scores: Map from each of `model.ood.SCORES` to its metrics.
     """
 
     n: int
-    called_unknown: float | None
-    separations: Mapping[str, Separation]
+    flagged_ood: float | None
+    scores: Mapping[str, DetectionMetrics]
 
 
-def measure_ood(
-    known: Array, unknown: Array, temperature: float, rule: OodRule | None
+def detection_metrics(in_distribution: Array, ood: Array) -> DetectionMetrics:
+    """Return AUROC and FPR@95TPR of the scores of in-distribution (N,) and OOD (M,) photos."""
+    ordered = np.sort(ood)
+    below = np.searchsorted(ordered, in_distribution, side="left")
+    not_above = np.searchsorted(ordered, in_distribution, side="right")
+    auroc = (below + not_above).mean() / 2 / len(ood)
+    fpr95 = (ood >= np.quantile(in_distribution, 0.05)).mean()
+    return DetectionMetrics(float(auroc), float(fpr95))
+
+
+def compute_ood_metrics(
+    in_distribution: Array, ood: Array, temperature: float, rule: OodRule | None
 ) -> OodMetrics:
-    """Compare photos of none of the classes with photos of one.
+    """Compare OOD photos with in-distribution ones.
 
     Args:
-        known: Logits of photos of the classes, float32 (N, classes).
-        unknown: Logits of photos of none, float32 (M, classes).
-        temperature: What logits are divided by.
-        rule: The checkpoint's.
+        in_distribution: Logits, float32 (N, C).
+        ood: Logits, float32 (M, C).
+        temperature: Divisor of the logits.
+        rule: The checkpoint's OOD rule, if it has one.
     """
     logit_adjustment = () if rule is None else rule.logit_adjustment
     return OodMetrics(
-        n=len(unknown),
-        called_unknown=called_unknown(unknown, temperature, rule),
-        separations={
-            score: separation(
-                ood_scores(score, known, temperature, logit_adjustment),
-                ood_scores(score, unknown, temperature, logit_adjustment),
+        n=len(ood),
+        flagged_ood=flagged_ood(ood, temperature, rule),
+        scores={
+            score: detection_metrics(
+                ood_scores(score, in_distribution, temperature, logit_adjustment),
+                ood_scores(score, ood, temperature, logit_adjustment),
             )
             for score in SCORES
         },
     )
 
 
-def called_unknown(logits: Array, temperature: float, rule: OodRule | None) -> float | None:
-    """Return the share of photos that a rule calls unknown, by their logits (N, classes).
+def flagged_ood(logits: Array, temperature: float, rule: OodRule | None) -> float | None:
+    """Return the fraction of photos, logits (N, C), that a rule flags as OOD.
 
     None without a rule, or without photos.
     """

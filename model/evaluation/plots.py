@@ -1,10 +1,7 @@
-"""Pictures of what the measures say, and of what a photo was taken for.
+"""Plots: confusion matrix, reliability diagram and prediction charts.
 
-    Measures -> confusion_matrix | reliability_diagram -> Figure -> save
-    photos with their predictions -> prediction_charts -> Figure -> save
-
-Importing this imports matplotlib: do so where a picture is asked for. The figures belong to nobody
-(no pyplot), are drawn by Agg, and need no display.
+Importing this module imports matplotlib, which takes about a second; import it only to draw. The
+figures are drawn by Agg without pyplot and need no display.
 """
 
 from __future__ import annotations
@@ -31,20 +28,20 @@ _DOTS_PER_INCH: Final = 150
 _GREEN: Final = "#2f7d57"
 _RED: Final = "#c0392b"
 _GREY: Final = "#8a8f94"
-# Both begin well above white, so that one photo of a large class can still be seen.
-_RIGHT_COLOURS: Final = LinearSegmentedColormap.from_list("right", ["#dcefe4", _GREEN])
-_WRONG_COLOURS: Final = LinearSegmentedColormap.from_list("wrong", ["#f6b3a9", "#8e1b10"])
+# Both scales start above white, so that one photo of a large class stays visible.
+_CORRECT_COLORS: Final = LinearSegmentedColormap.from_list("correct", ["#dcefe4", _GREEN])
+_ERROR_COLORS: Final = LinearSegmentedColormap.from_list("error", ["#f6b3a9", "#8e1b10"])
 _PHOTO_COLUMNS: Final = 4
-_FEWEST_CELLS: Final = 10
-_FAR_FROM_THE_EDGE: Final = 30  # cells, from which labels on one side alone are hard to follow
+_MIN_CELLS: Final = 10
+_MAX_ROWS_LABELLED_ONCE: Final = 30  # rows, above which labels on one side alone are hard to follow
 
 
 class PictureError(PetalscopeError):
-    """A picture cannot be written."""
+    """A picture that cannot be written."""
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the path's suffix names.
+    """Write a figure in the format of the path's suffix.
 
     Raises:
         PictureError: The file cannot be written.
@@ -56,32 +53,32 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def confusion_matrix(
-    measures: ClassificationMetrics, classes: Sequence[FlowerClass], title: str
+    metrics: ClassificationMetrics, classes: Sequence[FlowerClass], title: str
 ) -> Figure:
-    """Draw what each class was taken for: right answers green, wrong ones red, with their number.
+    """Draw the confusion matrix: correct counts green, errors red, empty cells white.
 
-    Colours are fractions of the row. Rows are the classes that occur in the set; columns are these
-    and all others that were answered.
+    Colors are fractions of a row. Rows are the classes of the set; columns are these and all
+    other predicted classes.
 
     Args:
-        measures: Of the set.
+        metrics: Metrics of the set.
         classes: All classes in index order.
-        title: What stands above.
+        title: Title of the figure.
     """
-    confusion = measures.confusion.numpy()
+    confusion = metrics.confusion.numpy()
     rows = np.flatnonzero(confusion.sum(axis=1))
     columns = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
     counts = confusion[np.ix_(rows, columns)]
     fractions = counts / counts.sum(axis=1, keepdims=True)
-    right = rows[:, None] == columns
-    size = [3.5 + 0.2 * max(len(side), _FEWEST_CELLS) for side in (columns, rows)]
+    correct = rows[:, None] == columns
+    size = [3.5 + 0.2 * max(len(side), _MIN_CELLS) for side in (columns, rows)]
     figure = Figure(figsize=(size[0], size[1]), layout="constrained")
     axes = figure.add_subplot()
-    for kind, colours in ((right, _RIGHT_COLOURS), (~right, _WRONG_COLOURS)):
+    for kind, colors in ((correct, _CORRECT_COLORS), (~correct, _ERROR_COLORS)):
         visible = np.ma.masked_where((counts == 0) | ~kind, fractions)
-        axes.imshow(visible, cmap=colours, vmin=0, vmax=1)
+        axes.imshow(visible, cmap=colors, vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
-        dark = fractions[row, column] > (0.7 if right[row, column] else 0.4)
+        dark = fractions[row, column] > (0.7 if correct[row, column] else 0.4)
         axes.text(
             column,
             row,
@@ -97,25 +94,25 @@ def confusion_matrix(
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e6e8", linewidth=0.6)
     axes.tick_params(which="both", length=0)
-    if len(rows) > _FAR_FROM_THE_EDGE:
+    if len(rows) > _MAX_ROWS_LABELLED_ONCE:
         axes.tick_params(labeltop=True, labelright=True)
-    axes.set_xlabel("answer", size=12)
+    axes.set_xlabel("prediction", size=12)
     axes.set_ylabel("true class", size=12)
     axes.set_title(title, size=13, loc="left", pad=12, parse_math=False)
     return figure
 
 
-def reliability_diagram(measures: ClassificationMetrics, title: str) -> Figure:
-    """Draw accuracy against confidence, with 95 % intervals, above a histogram of confidence.
+def reliability_diagram(metrics: ClassificationMetrics, title: str) -> Figure:
+    """Draw accuracy by confidence with 95 % intervals, above a histogram of confidence.
 
     Args:
-        measures: Of the set.
-        title: What stands above.
+        metrics: Metrics of the set.
+        title: Title of the figure.
     """
     figure = Figure(figsize=(7, 8.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    bins = [item for item in measures.bins if item.n]
-    width = measures.bins[0].upper - measures.bins[0].lower
+    bins = [item for item in metrics.bins if item.n]
+    width = metrics.bins[0].upper - metrics.bins[0].lower
     left = [item.lower for item in bins]
     accuracy = [item.accuracy for item in bins]
     bounds = [wilson_interval(round(item.accuracy * item.n), item.n) for item in bins]
@@ -140,18 +137,18 @@ def reliability_diagram(measures: ClassificationMetrics, title: str) -> Figure:
     upper.plot([0, 1], [0, 1], "--", color=_GREY, label="perfectly calibrated")
     upper.set_ylabel("accuracy")
     upper.set_ylim(0, 1.02)
-    # Above the axes: inside them, bars may stand anywhere.
+    # Above the axes, where no bar can overlap it.
     upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9)
-    error = f"expected calibration error {100 * measures.ece:.2f} %"
-    figure.suptitle(f"{title}\n{error}", size=11, x=0.01, ha="left", parse_math=False)
+    ece = f"ECE {100 * metrics.ece:.2f} %"
+    figure.suptitle(f"{title}\n{ece}", size=11, x=0.01, ha="left", parse_math=False)
     lower.bar(left, [item.n for item in bins], width, align="edge", color=_GREY, edgecolor="white")
     lower.set_yscale("log")
-    lower.set_ylim(0.7, 3 * measures.n)
+    lower.set_ylim(0.7, 3 * metrics.n)
     for item in bins:
         middle = (item.lower + item.upper) / 2
         lower.text(middle, item.n * 1.15, str(item.n), ha="center", size=8)
-    lower.set_ylabel("answers (log scale)")
-    lower.set_xlabel("confidence: probability of the likeliest class")
+    lower.set_ylabel("predictions (log scale)")
+    lower.set_xlabel("confidence (probability of the top-1 class)")
     lower.set_xlim(0, 1)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
@@ -161,10 +158,10 @@ def reliability_diagram(measures: ClassificationMetrics, title: str) -> Figure:
 
 
 def prediction_charts(photos: Sequence[tuple[Image.Image, Sequence[Prediction]]]) -> Figure:
-    """Draw photos, each titled with its likeliest name above the bars of its probabilities.
+    """Draw photos, each titled with its top-1 name above a bar chart of its predictions.
 
     Args:
-        photos: Pairs of RGB image and ranked predictions, at least one; four to a row.
+        photos: RGB images with ranked predictions, at least one; four to a row.
     """
     columns = min(len(photos), _PHOTO_COLUMNS)
     rows = math.ceil(len(photos) / columns)
@@ -192,21 +189,21 @@ def _draw_bars(axes: Axes, predictions: Sequence[Prediction]) -> None:
     axes.set_axis_on()
     names = [prediction.name for prediction in predictions]
     probabilities = [prediction.probability for prediction in predictions]
-    places = range(len(predictions))
-    axes.barh(places, probabilities, color=[_GREEN] + [_GREY] * (len(predictions) - 1))
-    for place, probability in zip(places, probabilities, strict=True):
+    positions = range(len(predictions))
+    axes.barh(positions, probabilities, color=[_GREEN] + [_GREY] * (len(predictions) - 1))
+    for position, probability in zip(positions, probabilities, strict=True):
         inside = probability > 0.8
         axes.text(
             probability - 0.01 if inside else probability + 0.01,
-            place,
+            position,
             f"{probability:.1%}",
             ha="right" if inside else "left",
             va="center",
             color="white" if inside else "black",
             size=9,
         )
-    axes.set_yticks(places, names, parse_math=False)
-    axes.set_ylim(len(predictions) - 0.5, -0.5)  # the likeliest on top
+    axes.set_yticks(positions, names, parse_math=False)
+    axes.set_ylim(len(predictions) - 0.5, -0.5)  # top-1 first
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("probability")

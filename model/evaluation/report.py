@@ -1,15 +1,11 @@
-"""What an evaluation found: as a table to read, and as JSON to keep.
-
-Classifier, Evaluation -> table: lines of text
-                       -> card: all numbers, and how they came about
-"""
+"""Results of an evaluation as tables, for the terminal and the model card, and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import timm
 import torch
@@ -17,77 +13,108 @@ import torch
 import model
 from model.checkpoint.labels import FlowerClass
 from model.classifier import Classifier
-from model.evaluation.evaluate import Evaluation
+from model.evaluation.evaluate import Evaluation, SetMetrics
 from model.evaluation.metrics import CALIBRATION_BINS, ClassificationMetrics
-from model.evaluation.ood_metrics import OodMetrics
-from model.ood import SCORES
+
+DEFAULT_WORST: Final = 10
+_BASELINE_SCORE: Final = "probability"  # of checkpoints without an OOD rule
+_MISSING: Final = "–"
 
 
-def table(
-    checkpoint: Path, classifier: Classifier, evaluation: Evaluation, worst: int
-) -> list[str]:
-    """Lay out the results as lines of text: a line for each set, then its worst classes.
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: Line above the table.
+        header: Names of the columns.
+        rows: Cells, as many in each row as in `header`.
+        note: Line below the table; empty for none.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def to_markdown(self) -> list[str]:
+        """Return the table as lines of Markdown."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        table = [f"| {' | '.join(cells)} |" for cells in lines]
+        return [f"{self.title}:", "", *table, *(["", self.note] if self.note else [])]
+
+    def to_text(self) -> list[str]:
+        """Return the table as lines of text with aligned columns."""
+        lines = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+            for cells in lines
+        ]
+        return [f"{self.title}:", *table, *([self.note] if self.note else [])]
+
+
+def report_tables(
+    classifier: Classifier, evaluation: Evaluation, worst: int = DEFAULT_WORST
+) -> list[Table]:
+    """Return all tables of an evaluation; those without rows are left out.
 
     Args:
-        checkpoint: Where the classifier was loaded from.
-        classifier: What was evaluated.
-        evaluation: What was found.
-        worst: How many classes to list for each set, of those with a wrong answer.
+        classifier: Evaluated classifier.
+        evaluation: Its metrics.
+        worst: Maximum number of classes listed for each set.
+    """
+    classes = classifier.metadata.classes
+    tables = [
+        _accuracy_table(evaluation.sets),
+        _multi_photo_table(evaluation.sets),
+        *_worst_class_tables(evaluation.sets, classes, worst),
+        _ood_table(classifier, evaluation),
+        _corruption_table(evaluation),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def report_text(
+    checkpoint: Path, classifier: Classifier, evaluation: Evaluation, worst: int = DEFAULT_WORST
+) -> str:
+    """Return the report for a terminal: facts about the checkpoint, then all tables.
+
+    Args:
+        checkpoint: File that the classifier was loaded from.
+        classifier: Evaluated classifier.
+        evaluation: Its metrics.
+        worst: Maximum number of classes listed for each set.
     """
     metadata = classifier.metadata
     transform = metadata.transform
-    results = evaluation.sets
-    width = max(len("unknown set"), *map(len, (*results, *evaluation.unknown)))
     lines = [
         f"checkpoint  {checkpoint} (version {classifier.version})",
         f"network     {metadata.architecture.backbone}, {len(metadata.classes)} classes, "
         f"temperature {metadata.temperature:.3f}, on {classifier.network.device}",
-        f"transform   shorter side to {transform.resize} px ({transform.interpolation}), "
-        f"central {transform.crop}×{transform.crop} px",
-        "",
-        f"{'set':{width}}  photos  {'top-1 %':<22}  {'top-5 %':<22}  per class %    loss  ECE %  "
-        "when wrong %  unknown %  of wrong %",
+        f"transform   resize {transform.resize} px ({transform.interpolation}), "
+        f"center crop {transform.crop} px",
     ]
-    for name, measures in results.items():
-        top1 = _with_interval(measures.top1, measures.top1_interval)
-        top5 = _with_interval(measures.top5, measures.top5_interval)
-        lines.append(
-            f"{name:{width}}  {measures.n:>6}  {top1:<22}  {top5:<22}  "
-            f"{100 * measures.mean_per_class:>11.2f}  {measures.loss:>6.4f}  "
-            f"{100 * measures.ece:>5.2f}  {_percent(measures.confidence_wrong):>12}  "
-            f"{_percent(evaluation.called_unknown.get(name)):>9}  "
-            f"{_percent(evaluation.wrong_called_unknown.get(name)):>10}"
-        )
-    lines += [
-        "",
-        "[..]: 95 % Wilson interval; per class: mean accuracy of the classes that occur; "
-        f"ECE: expected calibration error, {CALIBRATION_BINS} bins; when wrong: mean confidence "
-        "of wrong answers; unknown: called none of the classes, of all and of wrong answers",
-        *_pair_rows(evaluation),
-        *_unknown_rows(evaluation.unknown, width),
-        *_robustness_rows(evaluation, width),
-    ]
-    if worst:
-        for name, measures in results.items():
-            lines += ["", *_worst_classes(name, measures, metadata.classes, worst)]
-    return lines
+    for table in report_tables(classifier, evaluation, worst):
+        lines += ["", *table.to_text()]
+    return "\n".join(lines)
 
 
-def card(
+def report_json(
     checkpoint: Path,
     classifier: Classifier,
     folders: Mapping[str, Path],
     evaluation: Evaluation,
     command: str,
 ) -> dict[str, Any]:
-    """Return everything that is known about the results as JSON-ready values.
+    """Return all metrics and their provenance as JSON-ready values.
 
     Args:
-        checkpoint: Where the classifier was loaded from.
-        classifier: What was evaluated.
-        folders: A map from the name of a set to its folder.
-        evaluation: What was found.
-        command: What was typed to get them.
+        checkpoint: File that the classifier was loaded from.
+        classifier: Evaluated classifier.
+        folders: Map from the name of a set to its folder.
+        evaluation: Metrics of the classifier.
+        command: Command line that made them.
     """
     metadata = classifier.metadata
     return {
@@ -108,103 +135,147 @@ def card(
             "timm": timm.__version__,
         },
         "sets": {
-            name: {
-                "folder": str(folders[name]),
-                **_numbers(measures, metadata.classes),
-                "called_unknown": evaluation.called_unknown.get(name),
-                "wrong_called_unknown": evaluation.wrong_called_unknown.get(name),
-                "pairs": asdict(pairs) if (pairs := evaluation.pairs.get(name)) else None,
-            }
-            for name, measures in evaluation.sets.items()
+            name: {"folder": str(folders[name]), **_set_json(metrics, metadata.classes)}
+            for name, metrics in evaluation.sets.items()
         },
-        "unknown": {
-            name: {"folder": str(folders[name]), **asdict(measures)}
-            for name, measures in evaluation.unknown.items()
+        "ood": {
+            name: {"folder": str(folders[name]), **asdict(metrics)}
+            for name, metrics in evaluation.ood.items()
         },
-        "robustness": dict(evaluation.robustness),
+        "corruptions": dict(evaluation.corruptions),
     }
 
 
-def _unknown_rows(unknown: Mapping[str, OodMetrics], width: int) -> list[str]:
-    if not unknown:
-        return []
-    heads = "  ".join(f"{score:>14}" for score in SCORES)
-    rows = ["", f"{'unknown set':{width}}  photos  unknown %  {heads}"]
-    for name, measures in unknown.items():
-        pairs = "  ".join(
-            f"{item.auroc:>7.4f} {100 * item.fpr95:>6.2f}" for item in measures.separations.values()
+def _accuracy_table(sets: Mapping[str, SetMetrics]) -> Table:
+    return Table(
+        "Accuracy and calibration",
+        (
+            "set",
+            "photos",
+            "top-1",
+            "top-5",
+            "mean per class",
+            "ECE",
+            "mean confidence of errors",
+            "flagged OOD",
+            "errors flagged OOD",
+        ),
+        [
+            (
+                name,
+                str(metrics.classification.n),
+                _with_interval(metrics.classification.top1, metrics.classification.top1_interval),
+                _with_interval(metrics.classification.top5, metrics.classification.top5_interval),
+                _percent(metrics.classification.mean_per_class),
+                _percent(metrics.classification.ece),
+                _percent(metrics.classification.confidence_wrong),
+                _percent(metrics.flagged_ood),
+                _percent(metrics.errors_flagged_ood),
+            )
+            for name, metrics in sets.items()
+        ],
+        f"[..]: 95 % Wilson interval. ECE: expected calibration error, {CALIBRATION_BINS} bins.",
+    )
+
+
+def _multi_photo_table(sets: Mapping[str, SetMetrics]) -> Table:
+    return Table(
+        "Top-1 with two photos of a class, paired at random",
+        ("set", "one photo", "two photos"),
+        [
+            (name, _percent(found.single_top1), _percent(found.pair_top1))
+            for name, metrics in sets.items()
+            if (found := metrics.multi_photo)
+        ],
+    )
+
+
+def _worst_class_tables(
+    sets: Mapping[str, SetMetrics], classes: Sequence[FlowerClass], worst: int
+) -> Iterator[Table]:
+    labels = {item.class_id: f"{item.class_id} {item.name}" for item in classes}
+    for name, metrics in sets.items():
+        found = metrics.classification.per_class
+        wrong = [(class_id, row) for class_id, row in found.items() if row.confused_with]
+        # Lowest accuracy first; of equal ones, the class with more photos.
+        wrong.sort(key=lambda item: (item[1].accuracy, -item[1].n))
+        yield Table(
+            f"Worst classes of {name}",
+            ("class", "correct", "most often confused with"),
+            [
+                (
+                    labels[class_id],
+                    f"{round(row.n * row.accuracy)} of {row.n}",
+                    labels[row.confused_with or ""],
+                )
+                for class_id, row in wrong[:worst]
+            ],
         )
-        called = _percent(measures.called_unknown)
-        rows.append(f"{name:{width}}  {measures.n:>6}  {called:>9}  {pairs}")
-    return [
-        *rows,
-        "",
-        "by score: AUROC, and FPR95 % (taken for known where 95 % of the first set are)",
-    ]
 
 
-def _pair_rows(evaluation: Evaluation) -> list[str]:
-    rows = [
-        f"  {name}: {100 * pairs.paired:.2f} %, against {100 * pairs.alone:.2f} % of the same alone"
-        for name, pairs in evaluation.pairs.items()
-        if pairs is not None
-    ]
-    return ["", "top-1 of two photos of a class together", *rows] if rows else []
+def _ood_table(classifier: Classifier, evaluation: Evaluation) -> Table:
+    rule = classifier.metadata.ood_rule
+    score = _BASELINE_SCORE if rule is None else rule.score
+    threshold = "none" if rule is None else f"{rule.threshold:.3f}"
+    return Table(
+        "OOD detection",
+        ("set", "photos", "AUROC", "FPR@95TPR", "flagged OOD"),
+        [
+            (
+                name,
+                str(metrics.n),
+                f"{metrics.scores[score].auroc:.4f}",
+                _percent(metrics.scores[score].fpr95),
+                _percent(metrics.flagged_ood),
+            )
+            for name, metrics in evaluation.ood.items()
+        ],
+        f"In-distribution: {next(iter(evaluation.sets))}. Score: `{score}`. "
+        f"Threshold: {threshold}.",
+    )
 
 
-def _robustness_rows(evaluation: Evaluation, width: int) -> list[str]:
-    if not evaluation.robustness:
-        return []
-    rows = [f"  {100 * top1:6.2f} %  {change}" for change, top1 in evaluation.robustness.items()]
-    return ["", f"{next(iter(evaluation.sets))}: top-1 under changes", *rows]
+def _corruption_table(evaluation: Evaluation) -> Table:
+    name, metrics = next(iter(evaluation.sets.items()))
+    rows = [(corruption, _percent(top1)) for corruption, top1 in evaluation.corruptions.items()]
+    if rows:
+        rows.insert(0, ("none", _percent(metrics.classification.top1)))
+    return Table(f"Top-1 on {name} under corruptions", ("corruption", "top-1"), rows)
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
+    return _MISSING if value is None else f"{100 * value:.2f} %"
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:
     low, high = interval
-    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+    return f"{100 * value:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
 
 
-def _worst_classes(
-    name: str, measures: ClassificationMetrics, classes: Sequence[FlowerClass], worst: int
-) -> list[str]:
-    labels = {item.class_id: f"{item.class_id} {item.name}" for item in classes}
-    rows = [
-        (round(row.n * row.accuracy), row.n, labels[class_id], labels[row.taken_for])
-        for class_id, row in measures.per_class.items()
-        if row.taken_for is not None
-    ]
-    if not rows:
-        return [f"{name}: every photo was named rightly"]
-    # The lowest accuracy first; of two alike, the one that more photos speak for.
-    rows = sorted(rows, key=lambda row: (row[0] / row[1], -row[1]))[:worst]
-    width = max(len(label) for _, _, label, _ in rows)
-    return [
-        f"{name}: the worst of {len(measures.per_class)} classes, "
-        "right answers and what wrong ones said most often",
-        *(
-            f"  {label:{width}}  {right:>3} of {n:>3}  {taken_for}"
-            for right, n, label, taken_for in rows
-        ),
-    ]
+def _set_json(metrics: SetMetrics, classes: Sequence[FlowerClass]) -> dict[str, Any]:
+    return {
+        **_classification_json(metrics.classification, classes),
+        "flagged_ood": metrics.flagged_ood,
+        "errors_flagged_ood": metrics.errors_flagged_ood,
+        "multi_photo": asdict(metrics.multi_photo) if metrics.multi_photo else None,
+    }
 
 
-def _numbers(measures: ClassificationMetrics, classes: Sequence[FlowerClass]) -> dict[str, Any]:
+def _classification_json(
+    metrics: ClassificationMetrics, classes: Sequence[FlowerClass]
+) -> dict[str, Any]:
     names = {item.class_id: item.name for item in classes}
     ids = list(names)
-    confused = measures.confusion.clone().fill_diagonal_(0)
+    confused = metrics.confusion.clone().fill_diagonal_(0)
     return {
-        **measures.summary(),
+        **metrics.summary(),
         "per_class": {
             class_id: {"name": names[class_id], **asdict(row)}
-            for class_id, row in measures.per_class.items()
+            for class_id, row in metrics.per_class.items()
         },
         "confusions": [
-            {"class_id": ids[row], "taken_for": ids[column], "n": int(confused[row, column])}
+            {"class_id": ids[row], "predicted": ids[column], "n": int(confused[row, column])}
             for row, column in confused.nonzero().tolist()
         ],
-        "calibration_bins": [asdict(item) for item in measures.bins],
+        "calibration_bins": [asdict(item) for item in metrics.bins],
     }

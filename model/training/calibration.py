@@ -22,8 +22,8 @@ from model.backbones import add_to_logits
 from model.backends.base import Array
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
-from model.evaluation.metrics import ClassificationMetrics, measure
-from model.evaluation.ood_metrics import called_unknown
+from model.evaluation.metrics import ClassificationMetrics, compute_metrics
+from model.evaluation.ood_metrics import flagged_ood
 from model.ood import OodRule, ood_scores
 from model.training.logit_adjustment import LogitAdjustment
 
@@ -76,7 +76,9 @@ def calibrate(
     return Calibration(
         temperature,
         fit_ood_rule(score, logits.numpy(), temperature, target_tpr, logit_adjustment),
-        measure(cross_fitted(logits, targets), targets, [item.class_id for item in classes]),
+        compute_metrics(
+            cross_fitted(logits, targets), targets, [item.class_id for item in classes]
+        ),
     )
 
 
@@ -200,7 +202,7 @@ def recalibrated(
         after: Logits after the change, float32 (N, classes).
     """
     rule = metadata.ood_rule
-    unknown = called_unknown(before.numpy(), metadata.temperature, rule)
+    unknown = flagged_ood(before.numpy(), metadata.temperature, rule)
     calibrated = calibrate(
         after,
         targets,

@@ -175,8 +175,8 @@ def training_photos(
         )
     samples = [sample for sample in samples if _in_class_folder(sample.path) not in excluded]
     ood = _ood_paths(options, options.ood_data, "all")
-    ood += _ood_paths(options, options.ood_data_half, "training")
-    backgrounds = _ood_paths(options, options.paste_backgrounds, "training")
+    ood += _ood_paths(options, options.ood_data_half, "train")
+    backgrounds = _ood_paths(options, options.paste_backgrounds, "train")
     samples += [Sample(path, OOD_TARGET) for path in ood]
 
     def transform_of(epoch: int) -> Callable[[Image.Image], Any]:

@@ -24,7 +24,7 @@ from model.backbones import build_network, data_transform, freeze_backbone, free
 from model.checkpoint.architecture import Architecture
 from model.checkpoint.format import load_checkpoint, save_checkpoint
 from model.checkpoint.metadata import Metadata
-from model.evaluation.metrics import measure
+from model.evaluation.metrics import compute_metrics
 from model.folder_lock import only_process_in
 from model.training import run_report as report
 from model.training.augmentation import OOD_TARGET
@@ -220,7 +220,7 @@ class _Run:
     def _finish_epoch(self) -> None:
         progress, began = self.progress, time.monotonic()
         logits, targets = self.engine.logits(self.valid_loader)
-        measures = measure(logits, targets, self.class_ids)
+        measures = compute_metrics(logits, targets, self.class_ids)
         progress.seconds += time.monotonic() - began
         row = {
             "epoch": progress.epoch + 1,

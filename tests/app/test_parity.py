@@ -8,7 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from model.classifier import Classifier
-from model.evaluation.evaluate import compute_logits, labelled_photos
+from model.evaluation.datasets import labelled_photos
+from model.evaluation.evaluate import compute_logits
 from tests.app.conftest import form
 from tests.conftest import TINY_CLASSES
 

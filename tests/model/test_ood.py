@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, logsumexp
 
-from model.evaluation.ood_metrics import separation
+from model.evaluation.ood_metrics import detection_metrics
 from model.ood import SCORES, OodRule, ood_scores, verdict
 from model.training.calibration import fit_ood_rule
 
@@ -82,20 +82,20 @@ def test_verdicts(known: bool | None, probability: float, expected: str) -> None
     assert verdict(known, probability) == expected
 
 
-def test_separation_is_that_of_all_pairs() -> None:
+def test_auroc_is_that_of_all_pairs() -> None:
     generator = np.random.default_rng(1)
     known = generator.normal(1, 1, 300).round(1).astype(np.float32)  # rounded, so that some tie
     unknown = generator.normal(0, 1, 200).round(1).astype(np.float32)
     higher = (known[:, None] > unknown) + 0.5 * (known[:, None] == unknown)
-    got = separation(known, unknown)
+    got = detection_metrics(known, unknown)
     assert got.auroc == pytest.approx(higher.mean())
     assert got.fpr95 == pytest.approx((unknown >= np.quantile(known, 0.05)).mean())
 
 
 def test_what_is_apart_is_separated() -> None:
     low, high = (np.arange(start, start + 3, dtype=np.float32) for start in (0, 3))
-    assert (separation(high, low).auroc, separation(high, low).fpr95) == (1, 0)
-    assert (separation(low, high).auroc, separation(low, high).fpr95) == (0, 1)
+    assert (detection_metrics(high, low).auroc, detection_metrics(high, low).fpr95) == (1, 0)
+    assert (detection_metrics(low, high).auroc, detection_metrics(low, high).fpr95) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_another_image_size_and_target_tpr_are_stored(
 ) -> None:
     output = tmp_path / "calibrated.safetensors"
     arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
-    view = ["--resize", "48", "--crop", "48"]
+    view = ["--eval-resize", "48", "--eval-crop", "48"]
     thresholds = []
     for tpr in ("0.9", "0.6"):
         assert main([*arguments, *view, "--target-tpr", tpr]) == 0

@@ -1,4 +1,4 @@
-"""How scripts end."""
+"""Shared command line of the scripts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from model.checkpoint.format import read_metadata
 from model.classifier import Classifier
 from model.errors import PetalscopeError
 from scripts.command_line import (
+    ImageSizeError,
     OutputError,
-    ViewError,
     command,
-    make_folder_of,
-    picture_file,
-    seen_by,
+    image_file,
+    make_parent_folder,
     whole_number,
+    with_eval_size,
 )
 from tests.conftest import ROOT
 
@@ -78,31 +78,31 @@ def test_a_reader_that_stops_reading_ends_the_script_quietly() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "²", "٣"])
-def test_what_is_no_whole_number_from_1_up_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="whole number from 1 up"):
+def test_other_than_whole_numbers_of_at_least_1_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
         whole_number(1)(text)
 
 
-def test_a_whole_number_is_taken() -> None:
+def test_a_whole_number_is_accepted() -> None:
     assert whole_number(0)("0") == 0
     assert whole_number(1)("12") == 12
 
 
-def test_a_picture_ends_in_png_svg_or_pdf() -> None:
-    assert picture_file("a.png") == Path("a.png")
-    with pytest.raises(argparse.ArgumentTypeError, match=r"\.png, \.svg, \.pdf"):
-        picture_file("a.txt")
+def test_an_image_ends_in_png_svg_or_pdf() -> None:
+    assert image_file("a.png") == Path("a.png")
+    with pytest.raises(argparse.ArgumentTypeError):
+        image_file("a.txt")
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path) -> None:
-    make_folder_of(tmp_path / "new" / "folder" / "file")
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    make_parent_folder(tmp_path / "new" / "folder" / "file")
     assert (tmp_path / "new" / "folder").is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be made a folder"):
-        make_folder_of(tmp_path / "file" / "report.json")
+    with pytest.raises(OutputError):
+        make_parent_folder(tmp_path / "file" / "report.json")
 
 
-def test_a_network_of_one_size_is_not_shown_another(tiny_checkpoint: Path) -> None:
+def test_a_network_of_fixed_input_size_refuses_another(tiny_checkpoint: Path) -> None:
     metadata = read_metadata(tiny_checkpoint)
     side = metadata.transform.crop
 
@@ -112,9 +112,9 @@ def test_a_network_of_one_size_is_not_shown_another(tiny_checkpoint: Path) -> No
         return Outputs(np.zeros((len(batch), len(metadata.classes)), dtype=np.float32), None)
 
     classifier = Classifier(cast(Backend, SimpleNamespace(run=run)), metadata)
-    view = argparse.Namespace(resize=side, crop=side)
-    transform = seen_by(classifier, view).metadata.transform
+    options = argparse.Namespace(eval_resize=side, eval_crop=side)
+    transform = with_eval_size(classifier, options).metadata.transform
     assert (transform.resize, transform.crop) == (side, side)
-    view.crop = side - 1
-    with pytest.raises(ViewError, match=f"no photos of {side - 1} pixels"):
-        seen_by(classifier, view)
+    options.eval_crop = side - 1
+    with pytest.raises(ImageSizeError, match="--eval-crop"):
+        with_eval_size(classifier, options)

@@ -374,7 +374,7 @@ def test_the_bundled_checkpoint_suits_the_device(
 
 @pytest.mark.data
 def test_the_two_bundled_files_agree_on_real_photos(data_dir: Path) -> None:
-    from model.evaluation.evaluate import labelled_photos
+    from model.evaluation.datasets import labelled_photos
 
     reference = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
     served = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"))

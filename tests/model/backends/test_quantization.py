@@ -117,7 +117,8 @@ def test_the_bundled_file_was_made_of_the_bundled_checkpoint() -> None:
 
 @pytest.mark.data
 def test_the_bundled_file_names_as_many_real_photos(data_dir: Path) -> None:
-    from model.evaluation.evaluate import evaluate, labelled_photos
+    from model.evaluation.datasets import labelled_photos
+    from model.evaluation.evaluate import evaluate
 
     top1 = []
     for path in (BUNDLED_CHECKPOINT.with_suffix(".onnx"), BUNDLED):

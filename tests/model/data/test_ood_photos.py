@@ -1,4 +1,4 @@
-"""Photos of none of the classes, in two halves that never meet."""
+"""The two disjoint halves of OOD photos."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ def names(folder: Path, half: str) -> list[str]:
 def test_photos_in_a_folder_alternate(tmp_path: Path) -> None:
     touch(tmp_path, ["d.png", "b.jpg", "a.webp", "c.jpeg", "notes.txt"])
     assert names(tmp_path, "all") == ["a.webp", "b.jpg", "c.jpeg", "d.png"]
-    assert names(tmp_path, "training") == ["a.webp", "c.jpeg"]
-    assert names(tmp_path, "measuring") == ["b.jpg", "d.png"]
+    assert names(tmp_path, "train") == ["a.webp", "c.jpeg"]
+    assert names(tmp_path, "eval") == ["b.jpg", "d.png"]
 
 
-def test_a_sub_folder_falls_to_one_half(tmp_path: Path) -> None:
+def test_a_sub_folder_belongs_to_one_half(tmp_path: Path) -> None:
     touch(tmp_path, ["iris/1.png", "iris/2.png", "tulip/1.png", "zinnia/1.png"])
-    assert names(tmp_path, "training") == ["iris/1.png", "iris/2.png", "zinnia/1.png"]
-    assert names(tmp_path, "measuring") == ["tulip/1.png"]
+    assert names(tmp_path, "train") == ["iris/1.png", "iris/2.png", "zinnia/1.png"]
+    assert names(tmp_path, "eval") == ["tulip/1.png"]
 
 
-def test_a_large_sub_folder_is_divided_as_it_is_alone(tmp_path: Path) -> None:
+def test_a_large_sub_folder_is_split_as_if_alone(tmp_path: Path) -> None:
     touch(tmp_path, ["iris/1.png", *(f"tulip/{number:03}.png" for number in range(101))])
-    for half in ("training", "measuring"):
+    for half in ("train", "eval"):
         inside = [name for name in names(tmp_path, half) if name.startswith("tulip/")]
         alone = names(tmp_path / "tulip", half)
         assert inside == [f"tulip/{name}" for name in alone]
-    assert len(names(tmp_path, "training")) == 1 + 51
-    assert len(names(tmp_path, "measuring")) == 50
+    assert len(names(tmp_path, "train")) == 1 + 51
+    assert len(names(tmp_path, "eval")) == 50
 
 
-def test_what_lies_deeper_belongs_to_its_sub_folder(tmp_path: Path) -> None:
+def test_deeper_folders_belong_to_their_sub_folder(tmp_path: Path) -> None:
     touch(tmp_path, ["a.png", "b.png", "iris/1.png", "tulip/red/1.png", "tulip/white/old/2.png"])
-    assert names(tmp_path, "training") == ["a.png", "iris/1.png"]
-    assert names(tmp_path, "measuring") == ["b.png", "tulip/red/1.png", "tulip/white/old/2.png"]
+    assert names(tmp_path, "train") == ["a.png", "iris/1.png"]
+    assert names(tmp_path, "eval") == ["b.png", "tulip/red/1.png", "tulip/white/old/2.png"]
 
 
-@pytest.mark.parametrize("half", ["all", "training", "measuring"])
-def test_a_folder_without_photos_is_told(tmp_path: Path, half: str) -> None:
+@pytest.mark.parametrize("half", ["all", "train", "eval"])
+def test_a_folder_without_photos_is_an_error(tmp_path: Path, half: str) -> None:
     touch(tmp_path, ["notes.txt", "empty/notes.txt"])
-    with pytest.raises(PhotoFolderError, match="holds no photos"):
+    with pytest.raises(PhotoFolderError):
         names(tmp_path, half)
-    with pytest.raises(PhotoFolderError, match="no folder"):
+    with pytest.raises(PhotoFolderError):
         names(tmp_path / "nowhere", half)

@@ -1,4 +1,4 @@
-"""What the numbers of an evaluation promise."""
+"""Classification metrics."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from model.evaluation.metrics import CALIBRATION_BINS, measure, wilson_interval
+from model.evaluation.metrics import CALIBRATION_BINS, compute_metrics, wilson_interval
 from tests.conftest import TINY_CLASSES
 
 CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 
 
 def logits_for(answers: list[int], classes: int = 6, height: float = 4.0) -> torch.Tensor:
-    """Logits whose likeliest class is each of `answers`."""
+    """Return logits whose top-1 classes are `answers`."""
     return torch.nn.functional.one_hot(torch.tensor(answers), classes).float() * height
 
 
@@ -55,36 +55,38 @@ def test_top1_top5_and_their_intervals_count_photos() -> None:
         ],
         dtype=torch.float32,
     )
-    result = measure(rows, torch.full((4,), 4), CLASS_IDS)
+    result = compute_metrics(rows, torch.full((4,), 4), CLASS_IDS)
     assert (result.n, result.top1, result.top5) == (4, 0.25, 0.75)
     assert result.top1_interval == wilson_interval(1, 4)
     assert result.top5_interval == wilson_interval(3, 4)
 
 
 def test_with_three_classes_top5_is_all_of_them() -> None:
-    result = measure(logits_for([0, 1, 2], classes=3), torch.tensor([1, 2, 0]), ["1", "10", "2"])
+    result = compute_metrics(
+        logits_for([0, 1, 2], classes=3), torch.tensor([1, 2, 0]), ["1", "10", "2"]
+    )
     assert (result.top1, result.top5) == (0, 1)
 
 
-def test_mean_per_class_weighs_classes_alike_and_leaves_out_those_that_do_not_occur() -> None:
+def test_mean_per_class_weighs_classes_equally_and_skips_those_without_photos() -> None:
     # Class 0: 3 of 4 right; class 1: 0 of 1, taken for class 5, of which there is no photo.
-    result = measure(logits_for([0, 0, 0, 1, 5]), torch.tensor([0, 0, 0, 0, 1]), CLASS_IDS)
+    result = compute_metrics(logits_for([0, 0, 0, 1, 5]), torch.tensor([0, 0, 0, 0, 1]), CLASS_IDS)
     assert result.mean_per_class == pytest.approx((0.75 + 0.0) / 2)
     assert list(result.per_class) == ["1", "10"]
 
 
-def test_each_class_says_by_its_id_what_it_was_most_often_taken_for() -> None:
+def test_each_class_names_the_id_it_is_most_often_confused_with() -> None:
     answers, targets = [4, 3, 3, 2, 1, 1], [4, 4, 4, 4, 1, 1]
-    result = measure(logits_for(answers), torch.tensor(targets), CLASS_IDS)
+    result = compute_metrics(logits_for(answers), torch.tensor(targets), CLASS_IDS)
     fire_lily = result.per_class["21"]
     assert (fire_lily.n, fire_lily.accuracy) == (4, 0.25)
-    assert (fire_lily.taken_for, fire_lily.taken_for_n) == ("2", 2)
+    assert (fire_lily.confused_with, fire_lily.confused_n) == ("2", 2)
     thistle = result.per_class["10"]
-    assert (thistle.accuracy, thistle.taken_for, thistle.taken_for_n) == (1, None, 0)
+    assert (thistle.accuracy, thistle.confused_with, thistle.confused_n) == (1, None, 0)
 
 
 def test_rows_of_the_confusion_matrix_are_the_truth() -> None:
-    result = measure(logits_for([4, 3, 3]), torch.tensor([4, 4, 1]), CLASS_IDS)
+    result = compute_metrics(logits_for([4, 3, 3]), torch.tensor([4, 4, 1]), CLASS_IDS)
     expected = torch.zeros(6, 6, dtype=torch.int64)
     expected[4, 4] = expected[4, 3] = expected[1, 3] = 1
     assert result.confusion.dtype == torch.int64
@@ -95,14 +97,14 @@ def test_loss_is_taken_at_the_temperature() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 6) * 3, torch.randint(0, 6, (50,))
     expected = float(cross_entropy(logits / 2.5, targets))
-    assert measure(logits, targets, CLASS_IDS, 2.5).loss == pytest.approx(expected)
-    assert measure(logits, targets, CLASS_IDS).loss != pytest.approx(expected)
+    assert compute_metrics(logits, targets, CLASS_IDS, 2.5).loss == pytest.approx(expected)
+    assert compute_metrics(logits, targets, CLASS_IDS).loss != pytest.approx(expected)
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     # Ten answers, all with the same confidence p, seven of them right.
     answers, targets = [0] * 10, [0] * 7 + [1] * 3
-    result = measure(logits_for(answers, height=2.0), torch.tensor(targets), CLASS_IDS)
+    result = compute_metrics(logits_for(answers, height=2.0), torch.tensor(targets), CLASS_IDS)
     p = math.exp(2) / (math.exp(2) + 5)
     assert result.ece == pytest.approx(abs(p - 0.7), abs=1e-6)
     assert result.confidence_right == pytest.approx(p)
@@ -112,7 +114,7 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
 def test_the_bins_sum_up_to_the_calibration_error() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(400, 6) * 3, torch.randint(0, 6, (400,))
-    result = measure(logits, targets, CLASS_IDS, 1.5)
+    result = compute_metrics(logits, targets, CLASS_IDS, 1.5)
     assert len(result.bins) == CALIBRATION_BINS == 15
     assert sum(item.n for item in result.bins) == 400
     gaps = (item.n / 400 * abs(item.accuracy - item.confidence) for item in result.bins)
@@ -124,14 +126,14 @@ def test_the_bins_sum_up_to_the_calibration_error() -> None:
 def test_full_confidence_falls_into_the_last_of_the_bins() -> None:
     # Half near 0.97 and all wrong, half at exactly 1 and all right: one bin, where the gaps cancel.
     logits = torch.cat([logits_for([0] * 5, height=5.0), logits_for([0] * 5, height=1000.0)])
-    result = measure(logits, torch.tensor([1] * 5 + [0] * 5), CLASS_IDS)
+    result = compute_metrics(logits, torch.tensor([1] * 5 + [0] * 5), CLASS_IDS)
     assert result.bins[-1].n == 10
     p = math.exp(5) / (math.exp(5) + 5)
     assert result.ece == pytest.approx((p + 1) / 2 - 0.5, abs=1e-5)
 
 
-def test_the_summary_is_json_and_leaves_out_what_has_no_value() -> None:
-    result = measure(logits_for([0, 1]), torch.tensor([0, 1]), CLASS_IDS)
+def test_the_summary_is_json_without_missing_values() -> None:
+    result = compute_metrics(logits_for([0, 1]), torch.tensor([0, 1]), CLASS_IDS)
     summary = json.loads(json.dumps(result.summary(), allow_nan=False))
     assert summary["n"] == 2
     assert summary["top1"] == 1
@@ -148,8 +150,8 @@ def test_the_summary_is_json_and_leaves_out_what_has_no_value() -> None:
         (torch.zeros(2, 6), torch.zeros(2, dtype=torch.int64), CLASS_IDS[:5]),
     ],
 )
-def test_what_does_not_belong_together_is_refused(
+def test_shapes_that_disagree_are_refused(
     logits: torch.Tensor, targets: torch.Tensor, class_ids: list[str]
 ) -> None:
-    with pytest.raises(ValueError, match="do not belong together"):
-        measure(logits, targets, class_ids)
+    with pytest.raises(ValueError, match="shapes disagree"):
+        compute_metrics(logits, targets, class_ids)

@@ -1,4 +1,4 @@
-"""The numbers find their place in a model card, and only there."""
+"""Metrics section of a model card."""
 
 from __future__ import annotations
 
@@ -6,28 +6,45 @@ from pathlib import Path
 
 import pytest
 
+from model.classifier import Classifier
+from model.evaluation.evaluate import Evaluation, SetMetrics
+from model.evaluation.metrics import compute_metrics
 from model.evaluation.model_card import BEGIN, END, ModelCardError, check_card, write_card
+from tests.conftest import TINY_CLASSES
+from tests.model.evaluation.test_metrics import logits_for
 
 
-def test_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
+def test_only_the_text_between_the_markers_is_replaced(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "card.md"
-    path.write_text(f"# Card\n\n{BEGIN}\nold\n{END}\n\n## Licence\n", encoding="utf-8")
-    write_card(path, ["new", "numbers"])
+    path.write_text(f"# Card\n\n{BEGIN}\nold\n{END}\n\n## License\n", encoding="utf-8")
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    logits = logits_for([0, 1])
+    metrics = compute_metrics(
+        logits, logits.argmax(dim=1), [item.class_id for item in TINY_CLASSES]
+    )
+    evaluation = Evaluation({"valid": SetMetrics(metrics)})
+    write_card(path, tiny_checkpoint, classifier, evaluation, "python scripts/evaluate.py")
     once = path.read_text(encoding="utf-8")
-    assert once == f"# Card\n\n{BEGIN}\n\nnew\nnumbers\n\n{END}\n\n## Licence\n"
-    write_card(path, ["new", "numbers"])
+    assert once.startswith(f"# Card\n\n{BEGIN}\n")
+    assert once.endswith(f"\n{END}\n\n## License\n")
+    assert "old" not in once
+    assert classifier.version in once
+    assert "python scripts/evaluate.py" in once
+    write_card(path, tiny_checkpoint, classifier, evaluation, "python scripts/evaluate.py")
     assert path.read_text(encoding="utf-8") == once
 
 
 @pytest.mark.parametrize("text", ["", f"{BEGIN}\n", f"{END}\n{BEGIN}\n"])
-def test_a_file_without_a_place_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_without_markers_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "card.md"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ModelCardError, match="put these two lines"):
+    with pytest.raises(ModelCardError):
         check_card(path)
     assert path.read_text(encoding="utf-8") == text
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelCardError, match="cannot be read"):
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelCardError):
         check_card(tmp_path / "none.md")

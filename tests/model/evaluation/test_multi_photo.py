@@ -3,25 +3,25 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.evaluation.multi_photo import measure_multi_photo
+from model.evaluation.multi_photo import compute_multi_photo_metrics
 
 
 def test_two_photos_outvote_a_weaker_mistake() -> None:
     # Each class has one photo that is surely right and one that is narrowly wrong.
     logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [0.0, 5.0], [1.0, 0.0]])
-    found = measure_multi_photo(logits, torch.tensor([0, 0, 1, 1]))
+    found = compute_multi_photo_metrics(logits, torch.tensor([0, 0, 1, 1]))
     assert found is not None
-    assert (found.alone, found.paired) == (0.5, 1.0)
+    assert (found.single_top1, found.pair_top1) == (0.5, 1.0)
 
 
 def test_only_photos_of_one_class_are_paired_and_an_odd_one_is_left_out() -> None:
     # The third of class 0 is surely wrong: with it a pair is wrong, which is so in 2 of 3 rounds.
     logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 9.0], [0.0, 1.0]])
-    found = measure_multi_photo(logits, torch.tensor([0, 0, 0, 1]))
+    found = compute_multi_photo_metrics(logits, torch.tensor([0, 0, 0, 1]))
     assert found is not None
-    assert 0 < found.paired < 1
-    assert found.paired == pytest.approx(1 - 2 * (1 - found.alone))
+    assert 0 < found.pair_top1 < 1
+    assert found.pair_top1 == pytest.approx(1 - 2 * (1 - found.single_top1))
 
 
-def test_without_two_of_a_class_there_is_nothing_to_measure() -> None:
-    assert measure_multi_photo(torch.eye(2), torch.tensor([0, 1])) is None
+def test_without_two_photos_of_a_class_there_are_no_metrics() -> None:
+    assert compute_multi_photo_metrics(torch.eye(2), torch.tensor([0, 1])) is None

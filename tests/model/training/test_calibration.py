@@ -10,8 +10,8 @@ import torch
 from model.checkpoint.architecture import Architecture
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
-from model.evaluation.metrics import measure
-from model.evaluation.ood_metrics import called_unknown
+from model.evaluation.metrics import compute_metrics
+from model.evaluation.ood_metrics import flagged_ood
 from model.imaging.transforms import EvaluationTransform
 from model.training.calibration import (
     calibrate,
@@ -40,7 +40,7 @@ def test_it_mends_the_calibration_and_moves_no_answer() -> None:
     logits, targets = drawn(2.5)
     class_ids = [str(index) for index in range(10)]
     scaled = cross_fitted(logits, targets)
-    before, after = (measure(one, targets, class_ids) for one in (logits, scaled))
+    before, after = (compute_metrics(one, targets, class_ids) for one in (logits, scaled))
     assert after.ece < 0.03 < 0.2 < before.ece
     assert torch.equal(scaled.argmax(dim=1), logits.argmax(dim=1))
 
@@ -103,10 +103,10 @@ def test_as_many_photos_stay_known_where_logits_have_moved(score: str) -> None:
         ood_rule=rule,
     )
     new = recalibrated(old, "valid", targets, before, after)
-    assert called_unknown(after.numpy(), 1.0, rule) != pytest.approx(0.2, abs=0.01)
+    assert flagged_ood(after.numpy(), 1.0, rule) != pytest.approx(0.2, abs=0.01)
     assert new.ood_rule is not None
     assert new.ood_rule.score == score
-    assert called_unknown(after.numpy(), new.temperature, new.ood_rule) == pytest.approx(0.2)
+    assert flagged_ood(after.numpy(), new.temperature, new.ood_rule) == pytest.approx(0.2)
     assert new.temperature == pytest.approx(fit_temperature(after, targets))
     assert list(new.metrics) == ["valid"]
     unruled = recalibrated(replace(old, ood_rule=None), "valid", targets, before, after)

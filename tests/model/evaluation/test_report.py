@@ -1,0 +1,79 @@
+"""Tables of an evaluation, as Markdown and as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.classifier import Classifier
+from model.evaluation.evaluate import Evaluation, SetMetrics
+from model.evaluation.metrics import compute_metrics
+from model.evaluation.multi_photo import MultiPhotoMetrics
+from model.evaluation.ood_metrics import DetectionMetrics, OodMetrics
+from model.evaluation.report import Table, report_tables
+from model.ood import SCORES
+from tests.conftest import TINY_CLASSES
+from tests.model.evaluation.test_metrics import logits_for
+
+CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
+TABLE = Table("Colors", ("name", "n"), [("red", "1"), ("dark blue", "20")], "All of them.")
+
+
+def test_a_table_as_markdown() -> None:
+    assert TABLE.to_markdown() == [
+        "Colors:",
+        "",
+        "| name | n |",
+        "| --- | --- |",
+        "| red | 1 |",
+        "| dark blue | 20 |",
+        "",
+        "All of them.",
+    ]
+
+
+def test_a_table_as_text_has_aligned_columns() -> None:
+    assert TABLE.to_text() == [
+        "Colors:",
+        "name       n",
+        "red        1",
+        "dark blue  20",
+        "All of them.",
+    ]
+
+
+def set_metrics(predictions: list[int], targets: list[int]) -> SetMetrics:
+    return SetMetrics(compute_metrics(logits_for(predictions), torch.tensor(targets), CLASS_IDS))
+
+
+@pytest.fixture
+def classifier(tiny_checkpoint: Path) -> Classifier:
+    return Classifier.load(tiny_checkpoint, "cpu")
+
+
+def test_tables_without_rows_are_left_out(classifier: Classifier) -> None:
+    (accuracy,) = report_tables(classifier, Evaluation({"valid": set_metrics([0, 1], [0, 1])}))
+    assert [row[0] for row in accuracy.rows] == ["valid"]
+
+
+def test_every_kind_of_metrics_has_a_table(classifier: Classifier) -> None:
+    metrics = set_metrics([0, 1, 2], [0, 1, 1])
+    with_pairs = SetMetrics(metrics.classification, multi_photo=MultiPhotoMetrics(0.5, 0.75))
+    scores = dict.fromkeys(SCORES, DetectionMetrics(0.9, 0.2))
+    evaluation = Evaluation(
+        {"valid": with_pairs}, {"pets": OodMetrics(7, None, scores)}, {"blur": 0.5}
+    )
+    _, pairs, worst, ood, corruptions = report_tables(classifier, evaluation)
+    assert pairs.rows == [("valid", "50.00 %", "75.00 %")]
+    assert [row[1] for row in worst.rows] == ["1 of 2"]
+    assert [row[:4] for row in ood.rows] == [("pets", "7", "0.9000", "20.00 %")]
+    assert [row[1] for row in corruptions.rows] == ["66.67 %", "50.00 %"]
+
+
+def test_the_lowest_accuracies_come_first_and_ties_by_more_photos(classifier: Classifier) -> None:
+    # Class index 0: 0 of 1 correct; 1: 0 of 2; 2: 1 of 2.
+    metrics = set_metrics([5, 5, 5, 2, 5], [0, 1, 1, 2, 2])
+    _, worst = report_tables(classifier, Evaluation({"valid": metrics}), worst=2)
+    assert [row[1] for row in worst.rows] == ["0 of 2", "0 of 1"]
