@@ -1,7 +1,4 @@
-"""Where the data set is, and what its parts are called.
-
-DATA/train/<class id>/<photo>, DATA/valid/<class id>/<photo>, DATA/cat_to_name.json
-"""
+"""Location of the data set: DATA/train, DATA/valid and DATA/cat_to_name.json."""
 
 from __future__ import annotations
 
@@ -15,5 +12,5 @@ _DEFAULT_DATA: Final = Path("data/oxford102")
 
 
 def default_data_folder() -> Path:
-    """Where the data set is: $PETALSCOPE_DATA, or data/oxford102."""
+    """Return $PETALSCOPE_DATA, or data/oxford102 if it is not set."""
     return Path(os.environ.get(DATA_VARIABLE) or _DEFAULT_DATA)

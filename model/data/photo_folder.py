@@ -1,7 +1,4 @@
-"""Photos in class folders, as training and evaluation read them.
-
-FOLDER/<class id>/<photo> -> images.decode_image -> transform -> (float32 3×H×W, class index)
-"""
+"""Labelled photos in class folders, FOLDER/<class id>/<photo>."""
 
 from __future__ import annotations
 
@@ -17,27 +14,27 @@ from torchvision.datasets import DatasetFolder
 from model.errors import PetalscopeError
 from model.imaging.decode import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError, decode_image
 
-_MOST_WORKERS: Final = 8
+_MAX_WORKERS: Final = 8
 
 
 class PhotoFolderError(PetalscopeError):
-    """The folder does not hold photos in class folders as it should."""
+    """A folder that is not a folder of class folders with photos."""
 
 
 class UnreadablePhotoError(PhotoFolderError):
-    """One photo of the folder cannot be decoded; the message names it."""
+    """A photo that cannot be decoded; the message names it."""
 
     def __init__(self, message: str) -> None:
-        # A data loader's worker hands an exception over as text, with its traceback before it.
+        # A data loader's worker process re-raises with its traceback before the message.
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
 class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not typed
-    """A torchvision data set of one folder that has a sub-folder of photos for each class.
+    """A torchvision data set of a folder with a sub-folder of photos for each class.
 
     Attributes:
-        classes: Class ids in index order: those of the sub-folders, sorted as text, or as given.
-        samples: Pairs of path and class index.
+        classes: Class ids in index order.
+        samples: Paths with class indices.
         targets: The class index of each sample.
     """
 
@@ -49,23 +46,23 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         class_ids: Sequence[str] | None = None,
         target_side: int | None = None,
     ) -> None:
-        """List the photos; none is opened yet.
+        """List the photos without opening them.
 
         Args:
             folder: The folder of class folders.
-            transform: From an upright RGB image to an array or tensor.
-            class_ids: The classes in index order, of which the folder may hold some; None takes
-                the sub-folders' names, sorted as text.
-            target_side: As `images.decode_image` takes it.
+            transform: Function from an upright RGB image to an array or tensor.
+            class_ids: All classes in index order, of which the folder may lack some; None
+                uses the names of the sub-folders, sorted as text.
+            target_side: See `decode_image`.
 
         Raises:
-            PhotoFolderError: No such folder, no class folders, a class folder that is not in
-                `class_ids`, or one without photos.
+            PhotoFolderError: The folder is missing or has no class folders, or a class folder is
+                not in `class_ids` or has no photos.
         """
         self._class_ids = class_ids
         self._target_side = target_side
         if not folder.is_dir():
-            raise PhotoFolderError(f"There is no folder {folder}.")
+            raise PhotoFolderError(f"The folder {folder} does not exist.")
         super().__init__(
             str(folder),
             self._decode,
@@ -82,7 +79,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         if empty:
             raise PhotoFolderError(
                 f"{folder} has no photos for class {', '.join(empty)}; "
-                f"put {FORMAT_NAMES} files there, or remove the folder."
+                f"add {FORMAT_NAMES} files or remove the folder."
             )
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
@@ -90,22 +87,22 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         found = class_folders(Path(directory))
         if not found:
             raise PhotoFolderError(
-                f"{directory} has no class folders; it should hold one folder of photos a class."
+                f"{directory} has no class folders: it needs one folder of photos per class."
             )
         classes = list(self._class_ids) if self._class_ids is not None else found
-        unknown = [class_id for class_id in found if class_id not in classes]
-        if unknown:
+        unexpected = [class_id for class_id in found if class_id not in classes]
+        if unexpected:
             raise PhotoFolderError(
-                f"{directory} has a folder for class {', '.join(unknown)}, "
-                "which is not among the classes to tell apart."
+                f"{directory} has a folder for class {', '.join(unexpected)}, "
+                "which is not one of the checkpoint's or the training's classes."
             )
         return classes, {class_id: index for index, class_id in enumerate(classes)}
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Decode and transform one photo.
+        """Return one photo, transformed, and its class index.
 
         Raises:
-            UnreadablePhotoError: It cannot be decoded.
+            UnreadablePhotoError: The photo cannot be decoded.
         """
         image, target = super().__getitem__(index)
         return torch.as_tensor(image), target
@@ -115,31 +112,31 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
 
 
 def decode_photo(path: Path, target_side: int | None = None) -> Image.Image:
-    """Decode a photo of a data set as `images.decode_image` does.
+    """Decode a photo of a data set with `decode_image`.
 
     Raises:
-        UnreadablePhotoError: It cannot be decoded; the message names it.
+        UnreadablePhotoError: The photo cannot be decoded.
     """
     try:
         return decode_image(path, target_side=target_side)
     except (ImageError, OSError) as error:
-        reason = error if isinstance(error, ImageError) else "It cannot be read."
+        reason = error if isinstance(error, ImageError) else "The file cannot be read."
         raise UnreadablePhotoError(f"{path}: {reason}") from error
 
 
 def default_workers() -> int:
-    """Return how many processes decode when nothing else is asked for: one a core, at most 8."""
-    return min(os.cpu_count() or 1, _MOST_WORKERS)
+    """Return the default number of decoding processes: one per core, at most 8."""
+    return min(os.cpu_count() or 1, _MAX_WORKERS)
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of a folder's sub-folders, sorted as text: its class ids in index order.
+    """Return the names of a folder's sub-folders, sorted as text: the class ids in index order.
 
     Raises:
-        PhotoFolderError: There is no such folder.
+        PhotoFolderError: The folder is missing.
     """
     if not folder.is_dir():
-        raise PhotoFolderError(f"There is no folder {folder}.")
+        raise PhotoFolderError(f"The folder {folder} does not exist.")
     return sorted(
         entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
     )

@@ -129,7 +129,7 @@ def test_8_bits_without_photos_are_told(
     (data / other).symlink_to(flower_folder / other)
     output = tmp_path / "mine.onnx"
     assert main(int8_arguments(tiny_checkpoint, data, output)) == 1
-    assert capsys.readouterr().err == f"error: There is no folder {data / part}.\n"
+    assert capsys.readouterr().err == f"error: The folder {data / part} does not exist.\n"
     assert not output.exists()
 
 
