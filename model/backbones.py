@@ -25,7 +25,7 @@ _CLOSEST_NAMES: Final = 5
 
 
 class BackboneError(PetalscopeError):
-    """The backbone is unknown, cannot take the head, or its weights cannot be had."""
+    """The backbone is unknown, cannot take the head, or its weights cannot be loaded."""
 
 
 class UnknownBackboneError(BackboneError):

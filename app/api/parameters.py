@@ -34,17 +34,16 @@ class PredictParameters:
 def read_parameters(class_count: int, default_top_k: int) -> PredictParameters:
     """Return the parameters of the current request.
 
-    The first access to the form reads the body. Callers that limit how many bodies are read at
-    once call `check_query` first and this function inside the limit.
+    Call `check_query` first. The first access to the form reads the body, so callers that limit
+    how many bodies are read at once call this function inside the limit.
 
     Args:
         class_count: Number of classes, the maximum of `top_k`.
         default_top_k: `top_k` of a request without one.
 
     Raises:
-        Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
+        Problem: 422, for a repeated parameter or a value out of range.
     """
-    check_query(class_count)
     return PredictParameters(
         _top_k(_values("top_k"), class_count) or default_top_k,
         _flag("explain", _values("explain")),
@@ -56,7 +55,7 @@ def check_query(class_count: int) -> None:
     """Validate the query string alone, before the body is read.
 
     Raises:
-        Problem: 422, as `read_parameters`.
+        Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
     """
     for name in request.args:
         if name not in PARAMETERS:

@@ -28,9 +28,7 @@ MALFORMED_FORM: Final = f"The form is empty, incomplete or malformed. {_HOW_TO_S
 _MAX_NAMES_SHOWN: Final = 5
 
 
-def read_photos(
-    request: Request, max_body_bytes: int, most: Callable[[], int] = lambda: 1
-) -> list[bytes]:
+def read_photos(request: Request, max_body_bytes: int, most: Callable[[], int]) -> list[bytes]:
     """Return the bytes of the photos in a request.
 
     Args:
