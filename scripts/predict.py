@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from model.checkpoint.bundled import bundled_checkpoint
 from model.imaging.activation_map import laid_over, overlay
-from model.imaging.decode import FORMAT_NAMES, IMAGE_SUFFIXES, decode_image
+from model.imaging.decode import decode_image
+from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES
 from model.imaging.transforms import EvaluationTransform
 from model.prediction import formats as prediction_formats
 from model.prediction.stream import DEFAULT_BATCH_SIZE, Classified, Photo, Unreadable, classify

@@ -29,15 +29,9 @@ from app.inference.batcher import (
 from app.inference.client_disconnect import is_connected
 from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
 from app.observability.request_log import note_duration
-from model.imaging.decode import (
-    CorruptImageError,
-    ImageError,
-    ImageLimits,
-    ImageTooLargeError,
-    ImageTooSmallError,
-    UnsupportedImageError,
-    decode_image,
-)
+from model.imaging.decode import decode_image
+from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImageError
+from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallError
 
 if TYPE_CHECKING:
     from model.backends.base import Array
@@ -200,7 +194,7 @@ def decode_photo(
             yield
 
     try:
-        return decode_image(data, limits=limits, target_side=target_side, hold=slot)
+        return decode_image(data, limits=limits, target_side=target_side, acquire=slot)
     except DecodeLimitError as error:
         raise Problem(
             Code.DECODER_BUSY,

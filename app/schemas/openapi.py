@@ -13,7 +13,7 @@ from app.inference.pipeline import DEFAULT_TOP_K
 from app.schemas.models import EXAMPLES, SCHEMAS, Json, problem_example, ref
 from app.schemas.serialization import MAX_COMBINED_PHOTOS
 from model import __version__
-from model.imaging.decode import FORMAT_NAMES
+from model.imaging.formats import FORMAT_NAMES
 
 _JSON: Final = "application/json"
 _PAGE: Final = "text/html"

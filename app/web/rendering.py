@@ -19,7 +19,7 @@ from app.web.translations import (
     text,
     use_language,
 )
-from model.imaging.decode import FORMAT_NAMES
+from model.imaging.formats import FORMAT_NAMES
 
 # Must equal --paper in style.css; colours the browser's own toolbar.
 THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}

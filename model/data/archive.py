@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from model.data.fetch import check_space
 from model.errors import PetalscopeError
-from model.imaging.decode import IMAGE_SUFFIXES
+from model.imaging.formats import IMAGE_SUFFIXES
 
 # The course's zip has 7,370 photos (0.3 GB); macOS adds as many metadata files when it packs them.
 MAX_MEMBERS: Final = 100_000

@@ -16,7 +16,7 @@ from model.data.archive import SPLITS, ArchiveError, unpack
 from model.data.data_folder import NAMES_FILE
 from model.data.fetch import DownloadError, check_space, fetch
 from model.folder_lock import only_process_in
-from model.imaging.decode import IMAGE_SUFFIXES
+from model.imaging.formats import IMAGE_SUFFIXES
 
 COURSE_URL: Final = (
     "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from model.data.photo_folder import PhotoFolderError, class_folders
-from model.imaging.decode import IMAGE_SUFFIXES
+from model.imaging.formats import IMAGE_SUFFIXES
 
 Half = Literal["all", "train", "eval"]
 

@@ -12,7 +12,8 @@ from PIL import Image
 from torchvision.datasets import DatasetFolder
 
 from model.errors import PetalscopeError
-from model.imaging.decode import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError, decode_image
+from model.imaging.decode import decode_image
+from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError
 
 _MAX_WORKERS: Final = 8
 

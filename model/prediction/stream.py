@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from model.backends.base import Array
-from model.imaging.decode import ImageError, decode_image
+from model.imaging.decode import decode_image
+from model.imaging.formats import ImageError
 
 if TYPE_CHECKING:
     from model.classifier import ClassificationResult, Classifier

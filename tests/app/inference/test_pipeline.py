@@ -8,7 +8,7 @@ import pytest
 
 from app.inference.batcher import DeadlineExceededError
 from app.inference.pipeline import decode_photo
-from model.imaging.decode import ImageLimits
+from model.imaging.limits import ImageLimits
 
 
 def test_no_photo_is_decoded_after_the_deadline(photo: bytes) -> None:

@@ -12,15 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from model.imaging.decode import (
-    CorruptImageError,
-    ImageError,
-    ImageLimits,
-    ImageTooLargeError,
-    ImageTooSmallError,
-    UnsupportedImageError,
-    decode_image,
-)
+from model.imaging.decode import decode_image
+from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImageError
+from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallError
 from tests.conftest import flower_image
 from tests.model.imaging.test_decode import SIZE, encode, fading_flower, pixels
 

@@ -1,0 +1,107 @@
+"""Size limits of photos, checked before a pixel is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image
+
+from model.imaging.avif import AvifStructureError, av1_sizes
+from model.imaging.formats import CorruptImageError, ImageError
+
+# Pillow decodes run lengths in Python: a 30 kB file of the largest size would take minutes.
+_MAX_RUN_LENGTH_PIXELS: Final = 4_000_000
+_BMP_RUN_LENGTHS: Final = (1, 2)
+# libavif decodes one AV1 image per tile and one for the alpha plane, and keeps all in memory.
+_MAX_AVIF_IMAGES_PIXELS_FACTOR: Final = 4
+
+
+class ImageTooLargeError(ImageError):
+    """An image with more pixels than the limit."""
+
+
+class ImageTooSmallError(ImageError):
+    """An image with a side shorter than the limit."""
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """Limits on the size of an image.
+
+    Attributes:
+        max_pixels: Largest width × height, in pixels.
+        min_side: Shortest side allowed, in pixels.
+    """
+
+    max_pixels: int = 64_000_000
+    min_side: int = 16
+
+
+DEFAULT_LIMITS: Final = ImageLimits()
+
+
+def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    """Check the size of an image.
+
+    Args:
+        size: Width and height, in pixels.
+        limits: The limits.
+
+    Raises:
+        ImageTooLargeError: More pixels than `limits.max_pixels`.
+        ImageTooSmallError: A side shorter than `limits.min_side`.
+    """
+    width, height = size
+    _check_pixels(width, height, limits)
+    if min(width, height) < limits.min_side:
+        raise ImageTooSmallError(
+            f"The image is {width}×{height} pixels; each side must have at least {limits.min_side}."
+        )
+
+
+def check_run_lengths(image: Image.Image) -> None:
+    """Check the size of an opened image if it is a run-length encoded BMP.
+
+    Raises:
+        ImageTooLargeError: It has more than 4 million pixels.
+    """
+    width, height = image.size
+    run_lengths = image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTHS
+    if run_lengths and width * height > _MAX_RUN_LENGTH_PIXELS:
+        raise ImageTooLargeError(
+            f"The image is a run-length encoded BMP of {width}×{height} = {width * height:,} "
+            f"pixels; the limit for these is {_MAX_RUN_LENGTH_PIXELS:,}."
+        )
+
+
+def avif_pixels(data: bytes, limits: ImageLimits) -> int:
+    """Return the number of pixels that the AV1 decoder allocates for an AVIF.
+
+    The container may state fewer.
+
+    Raises:
+        CorruptImageError: The AV1 stream is damaged.
+        ImageTooLargeError: One AV1 image has more than `limits.max_pixels`, or all together have
+            more than four times as many.
+    """
+    try:
+        sizes = av1_sizes(data)
+    except AvifStructureError as error:
+        raise CorruptImageError(
+            "The AVIF file is truncated or damaged and cannot be opened; choose another."
+        ) from error
+    for size in sizes:
+        _check_pixels(size.width, size.height, limits)
+    most = _MAX_AVIF_IMAGES_PIXELS_FACTOR * limits.max_pixels
+    if sum(size.width * size.height for size in sizes) > most:
+        raise ImageTooLargeError(f"The tiles of the AVIF have more than {most:,} pixels together.")
+    return sum(size.max_pixels for size in sizes)
+
+
+def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise ImageTooLargeError(
+            f"The image has {width}×{height} = {width * height:,} pixels; "
+            f"the limit is {limits.max_pixels:,}."
+        )
