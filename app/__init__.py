@@ -13,13 +13,17 @@ from flask import Flask
 from app.api.health import health
 from app.api.routes import api
 from app.context import AppContext, install_context
-from app.http.access import init_access
+from app.http.api_keys import init_api_keys
 from app.http.api_version import register_versioned
+from app.http.caching import init_caching
 from app.http.compression import init_compression
 from app.http.error_handlers import init_error_handlers
+from app.http.proxy import init_proxy
+from app.http.rate_limits import init_rate_limits
 from app.http.request_body import UploadRequest
 from app.http.route_options import route_options
 from app.http.security_headers import init_security
+from app.http.trusted_hosts import init_trusted_hosts
 from app.http.uploads import MAX_TEXT_FIELD_BYTES
 from app.inference.batcher import Batcher
 from app.observability.metrics import Metrics
@@ -65,7 +69,8 @@ def create_app(
 
     Raises:
         CheckpointError, DeviceError, WarmUpError: The model cannot be served.
-        AccessError: The key file or the rate-limit storage cannot be used.
+        ApiKeysError: The key file cannot be used.
+        RateLimitsError: The storage of the rate limits cannot be used.
         MetricsPortError: The metrics port cannot be opened.
     """
     # Imported late: gunicorn's master process imports this package but never loads the model.
@@ -107,13 +112,22 @@ def create_app(
     init_rendering(app)
     init_error_handlers(app, render_error_page)
     init_security(app)
+    init_caching(app)
+    # With merged slashes, /flowers//18 redirects to the host that the Host header names.
+    app.url_map.merge_slashes = False
     init_compression(app)
     for blueprint in _PAGES:
         app.register_blueprint(blueprint)
     for blueprint in _API:
         register_versioned(app, blueprint)
     route_options(is_public=True)(app.view_functions["static"])
-    init_access(app, settings)
+    if settings.proxy_count:
+        init_proxy(app, settings.proxy_count)
+    init_trusted_hosts(app, settings.trusted_hosts)
+    if settings.api_keys_file is not None:
+        init_api_keys(app, settings.api_keys_file)
+    if settings.rate_limits:
+        init_rate_limits(app, settings)
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port, lambda: batcher.accepting)
     return app

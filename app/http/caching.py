@@ -1,15 +1,23 @@
-"""Cache headers and ETags of responses that depend on the model."""
+"""Cache-Control and ETag headers."""
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Flask, Response, request
+
+from app.context import current_context
+from app.http.route_options import current_route_options
+
+
+def init_caching(app: Flask) -> None:
+    """Set Cache-Control on every response of `app`."""
+    app.after_request(_set_cache_control)
 
 
 def cacheable(response: Response, *, vary: str | None = None) -> Response:
     """Make a response cacheable with revalidation by ETag, and answer 304 if it is unchanged.
 
     Args:
-        response: Response with a complete body.
+        response: Response with a complete body that does not depend on the sender.
         vary: Request header that the response depends on.
     """
     if vary is not None:
@@ -19,3 +27,24 @@ def cacheable(response: Response, *, vary: str | None = None) -> Response:
     response.add_etag()
     response.make_conditional(request)
     return response
+
+
+def _set_cache_control(response: Response) -> Response:
+    cache_control = response.cache_control
+    if request.method not in ("GET", "HEAD") or response.status_code >= 400:
+        # Results are for the sender of the photo only, and errors contain a request ID.
+        response.headers["Cache-Control"] = "no-store"
+    elif not cache_control:
+        # Without the header, caches may store a response at their own discretion.
+        cache_control.private = True
+        cache_control.no_cache = True
+    elif _needs_key():
+        # A shared cache would serve it without a key.
+        cache_control.public = False
+        cache_control.private = True
+    return response
+
+
+def _needs_key() -> bool:
+    has_keys = current_context().settings.api_keys_file is not None
+    return has_keys and not current_route_options().is_public

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from flask import Flask, Response, jsonify, request
-from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -69,12 +68,6 @@ def _of_http_exception(error: HTTPException) -> Problem:
             Code.METHOD_NOT_ALLOWED,
             f"{quoted(request.method)} is not taken at {quoted(request.path)}; it takes {allowed}.",
             {"Allow": allowed},
-        )
-    if isinstance(error, RateLimitExceeded):
-        return Problem(
-            Code.RATE_LIMITED,
-            "You have sent more photos than are taken from one sender, "
-            f"{error.limit.limit}; wait a while and try again.",
         )
     if isinstance(error, ClientDisconnected):
         return Problem(Code.INCOMPLETE_BODY, "The request ended before its body was complete.")

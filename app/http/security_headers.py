@@ -1,7 +1,7 @@
 """Security headers, cross-site request protection and CORS.
 
-Cross-site requests are recognized by `Sec-Fetch-Site` and `Origin`, which
-browsers send; no token or cookie is needed. Other clients send neither and pass.
+Browsers send `Sec-Fetch-Site` and `Origin`, which identify cross-site requests without a token or a
+cookie. Other clients send neither and pass.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _HEADERS: Final = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not "no-referrer", under which browsers send our own form with `Origin: null`.
+    # With "no-referrer", browsers would send our own form with `Origin: null`.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # The page takes photos by a file input, which needs no permission.
+    # The page takes photos with a file input, which needs no camera permission.
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,7 +38,7 @@ _EXPOSED_HEADERS: Final = "Retry-After, X-Request-ID"
 
 
 def init_security(app: Flask) -> None:
-    """Guard every route of `app`."""
+    """Refuse cross-site requests to `app`, and add the security headers to every response."""
     app.before_request(_refuse_cross_site_post)
     app.before_request(_answer_preflight)
     app.after_request(_add_headers)
@@ -52,13 +52,13 @@ def _refuse_cross_site_post() -> None:
     if site is not None:
         refused = site not in ("same-origin", "none")
     else:
-        # An older browser. Only hosts are compared: behind a proxy that ends TLS, we see http.
+        # An older browser. Schemes may differ, because a proxy may terminate TLS.
         refused = origin is not None and origin.partition("://")[2] != request.host
     if refused:
         raise Problem(
             Code.CROSS_SITE_REQUEST,
-            f"Pages of {quoted(origin or 'another site')} may not send photos here; "
-            "add that origin to PETALSCOPE_CORS_ORIGINS to let it use the API.",
+            f"Pages of {quoted(origin or 'another site')} may not send photos here. To allow it, "
+            "add that origin to PETALSCOPE_CORS_ORIGINS.",
         )
 
 
@@ -75,7 +75,7 @@ def _answer_preflight() -> Response | None:
 
 
 def _allowed_origin() -> str | None:
-    """Return the value of Access-Control-Allow-Origin, or None where another origin has none."""
+    """Return the value of Access-Control-Allow-Origin, or None if the origin is not allowed."""
     origins = current_context().settings.cors_origins
     if not current_route_options().allows_cors:
         return None
@@ -87,9 +87,6 @@ def _allowed_origin() -> str | None:
 
 def _add_headers(response: Response) -> Response:
     response.headers.update(_HEADERS)
-    if request.method not in _SAFE_METHODS:
-        # What is said about a photo is for its sender alone.
-        response.headers["Cache-Control"] = "no-store"
     if current_context().settings.cors_origins and current_route_options().allows_cors:
         response.vary.add("Origin")
     allowed = _allowed_origin()

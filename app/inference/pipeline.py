@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.context import AppContext, current_context
 from app.http.problems import Code, Problem
+from app.http.rate_limits import count_photos
 from app.http.uploads import read_photos
 from app.inference.batcher import (
     AbandonedError,
@@ -142,6 +143,7 @@ def _classify(
     limits = ImageLimits(settings.max_megapixels * _MEGAPIXEL, settings.min_side)
     with service.batcher.acquire(is_connected(request.environ)) as infer:
         found = read_photos(request, settings.max_body_bytes, most)
+        count_photos(len(found) - 1)
         names = top_k()
         arrived = time.monotonic()
         deadline = arrived + settings.request_timeout_seconds
