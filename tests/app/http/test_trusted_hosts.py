@@ -43,7 +43,7 @@ def test_x_forwarded_host_does_not_bypass_the_trusted_hosts(
 
 def test_http_1_1_requires_a_host(make_app: MakeApp) -> None:
     client = make_app().test_client()
-    without_host = {"HTTP_HOST": None}
+    without_host: dict[str, str | None] = {"HTTP_HOST": None}
     for path in ("/labels", "/healthz"):
         response = client.get(path, environ_overrides=without_host)
         assert response.status_code == 400
