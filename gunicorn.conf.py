@@ -64,6 +64,7 @@ forwarder_headers = ""
 
 # The app logs requests itself, as JSON on standard output.
 accesslog = None
+logger_class = "app.observability.log_output.ServerLogger"
 loglevel = _settings.log_level
 
 

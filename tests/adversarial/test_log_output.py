@@ -1,0 +1,86 @@
+"""Log output whose reader has stopped or is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.app.conftest import encoded
+from tests.serving import PATIENCE, Server, answer, serving, until
+
+PHOTO: Final = encoded()
+_PIPE_BYTES: Final = 4096
+# The log may use 2 s of them.
+_MAX_STOP_SECONDS: Final = 6.0
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs F_SETPIPE_SZ")
+
+
+@contextmanager
+def read_end(fifo: Path) -> Iterator[int]:
+    """Create a FIFO that holds few lines, and open its end for reading."""
+    os.mkfifo(fifo)
+    end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    try:
+        yield end
+    finally:
+        with suppress(OSError):
+            os.close(end)
+
+
+def fill_log(server: Server) -> None:
+    """Make gunicorn and the app write more lines than the pipe holds."""
+    for _ in range(60):
+        assert server.request("GET", "/labels")[0] == 200
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+            client.sendall(b"GARBAGE\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_a_stalled_output_delays_neither_requests_nor_the_end(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    with (
+        read_end(tmp_path / "out"),
+        read_end(tmp_path / "err"),
+        serving(tmp_path, **settings) as server,
+    ):
+        fill_log(server)
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+            client.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PHOTO)
+            )
+            assert client.recv(100).startswith(b"HTTP/1.1 100")
+            stopping = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: not server.is_ready(patience=0.5))
+            client.sendall(PHOTO)
+            response = HTTPResponse(client)
+            response.begin()
+            assert answer(response)[0] == 200
+        assert server.process.wait(PATIENCE) == 0
+        assert time.monotonic() - stopping < _MAX_STOP_SECONDS
+
+
+def test_a_closed_output_prints_no_traceback(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    with read_end(tmp_path / "out") as end, serving(tmp_path, **settings) as server:
+        os.close(end)
+        fill_log(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+        assert "Traceback" not in server.complaints
