@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -18,10 +18,9 @@ from werkzeug.exceptions import (
     NotFound,
     RequestedRangeNotSatisfiable,
 )
-from werkzeug.http import HTTP_STATUS_CODES
 
 from app.http.content_negotiation import PROBLEM_JSON, prefers_html
-from app.http.problems import Code, Problem, quoted
+from app.http.problems import Code, Problem, ProblemDetails, quoted
 from app.http.request_body import discard_rest
 from app.http.request_id import request_id
 
@@ -84,16 +83,8 @@ def _render(problem: Problem, render_error_page: Callable[[Problem], Response]) 
         response = render_error_page(problem)
         response.vary.add("Accept")
         return response
-    response = jsonify(
-        type="about:blank",
-        title=HTTP_STATUS_CODES[problem.status],
-        status=problem.status,
-        code=problem.code,
-        detail=problem.detail,
-        request_id=request_id(),
-    )
-    response.mimetype = PROBLEM_JSON
-    response.status_code = problem.status
+    details = ProblemDetails.of(problem.code, problem.detail, request_id())
+    response = details.to_response(status=problem.status, mimetype=PROBLEM_JSON)
     response.vary.add("Accept")
     response.headers.update(problem.headers)
     return response

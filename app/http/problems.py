@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+from werkzeug.http import HTTP_STATUS_CODES
+
+from app.http.json_body import JsonBody
 
 
 class Code(StrEnum):
@@ -73,6 +79,32 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         self.status = code.status
         self.detail = detail
         self.headers = dict(headers or {})
+
+
+class ProblemDetails(JsonBody):
+    """An error (RFC 9457)."""
+
+    type: Literal["about:blank"]
+    title: str = Field(description="Reason phrase of the HTTP status")
+    status: int = Field(ge=400, le=599, description="HTTP status")
+    code: str = Field(
+        description="Stable error code for programs; later versions may add codes",
+        examples=list(Code),
+    )
+    detail: str = Field(description="Cause and remedy, for people; the text may change")
+    request_id: str = Field(description="Request ID; use it to find the log entry")
+
+    @classmethod
+    def of(cls, code: Code, detail: str, request_id: str) -> ProblemDetails:
+        """Return the details of an error; its code determines status and title."""
+        return cls(
+            type="about:blank",
+            title=HTTP_STATUS_CODES[code.status],
+            status=code.status,
+            code=code,
+            detail=detail,
+            request_id=request_id,
+        )
 
 
 def quoted(text: str, length: int = 60) -> str:

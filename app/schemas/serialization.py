@@ -1,55 +1,155 @@
-"""Results and the service itself as JSON-ready values, shared by the API and the pages."""
+"""Conversion of results, flowers and metadata to the response models."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from itertools import repeat
+from typing import TYPE_CHECKING
 
-from flask import Response, jsonify, url_for
+from flask import url_for
+from PIL import Image
 
-from app.catalog.flowers import describe_class
+from app.catalog.flowers import Flower, describe_class
+from app.context import AppContext
 from app.http.api_version import api_url
-from app.http.caching import cacheable
+from app.http.data_urls import data_url
+from app.schemas import responses
 from model import __version__
 from model.checkpoint.labels import FlowerClass
+from model.checkpoint.metadata import FORMAT_VERSION
 
 if TYPE_CHECKING:
-    from model.classifier import ClassificationResult
-
-MAX_COMBINED_PHOTOS: Final = 5  # of one plant
-
-
-def serialize_result(result: ClassificationResult) -> dict[str, Any]:
-    """Return a result as the JSON object of the API."""
-    return {
-        "predictions": serialize_predictions(result),
-        "verdict": result.verdict,
-        "ood": result.ood and asdict(result.ood),
-    }
+    from model.classifier import ClassificationResult, OodResult
+    from model.ood import OodRule
 
 
-def serialize_predictions(result: ClassificationResult) -> list[dict[str, Any]]:
-    """Return the predictions of a result with the names and the URL of each flower."""
-    predictions = []
-    for item in result.predictions:
-        flower = describe_class(FlowerClass(item.class_id, item.name))
-        predictions.append(
-            {
-                **vars(item),
-                "display_name": flower.display_name,
-                "translations": {
-                    language: {"display_name": words.display_name}
-                    for language, words in flower.translations.items()
-                },
-                "scientific_name": flower.scientific_name,
-                "url": api_url("flowers.flower", slug=flower.slug),
-            }
-        )
-    return predictions
+def serialize_result(
+    result: ClassificationResult, overlays: Iterable[Image.Image] | None = None
+) -> responses.PhotoResult:
+    """Convert the result of one photo; see `serialize_predictions` for `overlays`."""
+    return responses.PhotoResult(
+        predictions=serialize_predictions(result, overlays),
+        verdict=result.verdict,
+        ood=None if result.ood is None else _ood(result.ood),
+    )
 
 
-def about() -> Response:
-    """Tell which service this is, and where its routes are."""
+def _ood(result: OodResult) -> responses.Ood:
+    return responses.Ood(score=result.score, threshold=result.threshold, is_known=result.is_known)
+
+
+def serialize_predictions(
+    result: ClassificationResult, overlays: Iterable[Image.Image] | None = None
+) -> tuple[responses.Prediction, ...]:
+    """Convert the predictions of a result.
+
+    Args:
+        result: The result.
+        overlays: RGBA activation map of each prediction; None to leave them out.
+    """
+    images = repeat(None, len(result.predictions)) if overlays is None else overlays
+    return tuple(
+        _prediction(FlowerClass(item.class_id, item.name), item.probability, image)
+        for item, image in zip(result.predictions, images, strict=True)
+    )
+
+
+def _prediction(
+    item: FlowerClass, probability: float, overlay: Image.Image | None
+) -> responses.Prediction:
+    flower = describe_class(item)
+    return responses.Prediction(
+        class_id=item.class_id,
+        name=item.name,
+        display_name=flower.display_name,
+        translations={
+            language: responses.TranslatedName(display_name=names.display_name)
+            for language, names in flower.translations.items()
+        },
+        probability=probability,
+        scientific_name=flower.scientific_name,
+        url=_flower_url(flower),
+        activation_map=None if overlay is None else data_url(overlay, "PNG"),
+    )
+
+
+def serialize_flower(flower: Flower) -> responses.Flower:
+    """Convert a catalog entry."""
+    return responses.Flower(
+        class_id=flower.class_id,
+        name=flower.name,
+        display_name=flower.display_name,
+        scientific_name=flower.scientific_name,
+        rank=flower.rank,
+        family=flower.family,
+        synonyms=flower.synonyms,
+        other_names=flower.other_names,
+        note=flower.note,
+        translations={
+            language: responses.TranslatedFlower(
+                display_name=names.display_name, other_names=names.other_names, note=names.note
+            )
+            for language, names in flower.translations.items()
+        },
+        url=_flower_url(flower),
+    )
+
+
+def serialize_labels(classes: Iterable[FlowerClass]) -> tuple[responses.Label, ...]:
+    """Convert classes, in the order given."""
+    return tuple(responses.Label(class_id=item.class_id, name=item.name) for item in classes)
+
+
+def serialize_model(service: AppContext) -> responses.Model:
+    """Describe the served model as part of a classification result."""
+    return responses.Model(
+        architecture=service.classifier.metadata.architecture.backbone,
+        checkpoint=service.checkpoint.name,
+        version=service.classifier.version,
+    )
+
+
+def serialize_metadata(service: AppContext) -> responses.ModelMetadata:
+    """Convert the metadata of the served checkpoint."""
+    metadata = service.classifier.metadata
+    architecture, transform, rule = metadata.architecture, metadata.transform, metadata.ood_rule
+    return responses.ModelMetadata(
+        format_version=FORMAT_VERSION,
+        architecture=responses.Architecture(
+            backbone=architecture.backbone,
+            num_classes=architecture.num_classes,
+            hidden_layers=architecture.hidden_layers,
+            dropout=architecture.dropout,
+        ),
+        classes=serialize_labels(metadata.classes),
+        transform=responses.Transform(
+            resize=transform.resize,
+            crop=transform.crop,
+            interpolation=transform.interpolation,
+            mean=transform.mean,
+            std=transform.std,
+        ),
+        temperature=metadata.temperature,
+        training=metadata.training,
+        metrics=metadata.metrics,
+        versions=metadata.versions,
+        revision=metadata.revision,
+        created=metadata.created,
+        ood_rule=None if rule is None else _ood_rule(rule),
+        checkpoint=service.checkpoint.name,
+        version=service.classifier.version,
+        device=service.classifier.network.device,
+    )
+
+
+def _ood_rule(rule: OodRule) -> responses.OodRule:
+    return responses.OodRule(
+        score=rule.score, threshold=rule.threshold, logit_adjustment=rule.logit_adjustment
+    )
+
+
+def serialize_service() -> responses.ServiceInfo:
+    """Describe the service and its routes."""
     links = {
         "predict": api_url("api.predict"),
         "labels": api_url("api.labels"),
@@ -60,5 +160,8 @@ def about() -> Response:
         "health": api_url("health.healthz"),
         "ready": api_url("health.readyz"),
     }
-    service = {"name": "Petalscope", "version": __version__, "links": links}
-    return cacheable(jsonify(service), vary="Accept")
+    return responses.ServiceInfo(name="Petalscope", version=__version__, links=links)
+
+
+def _flower_url(flower: Flower) -> str:
+    return api_url("flowers.flower", slug=flower.slug)

@@ -6,10 +6,9 @@ therefore does not depend on Accept-Language.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Final
 
-from flask import Blueprint, Response, jsonify, redirect, request
+from flask import Blueprint, Response, redirect, request
 
 from app.catalog.flowers import Flower, describe_classes, sources
 from app.context import current_context
@@ -18,6 +17,8 @@ from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_html
 from app.http.problems import Code, Problem, quoted
 from app.http.route_options import route_options
+from app.schemas.responses import Flowers
+from app.schemas.serialization import serialize_flower
 from app.web.external_links import gbif, wikipedia
 from app.web.rendering import render_page
 from app.web.translations import ENGLISH, current_language
@@ -34,7 +35,8 @@ def index() -> Response:
     all_flowers = _all_flowers(language)
     found = [flower for flower in all_flowers if flower.matches(query)]
     if not prefers_html():
-        return _cacheable(jsonify(flowers=[_serialize(item) for item in found], sources=sources()))
+        body = Flowers(flowers=tuple(map(serialize_flower, found)), sources=sources())
+        return _cacheable(body.to_response())
     page = render_page(
         "flowers.html",
         flowers=all_flowers,
@@ -55,7 +57,7 @@ def flower(slug: str) -> Any:
         response.cache_control.no_cache = True  # another model may use another name
         return response
     if not prefers_html():
-        return _cacheable(jsonify(_serialize(item)))
+        return _cacheable(serialize_flower(item).to_response())
     language = current_language()
     return _cacheable(
         render_page(
@@ -86,10 +88,6 @@ def _find(slug: str) -> Flower:
         Code.NOT_FOUND,
         f"There is no flower at {quoted(request.path)}; /flowers lists them all.",
     )
-
-
-def _serialize(item: Flower) -> dict[str, Any]:
-    return {**asdict(item), "url": api_url("flowers.flower", slug=item.slug)}
 
 
 def _links(item: Flower) -> dict[str, str]:

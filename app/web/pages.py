@@ -6,18 +6,20 @@ The uploaded photo is embedded in the response as a data URL and never stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, Response
 
 from app.context import current_context
+from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_json
 from app.http.data_urls import data_url
 from app.http.problems import Problem
 from app.http.route_options import route_options
 from app.inference.activation_overlays import explain_predictions
 from app.inference.pipeline import DEFAULT_TOP_K, classify_upload
-from app.schemas.serialization import MAX_COMBINED_PHOTOS, about, serialize_predictions
+from app.schemas.responses import MAX_COMBINED_PHOTOS, Prediction
+from app.schemas.serialization import serialize_predictions, serialize_service
 from app.web.rendering import limits, render_page, script_texts
 
 pages: Final = Blueprint("pages", __name__)
@@ -29,7 +31,7 @@ _MAX_SIDE: Final = 800  # pixels, of the photo shown back
 def index() -> Response:
     """Render the upload form; return a list of routes to clients that prefer JSON."""
     if prefers_json():
-        return about()
+        return cacheable(serialize_service().to_response(), vary="Accept")
     response = _page()
     response.vary.add("Accept")
     return response
@@ -44,11 +46,10 @@ def classify() -> Response:
         classification = classify_upload(min(DEFAULT_TOP_K, classes))
     except Problem as problem:
         return _page(problem=problem)
-    predictions = serialize_predictions(classification.result)
-    if classification.activations is not None:
-        overlays = explain_predictions(classification)
-        for prediction, overlay in zip(predictions, overlays, strict=True):
-            prediction["activation_map"] = data_url(overlay, "PNG")
+    explains = classification.activations is not None
+    predictions = serialize_predictions(
+        classification.result, explain_predictions(classification) if explains else None
+    )
     shown = classification.photo.copy()
     shown.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return _page(
@@ -59,7 +60,7 @@ def classify() -> Response:
 def _page(
     photo: str | None = None,
     *,
-    predictions: Sequence[dict[str, Any]] = (),
+    predictions: Sequence[Prediction] = (),
     verdict: str | None = None,
     problem: Problem | None = None,
 ) -> Response:

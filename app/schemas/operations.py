@@ -1,0 +1,174 @@
+"""OpenAPI operations of the API, by Flask endpoint: parameters, request bodies and responses."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.context import AppContext
+from app.http.json_body import JSON, JsonBody, JsonObject
+from app.http.problems import Code
+from app.http.uploads import PHOTO_FIELD
+from app.inference.pipeline import DEFAULT_TOP_K
+from app.schemas import examples
+from app.schemas.responses import MAX_COMBINED_PHOTOS
+from model.imaging.formats import FORMAT_NAMES
+
+_PAGE: Final = "text/html"
+_PHOTO_TYPES: Final = ("image/*", "application/octet-stream")
+_PREDICT_CODES: Final = (
+    Code.BAD_REQUEST,
+    Code.INCOMPLETE_BODY,
+    Code.CROSS_SITE_REQUEST,
+    Code.TOO_LARGE,
+    Code.TOO_MANY_PARTS,
+    Code.TOO_MANY_PIXELS,
+    Code.UNSUPPORTED_TYPE,
+    Code.UNSUPPORTED_FORMAT,
+    Code.NO_PHOTO,
+    Code.EMPTY_PHOTO,
+    Code.TOO_MANY_PHOTOS,
+    Code.DAMAGED_PHOTO,
+    Code.TOO_SMALL,
+    Code.INVALID_PARAMETER,
+    Code.EXPLAIN_UNSUPPORTED,
+    Code.OVERLOADED,
+    Code.DECODER_BUSY,
+    Code.RATE_LIMITED,
+    Code.INTERNAL_ERROR,
+    Code.MODEL_FAILED,
+    Code.SHUTTING_DOWN,
+    Code.OUT_OF_MEMORY,
+    Code.TIMED_OUT,
+)
+ERROR_CODES: Final[dict[str, tuple[Code, ...]]] = {
+    "api.predict": _PREDICT_CODES,
+    "flowers.flower": (Code.NOT_FOUND,),
+    "health.readyz": (Code.NOT_READY,),
+}
+"""Error codes by endpoint, besides those of access control."""
+
+
+def describe_operations(service: AppContext) -> dict[str, JsonObject]:
+    """Return the operation of each endpoint, without error responses.
+
+    Args:
+        service: Source of the limits in the descriptions.
+    """
+    flower = _get("flower", "Return one flower", examples.FLOWER, page=True)
+    flower["responses"]["308"] = {
+        "description": "Redirect to the canonical URL of the flower",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    }
+    flower["parameters"] = [
+        {
+            "name": "slug",
+            "in": "path",
+            "required": True,
+            "description": "Class ID, alone or with the name: 18-peruvian-lily.",
+            "schema": {"type": "string"},
+            "example": "18-peruvian-lily",
+        }
+    ]
+    flowers = _get("flowers", "List or search the flowers", examples.FLOWERS, page=True)
+    flowers["parameters"] = [
+        _query_parameter(
+            "q",
+            "Search terms; each matches the start of a word of a name or family, in any language.",
+            {"type": "string"},
+        )
+    ]
+    return {
+        "pages.index": _get(
+            "about", "Return the URLs of the routes", examples.SERVICE_INFO, page=True
+        ),
+        "api.predict": _predict(service),
+        "api.labels": _get("labels", "List the classes of the model", examples.LABELS),
+        "api.model": _get("model", "Return the model's metadata", examples.MODEL_METADATA),
+        "flowers.index": flowers,
+        "flowers.flower": flower,
+        "health.healthz": _get("healthz", "Check that the process is alive", examples.ALIVE),
+        "health.readyz": _get("readyz", "Check that photos are accepted", examples.READY),
+    }
+
+
+def _predict(service: AppContext) -> JsonObject:
+    settings = service.settings
+    photo = {"type": "string", "contentMediaType": "application/octet-stream"}
+    photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": MAX_COMBINED_PHOTOS}
+    parameters = _predict_parameters(len(service.classifier.metadata.classes))
+    fields = {
+        name: {**schema, "description": description}
+        for name, (description, schema) in parameters.items()
+    }
+    form = {
+        "schema": {
+            "type": "object",
+            "properties": {PHOTO_FIELD: photos, **fields},
+            "required": [PHOTO_FIELD],
+        },
+        "encoding": {PHOTO_FIELD: {"contentType": "image/*"}},
+    }
+    return {
+        "operationId": "predict",
+        "summary": "Name the flower in a photo",
+        "description": f"Send the photo as the file '{PHOTO_FIELD}' of a form, or as the body. "
+        f"Formats: {FORMAT_NAMES}. Limits: at most {settings.max_body_mib} MiB and "
+        f"{settings.max_megapixels} megapixels, at least {settings.min_side} pixels a side.",
+        "parameters": [_query_parameter(name, *values) for name, values in parameters.items()],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": form,
+                **{media_type: {"schema": photo} for media_type in _PHOTO_TYPES},
+            },
+        },
+        "responses": {
+            "200": _success("Most probable names", examples.CLASSIFICATION_RESULT),
+        },
+    }
+
+
+def _predict_parameters(class_count: int) -> dict[str, tuple[str, JsonObject]]:
+    """Return the description and the schema of each parameter of /predict."""
+    # Query parameters are strings, so the JSON type boolean does not fit 0 and 1.
+    boolean: JsonObject = {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
+    top_k = {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": class_count,
+        "default": min(DEFAULT_TOP_K, class_count),
+    }
+    return {
+        "top_k": ("Number of predictions.", top_k),
+        "explain": ("Add an activation map to each prediction.", boolean),
+        "combine": (
+            f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
+            f"'{PHOTO_FIELD}' of the form. The result of each photo is in photos.",
+            boolean,
+        ),
+    }
+
+
+def _get(operation_id: str, summary: str, example: JsonBody, *, page: bool = False) -> JsonObject:
+    """Return a GET operation; `page` adds an HTML representation."""
+    success = _success(f"{type(example).__name__} as JSON", example)
+    if page:
+        success["description"] += "; an HTML page for Accept: text/html"
+        success["content"][_PAGE] = {"schema": {"type": "string"}, "example": "<!doctype html> …"}
+    return {
+        "operationId": operation_id,
+        "summary": summary,
+        "responses": {"200": success},
+    }
+
+
+def _query_parameter(name: str, description: str, schema: JsonObject) -> JsonObject:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _success(description: str, example: JsonBody) -> JsonObject:
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{type(example).__name__}"},
+        "example": example.model_dump(mode="json"),
+    }
+    return {"description": description, "content": {JSON: content}}
