@@ -94,6 +94,13 @@ class TrainingConfig:
     """Probability that a batch gets mixup or cutmix, if either is enabled."""
     label_smoothing: float = 0.1
     """Label smoothing."""
+    teacher: Path | None = None
+    """Petalscope checkpoint of the same classes whose predictions are learned as well (knowledge
+    distillation); usually of a larger architecture."""
+    distillation_weight: float = 0.5
+    """Weight of the teacher's predictions in the loss; the labels have the rest."""
+    distillation_temperature: float = 1.0
+    """Temperature of the teacher's and the network's predictions in the distillation loss."""
 
     epochs: int = 30
     """Number of epochs."""
@@ -125,6 +132,9 @@ class TrainingConfig:
     """Decay of the exponential moving average of the weights, which the checkpoint keeps; 0
     disables it."""
 
+    keep_epoch: Literal["best", "last"] = "best"
+    """Epoch to keep in the checkpoint: the best on valid, or the last, which suits a valid set that
+    is easier than the photos of use."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Mixed precision; auto means bf16 where the GPU, or a CPU with AVX-512 BF16 or AMX, supports
     it, and no otherwise."""
@@ -143,7 +153,9 @@ class TrainingConfig:
         Raises:
             ConfigError: An option is out of range; the message names it as on the command line.
         """
-        positive = ("epochs", "batch_size", "lr", "decay_epochs", "decay_rate")
+        positive = (
+            "epochs", "batch_size", "lr", "decay_epochs", "decay_rate", "distillation_temperature",
+        )  # fmt: skip
         _require(self, positive, lambda value: value > 0, "above 0")
         _require(
             self,
@@ -154,7 +166,7 @@ class TrainingConfig:
         fractions = ("dropout", "reprob", "label_smoothing", "model_ema_decay", "ood_fraction")
         _require(self, fractions, lambda value: 0 <= value < 1, "from 0 to below 1")
         _require(self, ("crop_scale", "layer_decay"), lambda value: 0 < value <= 1, "in (0, 1]")
-        probabilities = ("class_balance", "corruption_prob", "mixup_prob")
+        probabilities = ("class_balance", "corruption_prob", "mixup_prob", "distillation_weight")
         _require(self, probabilities, lambda value: 0 <= value <= 1, "0 to 1")
         _require(self, ("crop_aspect",), lambda value: value >= 1, "1 or more")
         counts = ("warmup_epochs", "workers", "freeze_groups")
@@ -217,6 +229,7 @@ _PATHS: Final = (
     "output",
     "pretrained_path",
     "initial_checkpoint",
+    "teacher",
 )
 
 

@@ -17,6 +17,7 @@ from model.errors import PetalscopeError
 from model.training.augmentation import OOD_TARGET, batch_mixing, soft_targets
 from model.training.config import TrainingConfig
 from model.training.depthwise import replace_depthwise
+from model.training.distillation import Teacher
 from model.training.optimization import create_optimizer, create_schedule
 
 
@@ -25,7 +26,7 @@ class TrainingError(PetalscopeError):
 
 
 class Engine:
-    """Network, optimizer, schedule and weight average of a run.
+    """Network, optimizer, schedule, weight average and teacher of a run.
 
     Attributes:
         optimizer: The optimizer, wrapped by Accelerate.
@@ -39,10 +40,12 @@ class Engine:
         *,
         num_classes: int,
         steps_per_epoch: int,
+        teacher: Teacher | None = None,
     ) -> None:
         self._accelerator = accelerator
         self._options = options
         self._num_classes = num_classes
+        self._teacher = teacher
         self._mix = batch_mixing(options, num_classes)
         if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
             replace_depthwise(network)
@@ -101,6 +104,12 @@ class Engine:
             loss = functional.cross_entropy(
                 logits, goals, label_smoothing=self._options.label_smoothing
             )
+            if self._teacher is not None:
+                with self._accelerator.autocast():
+                    learned = self._teacher.targets(inputs)
+                loss = torch.lerp(
+                    loss, self._teacher.loss(logits, learned), self._options.distillation_weight
+                )
             value = float(loss.item())
             if not torch.isfinite(loss):
                 raise TrainingError(

@@ -39,6 +39,7 @@ from model.training.data import (
     training_photos,
     valid_photos,
 )
+from model.training.distillation import Teacher
 from model.training.engine import Engine, TrainingError, create_accelerator
 from model.training.optimization import learning_rate
 from model.training.provenance import revision, versions
@@ -140,6 +141,7 @@ class _Run:
             options,
             num_classes=len(self.classes),
             steps_per_epoch=self.steps_per_epoch,
+            teacher=self._teacher(),
         )
         self.train_loader, self.valid_loader = self.accelerator.prepare(
             train_loader, photo_loader(self.valid, options)
@@ -160,6 +162,17 @@ class _Run:
                 "Use --pretrained-path to load only the backbone's weights."
             )
         return network
+
+    def _teacher(self) -> Teacher | None:
+        options = self.options
+        if options.teacher is None:
+            return None
+        network, metadata = load_checkpoint(options.teacher)
+        if metadata.classes != self.classes:
+            raise TrainingError(f"--teacher {options.teacher} has other classes than this run.")
+        return Teacher(
+            network, metadata.transform, self.transform, options.distillation_temperature
+        )
 
     def train(self, interrupt: Interrupt) -> Path:
         main = self.accelerator.is_main_process
@@ -232,7 +245,9 @@ class _Run:
             "seconds": progress.seconds,
         }
         # Ties in accuracy go to the lower loss.
-        best = all(_rank(row) > _rank(earlier) for earlier in progress.history)
+        best = self.options.keep_epoch == "last" or all(
+            _rank(row) > _rank(earlier) for earlier in progress.history
+        )
         progress.history.append(row)
         progress.epoch, progress.step, progress.loss_sum, progress.correct = (
             progress.epoch + 1, 0, 0.0, 0,
@@ -255,7 +270,7 @@ class _Run:
             ood_rule=calibration.ood_rule,
             training={
                 **self.options.describe(),
-                "best_epoch": self.progress.epoch,
+                "kept_epoch": self.progress.epoch,
                 "train_photos": len(self.photos),
             },
             metrics={"valid": calibration.measures.summary()},

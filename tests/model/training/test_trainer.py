@@ -88,7 +88,7 @@ def test_the_checkpoint_is_that_of_the_best_epoch(tiny_options: MakeOptions) -> 
     history = rows(checkpoint.parent)
     best = max(history, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]))
     metadata = read_metadata(checkpoint)
-    assert metadata.training["best_epoch"] == best["epoch"]
+    assert metadata.training["kept_epoch"] == best["epoch"]
     assert metadata.metrics["valid"]["top1"] == pytest.approx(best["valid_accuracy"])
     assert metadata.metrics["valid"]["n"] == 12
     assert metadata.training["train_photos"] == 36
