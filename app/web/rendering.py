@@ -97,7 +97,7 @@ def limits() -> dict[str, Any]:
 
 
 def script_texts() -> dict[str, Any]:
-    """Return the messages and number formats that page.js uses."""
+    """Return the messages and number formats that the page's scripts use."""
     return {
         **messages("script"),
         **{name: messages("language")[name] for name in _NUMBER_FORMATS},

@@ -1,7 +1,7 @@
 """Translations of the pages: message catalogs and language negotiation.
 
 Catalogs are TOML rather than gettext: no message has plural forms, no build step is needed, and
-page.js receives its messages as JSON.
+the page's scripts receive their messages as JSON.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from PIL import Image
 
 from model.backends.base import Outputs
 from tests.app.conftest import MakeApp, encoded, form
-from tests.conftest import flower_image
+from tests.conftest import ROOT, flower_image
 
 PHOTO = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
 MAP = re.compile(r'"data:image/png;base64,[A-Za-z0-9+/=]+"')
@@ -136,3 +136,9 @@ def test_the_page_has_no_inline_script_or_style(
 ) -> None:
     page = client.get("/").text if method == "get" else client.post("/", **form(photo)).text
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)
+
+
+def test_every_script_of_the_page_is_preloaded(client: FlaskClient) -> None:
+    scripts = {path.name for path in (ROOT / "app" / "web" / "static").glob("*.js")}
+    preloaded = re.findall(r'rel="modulepreload" href="/static/([^"]+)"', client.get("/").text)
+    assert sorted(preloaded) == sorted(scripts - {"page.js", "flowers.js"})

@@ -167,7 +167,7 @@ def test_what_was_named_before_can_be_seen_again(
     page = visit(bundled_service, phone=True)
     choose(page, flower("54"))
     names(page)
-    expect(page.locator(".visit")).to_be_hidden()
+    expect(page.locator(".entries")).to_be_hidden()
     choose(page, flower("21"), flower("77"))
     expect(best(page)).to_have_text("Fire lily")
     expect(tiles(page)).to_have_text(["Sunflower", "Fire lily", "Passion flower"])
@@ -182,7 +182,7 @@ def test_what_was_named_before_can_be_seen_again(
     assert page.locator(PHOTO).get_attribute("src") != shown
     assert page.locator(PHOTO).evaluate("photo => photo.decode().then(() => true)")
     page.reload()
-    expect(page.locator(".visit")).to_be_hidden()
+    expect(page.locator(".entries")).to_be_hidden()
 
 
 def sent(page: Page, path: Path) -> bytes:

@@ -166,7 +166,7 @@ def test_going_back_changes_nothing(visit: Visit, bundled_service: str, photos: 
     page.get_by_role("button", name=message("page.combine_cancel")).click()
     expect(begin).to_be_focused()
     expect(page.locator(".tile[aria-pressed]")).to_have_count(0)
-    expect(page.get_by_role("heading", name=message("page.visit"))).to_be_visible()
+    expect(page.get_by_role("heading", name=message("page.entries"))).to_be_visible()
     expect(best(page)).to_have_text("Rose")
 
 

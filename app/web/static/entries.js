@@ -1,0 +1,94 @@
+/* The photos classified on this page: their state, and the list that links to them.
+ *
+ * An entry is one photo, or several photos of one plant combined (`parts`). It is pending until it
+ * has a `result` or a `problem`. Entries exist only in this page's memory. */
+
+import { format, texts } from "./messages.js";
+import { languageOf, nameOf } from "./result.js";
+
+export const state = {
+  entries: [], // oldest first
+  waiting: [], // entries not yet started
+  shown: null, // the entry on display; null for the start page
+  previous: null, // the entry on display before the latest choice
+  controller: null, // AbortController of the running queue
+  selected: null, // entries selected for combining; null outside that mode
+};
+
+const list = document.querySelector(".entries");
+export const tiles = list.querySelector("ol");
+export const combineButton = list.querySelector(".combine");
+export const combineNow = list.querySelector(".combine-now");
+export const combineCancel = list.querySelector(".combine-cancel");
+export const maxCombined = Number(document.querySelector("main").dataset.maxCombined);
+
+const heading = list.querySelector("h2");
+const headings = { list: heading.textContent, combining: heading.dataset.combining };
+
+export const isPending = (entry) => entry !== null && !entry.result && !entry.problem;
+
+export const canCombine = (entry) => Boolean(entry.result && !entry.parts);
+
+function drawTile(entry) {
+  const { tile, thumbnail, result, problem, parts } = entry;
+  const { selected, shown, waiting } = state;
+  const image = tile.querySelector("img");
+  image.hidden = !thumbnail;
+  if (thumbnail && image.src !== thumbnail) image.src = thumbnail;
+  const label = tile.querySelector(".label");
+  const best = result?.predictions[0];
+  label.lang = best ? languageOf(best) : document.documentElement.lang;
+  label.textContent = best ? nameOf(best) : problem ? texts.not_named : entry.label;
+  tile.querySelector(".of").textContent = parts && result ? entry.label : "";
+  const button = tile.querySelector("button");
+  button.disabled = waiting.includes(entry) || (selected !== null && !canCombine(entry));
+  button.ariaCurrent = entry === shown && !selected ? "true" : null;
+  button.ariaPressed = selected && canCombine(entry) ? String(selected.includes(entry)) : null;
+}
+
+function drawHeader() {
+  const { controller, entries, selected, shown } = state;
+  // A pending entry on display has a Cancel button of its own.
+  list.querySelector(".cancel").hidden = !controller || isPending(shown);
+  const count = selected?.length;
+  const isValid = count >= 2 && count <= maxCombined;
+  const isOffered = !selected && !controller && entries.filter(canCombine).length >= 2;
+  combineButton.hidden = !isOffered;
+  combineCancel.hidden = combineNow.hidden = !selected;
+  combineNow.disabled = !isValid;
+  combineNow.textContent = isValid
+    ? format("combine_now", { count })
+    : format("combine_rule", { most: maxCombined });
+  heading.textContent = selected ? headings.combining : headings.list;
+}
+
+export function drawList() {
+  state.entries.forEach(drawTile);
+  list.hidden = state.entries.length < 2;
+  drawHeader();
+}
+
+export function scrollToTile({ tile }) {
+  tiles.scrollLeft = tile.offsetLeft - (tiles.clientWidth - tile.clientWidth) / 2;
+}
+
+/* Return the entry whose button was clicked, if any. */
+export function clickedEntry({ target }) {
+  const button = target.closest("button:enabled");
+  return state.entries.find(({ tile }) => tile.contains(button));
+}
+
+export function addEntries(entries) {
+  tiles.append(...entries.map(({ tile }) => tile));
+  state.entries.push(...entries);
+  state.waiting.push(...entries);
+}
+
+export function removeEntries(entries) {
+  for (const { tile, url } of entries) {
+    tile.remove();
+    URL.revokeObjectURL(url);
+  }
+  state.entries = state.entries.filter((entry) => !entries.includes(entry));
+  state.waiting = state.waiting.filter((entry) => !entries.includes(entry));
+}

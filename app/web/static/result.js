@@ -1,0 +1,81 @@
+/* A classification result, the response of POST /predict, as markup and as text. */
+
+import { copy, fill, percent } from "./messages.js";
+
+const { lang } = document.documentElement;
+
+const translatedName = ({ translations }) => translations[lang]?.display_name;
+
+/* Return the name in the page's language, or the English name if there is no translation. */
+export const nameOf = (prediction) => translatedName(prediction) ?? prediction.display_name;
+
+export const languageOf = (prediction) => (translatedName(prediction) ? lang : "en");
+
+export const verdictText = (verdict) => document.getElementById(verdict).content.textContent;
+
+function setSearchTerm(link, parameter, term) {
+  const url = new URL(link.href);
+  url.searchParams.set(parameter, term);
+  link.href = url;
+}
+
+/* Same markup as the macro `about` in templates/parts.html. */
+function aboutElement({ name, scientific_name: scientificName }) {
+  const element = copy("about");
+  const wikipedia = element.querySelector(".wikipedia");
+  setSearchTerm(wikipedia, "search", scientificName ?? name);
+  if (scientificName) {
+    const [taxon, cultivar] = scientificName.split(" '");
+    element.querySelector("i").textContent = taxon;
+    if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
+    setSearchTerm(element.querySelector(".gbif"), "q", taxon);
+  } else {
+    wikipedia.hostname = "en.wikipedia.org"; // common names in the data set are English
+    for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
+  }
+  return element;
+}
+
+function predictionElement(prediction) {
+  const { display_name: english, probability } = prediction;
+  const name = nameOf(prediction);
+  const row = copy("prediction", {
+    ".name": name,
+    ".english": english,
+    ".percent": percent(probability),
+  });
+  const link = row.querySelector(".name");
+  link.lang = languageOf(prediction);
+  link.setAttribute("href", prediction.url);
+  if (name === english) row.querySelector(".english").remove();
+  fill(row.querySelector(".unseen"), "textContent", name);
+  row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);
+  return row;
+}
+
+export function resultElement({ predictions, verdict }) {
+  const element = copy("result", { ".kicker": verdictText(verdict) });
+  element.classList.add(verdict);
+  const rows = predictions.map(predictionElement);
+  rows[0].querySelector("input").defaultChecked = true;
+  rows[0].querySelector(".bar").before(aboutElement(predictions[0]));
+  element.querySelector("ol").append(...rows);
+  return element;
+}
+
+/* Return the verdict, the best name and its probability, for screen readers. */
+export const summaryOf = ({ predictions: [best], verdict }) =>
+  `${verdictText(verdict)} ${nameOf(best)}, ${percent(best.probability)}`;
+
+export function textOf({ predictions, verdict }) {
+  const lines = predictions.map((prediction) => {
+    const { scientific_name: scientificName, probability } = prediction;
+    const latin = scientificName ? ` (${scientificName})` : "";
+    return `${nameOf(prediction)}${latin}: ${percent(probability)}`;
+  });
+  return [verdictText(verdict), ...lines].join("\n");
+}
+
+/* Leaves out the heat maps, which are large data URLs. */
+export const jsonOf = (result) =>
+  JSON.stringify(result, (key, value) => (key === "activation_map" ? undefined : value), 2);
