@@ -1,38 +1,43 @@
 # syntax=docker/dockerfile:1
 #
-#   docker build -t petalscope . && docker run --gpus all -p 8000:8000 petalscope
-#   docker build -t petalscope-cpu --build-arg DEVICE=cpu . && docker run -p 8000:8000 petalscope-cpu
+# The service as an image; docs/deploying.md has the commands to build and run it.
 #
-# The first stage makes /opt/venv; the last adds app/, model/ and checkpoints/ under /app. With
-# PyTorch, the default, it serves on a GPU, and without --gpus on the CPU by OpenVINO as the small
-# image does. --read-only works as it is, since nothing but the memory at /dev/shm is written.
-# For Prometheus add -e PETALSCOPE_METRICS_PORT=9100 -e PETALSCOPE_METRICS_HOST=0.0.0.0, and do not
-# publish that port. To serve another checkpoint add
-# -v "$PWD/my.safetensors:/checkpoint.safetensors:ro" -e PETALSCOPE_CHECKPOINT=/checkpoint.safetensors
+# The build stage installs the pinned packages into /opt/venv. The final stage adds app/, model/ and
+# checkpoints/ under /app. The container writes only to /dev/shm, so it runs with --read-only.
 
-FROM python:3.11-slim-bookworm AS build
+# BASE takes a digest too: python:3.11-slim-bookworm@sha256:...
+ARG BASE=python:3.11-slim-bookworm
 
+FROM ${BASE} AS build
+
+# cuda: PyTorch, for a GPU, and OpenVINO, for the CPU if there is none. cpu: OpenVINO only.
 ARG DEVICE=cuda
 COPY requirements.txt requirements-cuda.txt /build/
+# Without pip in the environment. PyTorch pins setuptools, which only its C++ extensions import.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv /opt/venv \
+    python -m venv --without-pip /opt/venv \
     && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
         *) echo "DEVICE is $DEVICE; it must be cpu or cuda." >&2; exit 1 ;; esac \
-    && /opt/venv/bin/pip install --requirement "/build/$set"
+    && python -m pip --python /opt/venv/bin/python install --requirement "/build/$set" \
+    && python -m pip --python /opt/venv/bin/python uninstall --yes setuptools
 
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 
 LABEL org.opencontainers.image.title="Petalscope" \
       org.opencontainers.image.description="A web service that names the flower in a photo" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
+
+# The service installs nothing: no package installer for an attacker to use, or a scanner to report.
+RUN python -m pip uninstall --yes pip setuptools wheel \
+    && python -c "import ensurepip, shutil; shutil.rmtree(ensurepip.__path__[0])"
 
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
         --shell /usr/sbin/nologin petalscope
 
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
-# Readable for any user, whatever the umask under which the project was cloned.
+# Readable by any user, regardless of the umask of the checkout.
 COPY --chmod=755 LICENSE NOTICE gunicorn.conf.py wsgi.py ./
 COPY --chmod=755 LICENSES ./LICENSES/
 COPY --chmod=755 checkpoints ./checkpoints/
@@ -48,11 +53,11 @@ ENV PATH=/opt/venv/bin:$PATH \
     PETALSCOPE_HOST=0.0.0.0 \
     PETALSCOPE_PORT=8000
 
-# By number, so that Kubernetes' runAsNonRoot can tell.
+# A number, because Kubernetes' runAsNonRoot cannot check a name.
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# http.client and not urllib.request, which would ask the proxy that Docker may pass in.
+# http.client ignores HTTP_PROXY, which Docker may set; urllib.request would use it.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; service = http.client.HTTPConnection('127.0.0.1', int(os.environ['PETALSCOPE_PORT']), timeout=4); service.request('GET', '/readyz'); sys.exit(service.getresponse().status != 200)"]
 CMD ["python", "-m", "gunicorn", "--config", "gunicorn.conf.py"]

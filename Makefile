@@ -97,6 +97,14 @@ lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1: 
 	$(COMPILE) pyproject.toml --extra cuda --upgrade -c requirements-dev.txt -o requirements-cuda.txt
 	$(COMPILE) pyproject.toml --upgrade -c requirements-dev.txt -o requirements.txt
 
+# requirements-dev.txt contains the pins of every other set. --strict, because pip-audit otherwise
+# succeeds without having checked anything if it finds no vulnerability data.
+.PHONY: audit
+audit: $(VENV)/.dev ## check the pinned versions for known vulnerabilities (needs the network)
+	@$(IN_VENV) -m uv tool run --from 'pip-audit>=2.10,<3' pip-audit --strict --no-deps --disable-pip \
+	    --progress-spinner off --requirement requirements-dev.txt \
+	|| { echo "make audit failed. Vulnerable packages: raise their floor in pyproject.toml, then run \`make lock UPGRADE=1\`. Packages not found, or no connection: run it where the vulnerability data of PyPI can be reached." >&2; exit 1; }
+
 .PHONY: clean
 clean: ## remove .venv and all caches; data, runs and checkpoints stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,10 +1,8 @@
-"""The Dockerfile: what it copies, and what it starts, out of Docker.
+"""Tests of the Dockerfile without a Docker engine.
 
-    .dockerignore -> the files Docker would be sent -> COPY -> a root folder -> chroot -> CMD
-
-No Docker engine is needed. The last stage is read from the Dockerfile as written and rebuilt from
-mounts: its files under /app, this virtual environment as /opt/venv, all read-only, and started with
-its variables, its user and its command. Only what RUN does to the base image stays untested.
+The final stage is rebuilt from read-only mounts in a chroot: the copied files under /app, and this
+virtual environment as /opt/venv. It runs with the image's variables, user and command, under the
+limits of the documented `docker run`. RUN instructions are not tested.
 """
 
 from __future__ import annotations
@@ -32,6 +30,11 @@ from tests.serving import free_port
 
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS_TO_START = 120
+MAX_THREADS = int(
+    re.findall(r"--pids-limit (\d+)", (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8"))[
+        0
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,13 @@ def stages() -> list[Stage]:
             keyword, rest = line.split(maxsplit=1)
             if keyword == "FROM":
                 instructions.append([])
-            instructions[-1].append((keyword, rest.strip()))
+            if instructions:  # an ARG before the first FROM belongs to no stage
+                instructions[-1].append((keyword, rest.strip()))
     return [Stage(stage) for stage in instructions]
 
 
 def is_sent(path: PurePosixPath) -> bool:
-    """Whether .dockerignore lets a path through: the last pattern on it or a folder above wins."""
+    """Return True if the build context contains a path; .dockerignore's last match decides."""
     sent = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.strip()
@@ -124,7 +128,7 @@ def sent_files(source: str) -> list[Path]:
     return [file for file in relative if is_sent(PurePosixPath(file.as_posix()))]
 
 
-def test_every_file_that_the_dockerfile_copies_is_there_and_reaches_the_builder() -> None:
+def test_the_build_context_contains_every_copied_file() -> None:
     sources = [
         source
         for stage in stages()
@@ -149,11 +153,15 @@ def test_every_file_that_the_dockerfile_copies_is_there_and_reaches_the_builder(
         "tests/conftest.py",
     ],
 )
-def test_what_the_image_does_not_need_stays_out_of_the_build(path: str) -> None:
+def test_the_build_context_excludes_other_files(path: str) -> None:
     assert not is_sent(PurePosixPath(path))
 
 
-def test_the_image_serves_every_network_as_a_numbered_user() -> None:
+def test_every_stage_has_the_base_image_of_the_build_argument() -> None:
+    assert [stage.all("FROM")[0].split()[0] for stage in stages()] == ["${BASE}", "${BASE}"]
+
+
+def test_the_image_listens_on_every_network_and_runs_as_a_numeric_user() -> None:
     image = stages()[-1]
     assert image.environment["PETALSCOPE_HOST"] == "0.0.0.0"
     assert image.one("EXPOSE") == image.environment["PETALSCOPE_PORT"]
@@ -161,7 +169,7 @@ def test_the_image_serves_every_network_as_a_numbered_user() -> None:
 
 
 class Container:
-    """The last stage as a container: a root folder, and commands inside it."""
+    """The final stage as a container: a root folder, and commands that run inside it."""
 
     def __init__(self, root: Path, environment: dict[str, str], mounts: dict[Path, str]) -> None:
         image = stages()[-1]
@@ -190,9 +198,9 @@ class Container:
                 target = self._root / f"{self._folder}/{copy.destination}".lstrip("/")
                 for file in sent_files(source):
                     # A folder's content is copied, not the folder; a file keeps its name.
-                    place = target / (file.relative_to(source) if file != Path(source) else file)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(ROOT / file, place)
+                    path = target / (file.relative_to(source) if file != Path(source) else file)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(ROOT / file, path)
         for mounted, inside in self._mounts.items():
             point = self._root / inside.lstrip("/")
             if mounted.is_dir():
@@ -204,22 +212,28 @@ class Container:
                 path.chmod(0o755)
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """Return the command that runs another inside, in the place of its own process."""
+        """Return the command line that runs a command inside the container."""
         root = shlex.quote(str(self._root))
         script = ["set -e", f"mount -o bind,ro {root} {root}"]
         for source, inside in self._mounts.items():
             point = shlex.quote(f"{self._root}{inside}")
             script.append(f"mount -o bind,ro {shlex.quote(str(source))} {point}")
-        # As Docker mounts it, with its size.
+        # Docker's default size.
         script.append(f"mount -t tmpfs -o size=64m,mode=1777 shm {root}/dev/shm")
-        script.append(f'exec chroot --userspec={self._user} --groups= {root} "$@"')
+        user, group = self._user.split(":")
+        # As `docker run --cap-drop ALL --security-opt no-new-privileges --pids-limit` would.
+        limits = (
+            f"setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs "
+            f"--inh-caps=-all --bounding-set=-all prlimit --nproc={MAX_THREADS}"
+        )
+        script.append(f'exec chroot {root} {limits} "$@"')
         variables = [f"{name}={value}" for name, value in self._environment.items()]
         unshare = ["unshare", "--mount", "sh", "-c", "\n".join(script), "sh"]
         return [*unshare, "env", "-i", f"--chdir={self._folder}", *variables, *command]
 
     @contextlib.contextmanager
     def started(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the image's CMD, and end it hard if the test did not end it."""
+        """Run the image's CMD; kill it if the test did not stop it."""
         with (
             log.open("wb") as output,
             subprocess.Popen(
@@ -247,7 +261,7 @@ def predict(port: int) -> tuple[int, dict[str, list[dict[str, object]]]]:
 
 
 def can_mount() -> bool:
-    """Whether this is Linux and we are root with the right to mount; not so in most containers."""
+    """Return True on Linux as root with the right to mount, which most containers lack."""
     try:
         return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
     except FileNotFoundError:
@@ -256,7 +270,7 @@ def can_mount() -> bool:
 
 @pytest.mark.skipif(not can_mount(), reason="needs root on Linux, to mount the image's files")
 @pytest.mark.parametrize("checkpoint", ["bundled", "mounted"])
-def test_the_image_serves_from_a_read_only_file_system_until_sigterm(
+def test_the_image_serves_under_the_documented_limits_until_sigterm(
     checkpoint: str, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     port = free_port()

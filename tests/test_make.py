@@ -248,3 +248,12 @@ def test_ci_installs_what_a_new_machine_lacks(clone: Checkout) -> None:
     assert install.startswith("apt-get install --yes")
     assert install.endswith("chromium fonts-liberation redis-server python3 python3-venv")
     assert make.startswith("make test ")
+
+
+def test_audit_fails_with_a_remedy(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    assert checkout.make("audit").returncode == 0
+    (checkout.folder / "fail").write_text("*pip-audit")
+    failed = checkout.make("audit")
+    assert failed.returncode != 0
+    assert "make lock" in failed.stderr
