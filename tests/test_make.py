@@ -253,7 +253,7 @@ def test_ci_installs_what_a_new_machine_lacks(clone: Checkout) -> None:
 def test_audit_fails_with_a_remedy(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     assert checkout.make("audit").returncode == 0
-    (checkout.folder / "fail").write_text("*pip-audit")
+    (checkout.folder / "fail").write_text("-m uv tool run")
     failed = checkout.make("audit")
     assert failed.returncode != 0
     assert "make lock" in failed.stderr
