@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 STATIC = ROOT / "app" / "web" / "static"
 SCRIPTS = sorted(set(STATIC.glob("*.js")) - {STATIC / "flowers.js"})
 MOST_BYTES = 60 * 1024
-MOST_UNPACKED = 80 * 1024
+MOST_UNPACKED = 84 * 1024
 
 
 def test_no_state_of_the_page_breaks_wcag(
