@@ -1,4 +1,4 @@
-"""The API version in paths: every API route answers at /v1/… and without a prefix.
+"""API versions in paths: every API route exists below /v1 and without a prefix.
 
 `/v1` stays stable when `/v2` ships. The paths without a prefix follow the newest version.
 """
@@ -20,11 +20,11 @@ def register_versioned(app: Flask, blueprint: Blueprint) -> None:
 
 
 def api_url(endpoint: str, **values: Any) -> str:
-    """Build the URL of a versioned route, in the version that the current request used.
+    """Build the URL of a versioned route, in the version of the current request.
 
     Args:
         endpoint: Blueprint and view, such as "api.predict".
-        values: As `flask.url_for` takes them.
+        values: Arguments of `flask.url_for`.
     """
     blueprint, _, view = endpoint.partition(".")
     suffix = _SUFFIX if (request.blueprint or "").endswith(_SUFFIX) else ""

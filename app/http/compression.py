@@ -1,7 +1,7 @@
-"""Response compression: Zstandard, Brotli or gzip, by the Accept-Encoding header.
+"""Response compression by Accept-Encoding: Zstandard, Brotli or gzip.
 
-Compressed responses are not cached on the server, because results must not be stored. BREACH does
-not apply: no response contains a secret.
+The server does not cache compressed responses, because results must not be stored. BREACH does not
+apply, because no response contains a secret.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from flask_compress import Compress
 
 
 def init_compression(app: Flask) -> None:
-    """Compress the answers of `app`; what is registered before sees them compressed."""
+    """Compress the responses of `app`.
+
+    `after_request` functions that are registered earlier run later and see the compressed response.
+    """
     app.config["COMPRESS_REGISTER"] = False
     app.config["COMPRESS_ALGORITHM"] = ["zstd", "br", "gzip"]
     compress = Compress(app)
 
-    def compress_answer(response: Response) -> Response:
+    def compress_response(response: Response) -> Response:
         if response.status_code == 304:
-            response.vary.add("Accept-Encoding")  # as the answer has that it stands for
-        # The bytes of a range are those of the file as it is.
+            # A 304 must have the Vary header of the 200 that it stands for.
+            response.vary.add("Accept-Encoding")
+        # Byte ranges refer to the uncompressed file.
         if response.status_code != 200 or response.mimetype not in compress.compress_mimetypes_set:
             return response
-        # A file is read whole: a stream would have neither a length nor gzip.
+        # A streamed file would get neither a Content-Length nor compression.
         response.direct_passthrough = False
         response.make_sequence()
         return compress.after_request(response)
 
-    app.after_request(compress_answer)
+    app.after_request(compress_response)

@@ -1,4 +1,4 @@
-"""Images as data URLs, so that nothing derived from a photo is stored."""
+"""Images as data URLs, which need no storage on the server."""
 
 from __future__ import annotations
 

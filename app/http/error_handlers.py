@@ -1,7 +1,7 @@
-"""Error handler for the whole app: HTML for browsers, problem+json (RFC 9457) otherwise.
+"""The app's error handler: HTML for browsers, problem+json (RFC 9457) for other clients.
 
-A client never sees a foreign exception. It gets the request ID, and the log has the traceback under
-that ID.
+Exceptions of other libraries never reach a client. The response has the request ID, and the log has
+the traceback under that ID.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from werkzeug.exceptions import (
 
 from app.http.content_negotiation import PROBLEM_JSON, prefers_html
 from app.http.problems import Code, Problem, ProblemDetails, quoted
-from app.http.request_body import discard_rest
+from app.http.request_body import drain
 from app.http.request_id import request_id
 
 _log: Final = logging.getLogger(__name__)
 
-_DISCARD_SECONDS: Final = 1.0
+_MAX_DRAIN_SECONDS: Final = 1.0
 
 
 def init_error_handlers(app: Flask, render_error_page: Callable[[Problem], Response]) -> None:
@@ -42,7 +42,7 @@ def init_error_handlers(app: Flask, render_error_page: Callable[[Problem], Respo
         return _render(_to_problem(error), render_error_page)
 
     app.register_error_handler(Exception, handle)
-    app.after_request(_discard_after_refusal)
+    app.after_request(_drain_after_error)
 
 
 def _to_problem(error: Exception) -> Problem:
@@ -53,8 +53,8 @@ def _to_problem(error: Exception) -> Problem:
     _log.error("unhandled exception", exc_info=error, extra={"fields": {"id": request_id()}})
     return Problem(
         Code.INTERNAL_ERROR,
-        "Something went wrong on our side. The log of the service tells what, under the "
-        f"request id {request_id()}.",
+        "Something went wrong on our side. The service's log has the details under request ID "
+        f"{request_id()}.",
     )
 
 
@@ -65,17 +65,14 @@ def _of_http_exception(error: HTTPException) -> Problem:
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return Problem(
             Code.METHOD_NOT_ALLOWED,
-            f"{quoted(request.method)} is not taken at {quoted(request.path)}; it takes {allowed}.",
+            f"{quoted(request.path)} does not accept {quoted(request.method)}; use {allowed}.",
             {"Allow": allowed},
         )
     if isinstance(error, ClientDisconnected):
         return Problem(Code.INCOMPLETE_BODY, "The request ended before its body was complete.")
     if isinstance(error, RequestedRangeNotSatisfiable):
-        return Problem(
-            Code.RANGE_NOT_SATISFIABLE,
-            "The Range begins after the end of the file.",
-        )
-    return Problem(Code.BAD_REQUEST, "The request could not be understood.")
+        return Problem(Code.RANGE_NOT_SATISFIABLE, "The Range starts after the end of the file.")
+    return Problem(Code.BAD_REQUEST, "The request is malformed.")
 
 
 def _render(problem: Problem, render_error_page: Callable[[Problem], Response]) -> Response:
@@ -90,7 +87,7 @@ def _render(problem: Problem, render_error_page: Callable[[Problem], Response]) 
     return response
 
 
-def _discard_after_refusal(response: Response) -> Response:
+def _drain_after_error(response: Response) -> Response:
     if response.status_code >= 400:
-        discard_rest(request, _DISCARD_SECONDS)
+        drain(request, _MAX_DRAIN_SECONDS)
     return response

@@ -1,4 +1,4 @@
-"""Request body: kept in memory, counted, and drained after an error."""
+"""The request body: buffering in memory, byte count, and draining after an error."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _MIB: Final = 1024 * 1024
 
 
-class _Body(io.RawIOBase):
-    """A body as gunicorn gives it, in the form that Python's buffers take."""
+class _RawBody(io.RawIOBase):
+    """An adapter from gunicorn's body to the raw stream that `io.BufferedReader` reads."""
 
     def __init__(self, body: IO[bytes]) -> None:
         self._body = body
@@ -28,7 +28,7 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        # Servers whose bodies do not end by themselves would wait for the whole buffer's worth.
+        # Other servers' `read` waits until the buffer is full, even after the end of the body.
         read = getattr(self._body, "read1", self._body.read)
         data = read(len(buffer))
         buffer[: len(data)] = data
@@ -36,11 +36,11 @@ class _Body(io.RawIOBase):
 
 
 class UploadRequest(Request):
-    """A request whose files stay in memory: the disk may be read-only, and photos are private."""
+    """A request that never writes uploaded files to disk, because photos are private."""
 
     def __init__(self, environ: WSGIEnvironment, *args: Any, **options: Any) -> None:
-        # Werkzeug takes 64 KiB at a time, and each time gunicorn copies all that it has read ahead.
-        body = _Body(environ["wsgi.input"])
+        # Werkzeug reads 64 KiB at a time, and gunicorn copies its whole read-ahead on each read.
+        body = _RawBody(environ["wsgi.input"])
         environ["wsgi.input"] = io.BufferedReader(body, _MIB)
         super().__init__(environ, *args, **options)
 
@@ -55,40 +55,40 @@ class UploadRequest(Request):
 
 
 def bytes_read(request: Request) -> int:
-    """Return how many bytes of the body were read, or are announced where none was."""
+    """Return the number of body bytes read, or Content-Length if the body was not read."""
     stream = request.__dict__.get("stream")
     return int(stream.tell()) if stream is not None else request.content_length or 0
 
 
-def discard_rest(request: Request, seconds: float) -> None:
-    """Read on for a moment, so that a client that sends all before it listens gets its answer.
+def drain(request: Request, seconds: float) -> None:
+    """Read and discard the rest of a refused request's body, for a limited time.
 
-    Without it, gunicorn closes the connection on the bytes it did not read, which resets it, and
-    the client sees a broken pipe in place of a refusal.
+    gunicorn resets a connection that has unread data. The client would then see a broken pipe
+    instead of the error response, because many clients send the whole body before they read.
 
     Args:
-        request: One that is refused, its body read in full, in part or not at all.
-        seconds: How long a slow client may hold this thread.
+        request: The refused request. Its body may be read in full, in part or not at all.
+        seconds: Maximum time that a slow client may hold this thread.
     """
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket):
         return
     deadline = time.monotonic() + seconds
-    # Whatever reading raises here, the answer stands, and gunicorn closes what cannot go on.
+    # The error response is sent in any case, and gunicorn closes a broken connection.
     with contextlib.suppress(Exception):
         while (left := deadline - time.monotonic()) > 0:
-            _wait_at_most(left, connection)
+            _set_receive_timeout(connection, left)
             if not request.input_stream.read(_MIB):
                 break
     with contextlib.suppress(OSError):
-        _wait_at_most(0, connection)
+        _set_receive_timeout(connection, 0)
 
 
-def _wait_at_most(seconds: float, connection: socket.socket) -> None:
-    """Have the kernel end a wait for bytes; 0 lets it last.
+def _set_receive_timeout(connection: socket.socket, seconds: float) -> None:
+    """Limit the time that each `recv` blocks; 0 means no limit.
 
-    `settimeout` would give up Python's lock three times more for each refusal, and under load wait
-    for it as often.
+    `socket.settimeout` would release the GIL three times more per refusal, and each time wait for
+    it under load.
     """
     whole, rest = divmod(math.ceil(seconds * 1_000_000), 1_000_000)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, rest))

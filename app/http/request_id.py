@@ -1,4 +1,4 @@
-"""Request ID: in the X-Request-ID header, the log line and error responses."""
+"""The request ID, shown in the X-Request-ID header, the log line and error responses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SAFE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def request_id() -> str:
-    """Return the id of the current request: the client's where it is safe, or a new one."""
+    """Return the current request's ID: the client's X-Request-ID if it is safe, or a new one."""
     if "request_id" not in g:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        # Not a secret; os.urandom would release the GIL on each request.
+        # The ID is no secret, and os.urandom would release the GIL on each request.
         g.request_id = given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
     return str(g.request_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from flask import Flask, current_app, request
+from flask import current_app, request
 
 _ATTRIBUTE: Final = "route_options"
 
@@ -15,13 +15,13 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class RouteOptions:
-    """Access, logging, CORS and rate-limit facts of a route.
+    """Options of a route for access control, logging, CORS and rate limits.
 
     Attributes:
-        is_public: Needs neither an API key nor a trusted host name.
-        is_quiet: Logged at debug level.
-        allows_cors: Pages of the allowed origins may use it.
-        takes_photos: Counts against the rate limit.
+        is_public: The route needs neither an API key nor a trusted host name.
+        is_quiet: Requests are logged at debug level.
+        allows_cors: Pages of the allowed origins may use the route.
+        takes_photos: Each photo in a POST counts against the rate limits.
     """
 
     is_public: bool = False
@@ -50,12 +50,7 @@ def route_options(
     return mark
 
 
-def options_of(app: Flask, endpoint: str | None) -> RouteOptions:
-    """Return the options of an endpoint; the defaults for none."""
-    view = app.view_functions.get(endpoint or "")
-    return getattr(view, _ATTRIBUTE, _DEFAULT)
-
-
 def current_route_options() -> RouteOptions:
-    """Return the options of the route that the current request matched."""
-    return options_of(current_app, request.endpoint)
+    """Return the options of the current request's route, or the defaults if it has none."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    return getattr(view, _ATTRIBUTE, _DEFAULT)
