@@ -39,6 +39,8 @@ def _missing(marker: str) -> str | None:
         return "install Chromium"
     if marker == "redis" and not shutil.which("redis-server"):
         return "install redis-server"
+    if marker == "nginx" and not shutil.which("nginx"):
+        return "install nginx"
     if marker == "cuda" and not torch.cuda.is_available():
         return "needs an NVIDIA GPU"
     return None
@@ -46,7 +48,7 @@ def _missing(marker: str) -> str | None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here; in CI, where all but a GPU is there, fail instead."""
-    for marker in ("data", "browser", "redis", "cuda"):
+    for marker in ("data", "browser", "redis", "nginx", "cuda"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)

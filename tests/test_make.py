@@ -235,7 +235,7 @@ def run_ci(clone: Checkout) -> int:
 
 
 def test_ci_runs_make_test_with_the_photos_and_ends_as_it_does(clone: Checkout) -> None:
-    for command in ("chromium", "python3", "redis-server"):
+    for command in ("chromium", "nginx", "python3", "redis-server"):
         clone.fake(command, "#!/bin/sh\n")
     assert run_ci(clone) == 3
     assert clone.calls() == [f"make test {photos(clone.folder)}"]
@@ -246,7 +246,7 @@ def test_ci_installs_what_a_new_machine_lacks(clone: Checkout) -> None:
     update, install, make = clone.calls()
     assert update == "apt-get update"
     assert install.startswith("apt-get install --yes")
-    assert install.endswith("chromium fonts-liberation redis-server python3 python3-venv")
+    assert install.endswith("chromium fonts-liberation redis-server nginx python3 python3-venv")
     assert make.startswith("make test ")
 
 
