@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from flask import current_app, request
+from flask import Flask, current_app, request
 
 _ATTRIBUTE: Final = "route_options"
 
@@ -50,7 +50,12 @@ def route_options(
     return mark
 
 
-def current_route_options() -> RouteOptions:
-    """Return the options of the current request's route, or the defaults if it has none."""
-    view = current_app.view_functions.get(request.endpoint or "")
+def options_of(app: Flask, endpoint: str | None) -> RouteOptions:
+    """Return the options of an endpoint, or the defaults if it has none."""
+    view = app.view_functions.get(endpoint or "")
     return getattr(view, _ATTRIBUTE, _DEFAULT)
+
+
+def current_route_options() -> RouteOptions:
+    """Return the options of the current request's route."""
+    return options_of(current_app, request.endpoint)
