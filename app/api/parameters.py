@@ -10,10 +10,9 @@ from typing import Final
 from flask import request
 
 from app.http.problems import Code, Problem, quoted
+from app.schemas.operations import BOOLEANS, PREDICT_PARAMETERS
 
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
-_BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
-PARAMETERS: Final = ("top_k", "explain", "combine")
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,10 @@ def check_query(class_count: int) -> None:
         Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
     """
     for name in request.args:
-        if name not in PARAMETERS:
-            similar = difflib.get_close_matches(name.lower(), PARAMETERS, n=1)
-            hint = f"did you mean {similar[0]}?" if similar else f"use {', '.join(PARAMETERS)}."
+        if name not in PREDICT_PARAMETERS:
+            similar = difflib.get_close_matches(name.lower(), list(PREDICT_PARAMETERS), n=1)
+            names = ", ".join(PREDICT_PARAMETERS)
+            hint = f"did you mean {similar[0]}?" if similar else f"use {names}."
             raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
     _top_k(request.args.getlist("top_k"), class_count)
     for name in ("explain", "combine"):
@@ -74,9 +74,9 @@ def _values(name: str) -> list[str]:
 def _flag(name: str, values: list[str]) -> bool:
     if not values:
         return False
-    if len(values) > 1 or values[0] not in _BOOLEANS:
-        raise _bad(name, values, f"one of {', '.join(_BOOLEANS)}")
-    return _BOOLEANS[values[0]]
+    if len(values) > 1 or values[0] not in BOOLEANS:
+        raise _bad(name, values, f"one of {', '.join(BOOLEANS)}")
+    return BOOLEANS[values[0]]
 
 
 def _top_k(values: list[str], class_count: int) -> int | None:

@@ -85,14 +85,14 @@ class ProblemDetails(JsonBody):
     """An error (RFC 9457)."""
 
     type: Literal["about:blank"]
-    title: str = Field(description="Reason phrase of the HTTP status")
-    status: int = Field(ge=400, le=599, description="HTTP status")
+    title: str = Field(description="Reason phrase of the HTTP status.")
+    status: int = Field(ge=400, le=599, description="HTTP status.")
     code: str = Field(
-        description="Stable error code for programs; later versions may add codes",
+        description="Stable error code for programs; later versions may add codes.",
         examples=list(Code),
     )
-    detail: str = Field(description="Cause and remedy, for people; the text may change")
-    request_id: str = Field(description="Request ID; use it to find the log entry")
+    detail: str = Field(description="Cause and remedy, for people; the text may change.")
+    request_id: str = Field(description="Request ID; use it to find the log entry.")
 
     @classmethod
     def of(cls, code: Code, detail: str, request_id: str) -> ProblemDetails:

@@ -40,12 +40,20 @@ _PREDICT_CODES: Final = (
     Code.OUT_OF_MEMORY,
     Code.TIMED_OUT,
 )
+# Descriptions by name.
+PREDICT_PARAMETERS: Final = {
+    "top_k": "Number of predictions.",
+    "explain": "Add an activation map to each prediction.",
+    "combine": f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
+    f"'{PHOTO_FIELD}' of the form. The result of each photo is in photos.",
+}
+BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
+# Error codes by endpoint, besides those of access control.
 ERROR_CODES: Final[dict[str, tuple[Code, ...]]] = {
     "api.predict": _PREDICT_CODES,
     "flowers.flower": (Code.NOT_FOUND,),
     "health.readyz": (Code.NOT_READY,),
 }
-"""Error codes by endpoint, besides those of access control."""
 
 
 def describe_operations(service: AppContext) -> dict[str, JsonObject]:
@@ -130,22 +138,17 @@ def _predict(service: AppContext) -> JsonObject:
 
 def _predict_parameters(class_count: int) -> dict[str, tuple[str, JsonObject]]:
     """Return the description and the schema of each parameter of /predict."""
-    # Query parameters are strings, so the JSON type boolean does not fit 0 and 1.
-    boolean: JsonObject = {"type": "string", "enum": ["0", "1", "true", "false"], "default": "0"}
-    top_k = {
+    top_k: JsonObject = {
         "type": "integer",
         "minimum": 1,
         "maximum": class_count,
         "default": min(DEFAULT_TOP_K, class_count),
     }
+    # Query parameters are strings, so the JSON type boolean does not fit 0 and 1.
+    boolean: JsonObject = {"type": "string", "enum": list(BOOLEANS), "default": "0"}
     return {
-        "top_k": ("Number of predictions.", top_k),
-        "explain": ("Add an activation map to each prediction.", boolean),
-        "combine": (
-            f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
-            f"'{PHOTO_FIELD}' of the form. The result of each photo is in photos.",
-            boolean,
-        ),
+        name: (description, top_k if name == "top_k" else boolean)
+        for name, description in PREDICT_PARAMETERS.items()
     }
 
 

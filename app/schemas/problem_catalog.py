@@ -13,7 +13,7 @@ from app.http.json_body import JsonObject
 from app.http.problems import Code, ProblemDetails
 from app.schemas.examples import REQUEST_ID
 
-EXAMPLE_DETAILS: Final[dict[Code, str]] = {
+_EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.BAD_REQUEST: "The form is empty, incomplete or malformed.",
     Code.INCOMPLETE_BODY: "The request ended before its body was complete; send it again.",
     Code.UNTRUSTED_HOST: "The Host 'other.example' is not in PETALSCOPE_TRUSTED_HOSTS.",
@@ -23,13 +23,11 @@ EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.CROSS_SITE_REQUEST: "Pages of 'https://other.example' may not send photos here; add that "
     "origin to PETALSCOPE_CORS_ORIGINS to let it use the API.",
     Code.NOT_FOUND: "There is no flower at '/flowers/0'; /flowers lists them all.",
-    Code.METHOD_NOT_ALLOWED: "The method 'GET' is not allowed at '/predict'; use POST.",
     Code.TOO_LARGE: "The body is larger than the limit of 20 MiB.",
     Code.TOO_MANY_PARTS: "The form has more than 20 parts.",
     Code.TOO_MANY_PIXELS: "The photo has more than 100 megapixels; send a smaller one.",
     Code.UNSUPPORTED_TYPE: "The Content-Type 'text/plain' is not supported.",
     Code.UNSUPPORTED_FORMAT: "The file is a PDF; send a photo.",
-    Code.RANGE_NOT_SATISFIABLE: "The Range begins after the end of the file.",
     Code.NO_PHOTO: "The form has no field 'image'.",
     Code.EMPTY_PHOTO: "The file is empty; choose a photo.",
     Code.TOO_MANY_PHOTOS: "The form has 2 fields named 'image'; send one photo.",
@@ -50,6 +48,7 @@ EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.TIMED_OUT: "The photo was not classified within 10 seconds; try again later.",
 }
 
+# Codes whose responses have Retry-After.
 _RETRIED: Final = frozenset(
     {
         Code.OVERLOADED,
@@ -86,4 +85,4 @@ def _response(status: int, codes: list[Code]) -> JsonObject:
 
 
 def _example(code: Code) -> JsonObject:
-    return ProblemDetails.of(code, EXAMPLE_DETAILS[code], REQUEST_ID).model_dump(mode="json")
+    return ProblemDetails.of(code, _EXAMPLE_DETAILS[code], REQUEST_ID).model_dump(mode="json")

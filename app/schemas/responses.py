@@ -34,27 +34,29 @@ _Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _PngDataUrl = Annotated[str, Field(pattern="^data:image/png;base64,")]
 
-_ClassId = Annotated[str, Field(description="Class ID: name of the class's folder in the data set")]
-_Name = Annotated[str, Field(description="Common name in the data set; stays stable")]
-_DisplayName = Annotated[str, Field(description="Usual English spelling of the common name")]
+_ClassId = Annotated[
+    str, Field(description="Class ID: name of the class's folder in the data set.")
+]
+_Name = Annotated[str, Field(description="Common name in the data set; stays stable.")]
+_DisplayName = Annotated[str, Field(description="Usual English spelling of the common name.")]
 _TranslatedName = Annotated[
     str | None,
-    Field(description="Common name; null if no name is certain, then use the English name"),
+    Field(description="Common name; null if no name is certain, then use the English name."),
 ]
-_OtherNames = Annotated[tuple[str, ...], Field(description="Other common names")]
-_Note = Annotated[str, Field(description="Explanation of a misleading name; may be empty")]
-_FlowerUrl = Annotated[str, Field(description="Path of the flower's page")]
-_RequestId = Annotated[str, Field(description="Request ID; use it to find the log entry")]
-_ModelVersion = Annotated[str, Field(description="First digits of the checkpoint file's SHA-256")]
-_CheckpointName = Annotated[str, Field(description="File name of the checkpoint")]
+_OtherNames = Annotated[tuple[str, ...], Field(description="Other common names.")]
+_Note = Annotated[str, Field(description="Explanation of a misleading name; may be empty.")]
+_FlowerUrl = Annotated[str, Field(description="Path of the flower's page.")]
+_RequestId = Annotated[str, Field(description="Request ID; use it to find the log entry.")]
+_ModelVersion = Annotated[str, Field(description="First digits of the checkpoint file's SHA-256.")]
+_CheckpointName = Annotated[str, Field(description="File name of the checkpoint.")]
 
 
 class ServiceInfo(JsonBody):
     """Name, version and routes of the service."""
 
-    name: str = Field(description="Name of the service")
-    version: str = Field(description="Version of the service")
-    links: Mapping[str, str] = Field(description="Path of each route, by route name")
+    name: str = Field(description="Name of the service.")
+    version: str = Field(description="Version of the service.")
+    links: Mapping[str, str] = Field(description="Path of each route, by route name.")
 
 
 class TranslatedName(JsonBody):
@@ -71,46 +73,46 @@ class Prediction(JsonBody):
     display_name: _DisplayName
     translations: Mapping[str, TranslatedName] = Field(
         description="Names in the other languages, by language code such as `de`. Contains every "
-        "language, independent of Accept-Language"
+        "language, independent of Accept-Language."
     )
-    probability: _Probability = Field(description="Probability of the class, from 0 to 1")
-    scientific_name: str | None = Field(description="Species or genus; null if neither is certain")
+    probability: _Probability = Field(description="Probability of the class, from 0 to 1.")
+    scientific_name: str | None = Field(description="Species or genus; null if neither is certain.")
     url: _FlowerUrl
     activation_map: _Optional[_PngDataUrl] = Field(
         default=None,
         description="Present with `explain=1`: a transparent PNG as a data URL, to lay over the "
-        "upright photo. Colour marks the areas that look like this flower",
+        "upright photo. Colour marks the areas that look like this flower.",
     )
 
 
 class Ood(JsonBody):
     """Out-of-distribution check of a photo."""
 
-    score: float = Field(description="OOD score; higher is more like the flowers of the model")
-    threshold: float = Field(description="Lowest score of a known photo")
-    is_known: bool = Field(description="True if the score reaches the threshold")
+    score: float = Field(description="OOD score; higher is more like the flowers of the model.")
+    threshold: float = Field(description="Lowest score of a known photo.")
+    is_known: bool = Field(description="True if the score reaches the threshold.")
 
 
 class PhotoResult(JsonBody):
     """Classification result of one photo."""
 
     predictions: tuple[Prediction, ...] = Field(
-        min_length=1, description="Predictions, most probable first"
+        min_length=1, description="Predictions, most probable first."
     )
     verdict: Verdict = Field(
         description="`unchecked` if the model has no OOD rule; `unknown` if the OOD score is below "
         "the threshold; `unsure` if the top name has less than half of the probability; otherwise "
-        "`known`"
+        "`known`."
     )
     ood: Ood | None = Field(
-        description="Out-of-distribution check; null if the model has no OOD rule"
+        description="Out-of-distribution check; null if the model has no OOD rule."
     )
 
 
 class Model(JsonBody):
     """The model that made a prediction."""
 
-    architecture: str = Field(description="timm name of the backbone")
+    architecture: str = Field(description="timm name of the backbone.")
     checkpoint: _CheckpointName
     version: _ModelVersion
 
@@ -124,7 +126,7 @@ class ClassificationResult(PhotoResult):
         Annotated[tuple[PhotoResult, ...], Field(min_length=1, max_length=MAX_COMBINED_PHOTOS)]
     ] = Field(
         default=None,
-        description="Present with `combine=1`: result of each photo, in the order of the request",
+        description="Present with `combine=1`: result of each photo, in the order of the request.",
     )
 
 
@@ -138,7 +140,7 @@ class Label(JsonBody):
 class Labels(JsonBody):
     """Classes of the model."""
 
-    labels: tuple[Label, ...] = Field(description="Classes in the order of the model's logits")
+    labels: tuple[Label, ...] = Field(description="Classes in the order of the model's logits.")
 
 
 class TranslatedFlower(JsonBody):
@@ -157,20 +159,20 @@ class Flower(JsonBody):
     display_name: _DisplayName
     scientific_name: str | None = Field(
         description="Narrowest certain name: a genus if the common name or the photos cover "
-        "several of its species; null if nothing is certain"
+        "several of its species; null if nothing is certain."
     )
     rank: Rank = Field(
-        description="Rank of the scientific name; `uncertain` if the scientific name is null"
+        description="Rank of the scientific name; `uncertain` if the scientific name is null."
     )
     family: str | None = Field(
-        description="Scientific name of the family; null if the class is not in the catalog"
+        description="Scientific name of the family; null if the class is not in the catalog."
     )
-    synonyms: tuple[str, ...] = Field(description="Other scientific names")
+    synonyms: tuple[str, ...] = Field(description="Other scientific names.")
     other_names: _OtherNames
     note: _Note
     translations: Mapping[str, TranslatedFlower] = Field(
         description="Names and notes in the other languages, by language code such as `de`. "
-        "Contains every language, independent of Accept-Language"
+        "Contains every language, independent of Accept-Language."
     )
     url: _FlowerUrl
 
@@ -178,71 +180,71 @@ class Flower(JsonBody):
 class Flowers(JsonBody):
     """Flowers that the model knows, or those that match a search."""
 
-    flowers: tuple[Flower, ...] = Field(description="Flowers, sorted by English name")
-    sources: Mapping[str, str] = Field(description="Sources of the catalog, by topic")
+    flowers: tuple[Flower, ...] = Field(description="Flowers, sorted by English name.")
+    sources: Mapping[str, str] = Field(description="Sources of the catalog, by topic.")
 
 
 class Architecture(JsonBody):
     """Architecture of the network."""
 
-    backbone: str = Field(description="timm name of the backbone")
-    num_classes: int = Field(description="Number of classes and of logits")
+    backbone: str = Field(description="timm name of the backbone.")
+    num_classes: int = Field(description="Number of classes and of logits.")
     hidden_layers: tuple[int, ...] = Field(
-        description="Widths of the head's hidden layers; empty for one linear layer"
+        description="Widths of the head's hidden layers; empty for one linear layer."
     )
-    dropout: float = Field(description="Dropout probability in the head during training")
+    dropout: float = Field(description="Dropout probability in the head during training.")
 
 
 class Transform(JsonBody):
     """Transform from a photo to the network's input."""
 
-    resize: int = Field(description="Length of the shorter side after resizing, in pixels")
-    crop: int = Field(description="Side of the central square that the network sees, in pixels")
-    interpolation: str = Field(description="Resampling filter, such as `bicubic`")
+    resize: int = Field(description="Length of the shorter side after resizing, in pixels.")
+    crop: int = Field(description="Side of the central square that the network sees, in pixels.")
+    interpolation: str = Field(description="Resampling filter, such as `bicubic`.")
     mean: tuple[float, float, float] = Field(
-        description="Mean to subtract from red, green and blue values in [0, 1]"
+        description="Mean to subtract from red, green and blue values in [0, 1]."
     )
     std: tuple[float, float, float] = Field(
-        description="Standard deviation to divide red, green and blue by"
+        description="Standard deviation to divide red, green and blue by."
     )
 
 
 class OodRule(JsonBody):
     """Out-of-distribution rule of the model."""
 
-    score: str = Field(description="Score function, such as `max_logit`")
-    threshold: float = Field(description="Lowest score of a known photo")
+    score: str = Field(description="Score function, such as `max_logit`.")
+    threshold: float = Field(description="Lowest score of a known photo.")
     logit_adjustment: tuple[float, ...] = Field(
-        description="Per-class values subtracted from the logits before scoring; empty for none"
+        description="Per-class values subtracted from the logits before scoring; empty for none."
     )
 
 
 class ModelMetadata(JsonBody):
     """Metadata of the checkpoint, and the device it runs on."""
 
-    format_version: int = Field(description="Version of the checkpoint format")
+    format_version: int = Field(description="Version of the checkpoint format.")
     architecture: Architecture
-    classes: tuple[Label, ...] = Field(description="Classes in the order of the logits")
+    classes: tuple[Label, ...] = Field(description="Classes in the order of the logits.")
     transform: Transform
-    temperature: float = Field(description="Divisor of the logits before the softmax")
-    training: Mapping[str, Any] = Field(description="Training options")
+    temperature: float = Field(description="Divisor of the logits before the softmax.")
+    training: Mapping[str, Any] = Field(description="Training options.")
     metrics: Mapping[str, Mapping[str, _Number]] = Field(
-        description="Metrics of each evaluation split; `n` is the number of photos"
+        description="Metrics of each evaluation split; `n` is the number of photos."
     )
-    versions: Mapping[str, str] = Field(description="Version of each library at training")
-    revision: str = Field(description="Source revision at training")
-    created: str = Field(description="Time of writing, ISO 8601 in UTC")
+    versions: Mapping[str, str] = Field(description="Version of each library at training.")
+    revision: str = Field(description="Source revision at training.")
+    created: str = Field(description="Time of writing, ISO 8601 in UTC.")
     ood_rule: OodRule | None = Field(
-        description="Out-of-distribution rule; null if none was fitted"
+        description="Out-of-distribution rule; null if none was fitted."
     )
     checkpoint: _CheckpointName
     version: _ModelVersion
-    device: str = Field(description="Device that runs the model, such as `cpu` or `cuda:0`")
+    device: str = Field(description="Device that runs the model, such as `cpu` or `cuda:0`.")
 
 
 class Status(JsonBody):
     """State of the service."""
 
     status: Literal["alive", "ready"] = Field(
-        description="`alive` from /healthz, `ready` from /readyz"
+        description="`alive` from /healthz, `ready` from /readyz."
     )

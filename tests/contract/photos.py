@@ -1,6 +1,6 @@
-"""What Schemathesis sends as photos: it draws none by chance, and no schema says what one is.
+"""Schemathesis hook with photos to send, because no schema can describe valid ones.
 
-It imports this by the variable SCHEMATHESIS_HOOKS, in a process of its own.
+The Schemathesis process imports it through the variable SCHEMATHESIS_HOOKS.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def encoded(image_format: str) -> bytes:
     return file.getvalue()
 
 
-WHOLE = [encoded(image_format) for image_format in ("JPEG", "PNG", "WEBP", "GIF")]
-SPOILT = [WHOLE[0][:300], WHOLE[1][:-20], b"", b"%PDF-1.7 words", b"\0" * 5000]
+VALID = [encoded(image_format) for image_format in ("JPEG", "PNG", "WEBP", "GIF")]
+INVALID = [VALID[0][:300], VALID[1][:-20], b"", b"%PDF-1.7 words", b"\0" * 5000]
 
 schemathesis.openapi.media_type(
     "image/*",
-    strategies.sampled_from(WHOLE + SPOILT),
+    strategies.sampled_from(VALID + INVALID),
     aliases=["image/jpeg", "application/octet-stream"],
 )

@@ -30,11 +30,11 @@ def test_a_form_field_combines_photos(client: FlaskClient, photo: bytes) -> None
 @pytest.mark.parametrize(
     ("value", "expected"), [("0", False), ("false", False), ("1", True), ("true", True)]
 )
-def test_booleans_take_numbers_and_words(
+def test_booleans_accept_numbers_and_words(
     client: FlaskClient, photo: bytes, value: str, expected: bool
 ) -> None:
-    answer = client.post(f"/predict?combine={value}", **photo_form(photo)).get_json()
-    assert ("photos" in answer) is expected
+    result = client.post(f"/predict?combine={value}", **photo_form(photo)).get_json()
+    assert ("photos" in result) is expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_booleans_take_numbers_and_words(
         ("", {"combine": "yes"}),
     ],
 )
-def test_repeated_and_bad_fields_are_422(
+def test_repeated_and_invalid_values_are_refused(
     client: FlaskClient, photo: bytes, query: str, fields: dict[str, str]
 ) -> None:
     response = client.post(f"/predict{query}", **photo_form(photo, **fields))

@@ -1,4 +1,4 @@
-"""The description of the API is a valid one, and what the service does is what it says."""
+"""The OpenAPI document is valid, and the service conforms to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from app.http.api_version import API_PREFIX
 from tests.app.conftest import MakeApp, form
 
-# Pages, and what describes itself.
+# Pages, assets and the document itself.
 NOT_API = {
     "/static/<path:filename>",
     "/docs",
@@ -24,17 +24,16 @@ NOT_API = {
     "/service-worker.js",
 }
 FORM_OF_PAGE = ("/", "post")
-PAGE = {"Accept": "text/html"}
 
 
 @pytest.fixture
 def document(client: FlaskClient) -> dict[str, Any]:
-    described: dict[str, Any] = client.get("/openapi.json").get_json()
-    return described
+    body: dict[str, Any] = client.get("/openapi.json").get_json()
+    return body
 
 
 def closed(schema: Any) -> Any:
-    """The same schema, to which an object with a property more than it lists does not conform."""
+    """Forbid properties that an object schema does not list, at any depth."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -51,14 +50,14 @@ def check(document: dict[str, Any], schema: Any, value: Any) -> None:
 
 
 def examples(content: dict[str, Any]) -> list[Any]:
-    """The examples of one media type."""
+    """Return the examples of one media type."""
     if "example" in content:
         return [content["example"]]
     return [item["value"] for item in content["examples"].values()]
 
 
 def responses(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Each (path, status, content of one media type)."""
+    """Return (path, status, content) of each media type of each response."""
     return [
         (path, status, content)
         for path, operations in document["paths"].items()
@@ -68,12 +67,12 @@ def responses(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]
     ]
 
 
-def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     validate(document)
 
 
-def test_each_example_is_of_its_schema(document: dict[str, Any]) -> None:
+def test_every_example_conforms_to_its_schema(document: dict[str, Any]) -> None:
     found = responses(document)
     assert len(found) > 15
     for _, status, content in found:
@@ -83,7 +82,9 @@ def test_each_example_is_of_its_schema(document: dict[str, Any]) -> None:
                 assert example.get("status") in (int(status), None, "alive", "ready")
 
 
-def test_every_route_is_described_and_no_other(app: Flask, document: dict[str, Any]) -> None:
+def test_the_document_has_every_api_route_and_no_other(
+    app: Flask, document: dict[str, Any]
+) -> None:
     routes = {
         (re.sub(r"<\w+>", "{}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -102,9 +103,7 @@ def test_every_route_is_described_and_no_other(app: Flask, document: dict[str, A
     "path",
     ["/", "/labels", "/model", "/flowers", "/flowers?q=lily", "/flowers/21-fire-lily", "/healthz"],
 )
-def test_what_is_got_is_as_described(
-    client: FlaskClient, document: dict[str, Any], path: str
-) -> None:
+def test_get_responses_conform(client: FlaskClient, document: dict[str, Any], path: str) -> None:
     response = client.get(path, headers={"Accept": "application/json"})
     assert response.status_code == 200
     name = path.partition("?")[0].replace("21-fire-lily", "{slug}")
@@ -112,8 +111,10 @@ def test_what_is_got_is_as_described(
     check(document, described["schema"], response.get_json())
 
 
-@pytest.mark.parametrize("query", ["", "?top_k=2", "?explain=1"])
-def test_an_answer_about_a_photo_is_as_described(
+@pytest.mark.parametrize(
+    "query", ["", "?top_k=2", "?explain=1", "?combine=1", "?combine=1&explain=1"]
+)
+def test_predict_responses_conform(
     client: FlaskClient, document: dict[str, Any], photo: bytes, query: str
 ) -> None:
     described = document["paths"]["/predict"]["post"]
@@ -134,9 +135,7 @@ def test_an_answer_about_a_photo_is_as_described(
         (422, {"query_string": {"top_k": "0"}}),
     ],
 )
-def test_a_refusal_is_as_described(
-    make_app: MakeApp, status: int, arguments: dict[str, Any]
-) -> None:
+def test_error_responses_conform(make_app: MakeApp, status: int, arguments: dict[str, Any]) -> None:
     client = make_app(max_body_mib=1).test_client()
     document = client.get("/openapi.json").get_json()
     described = document["paths"]["/predict"]["post"]["responses"][str(status)]
@@ -148,7 +147,7 @@ def test_a_refusal_is_as_described(
     assert response.get_json()["code"] in content["examples"]
 
 
-def test_it_names_the_limits_of_this_service(make_app: MakeApp) -> None:
+def test_the_document_has_the_limits_of_the_service(make_app: MakeApp) -> None:
     client = make_app(max_body_mib=7).test_client()
     post = client.get("/openapi.json").get_json()["paths"]["/predict"]["post"]
     assert "7 MiB" in post["description"]
@@ -156,7 +155,8 @@ def test_it_names_the_limits_of_this_service(make_app: MakeApp) -> None:
     assert top_k["schema"]["maximum"] == 6
 
 
-def test_it_says_where_the_service_is_mounted(client: FlaskClient) -> None:
+def test_servers_include_the_mount_path(client: FlaskClient, document: dict[str, Any]) -> None:
+    assert [server["url"] for server in document["servers"]] == ["/v1", "/"]
     response = client.get("/openapi.json", environ_overrides={"SCRIPT_NAME": "/flowers-of/mine"})
     assert response.get_json()["servers"] == [
         {"url": "/flowers-of/mine/v1"},
@@ -164,17 +164,43 @@ def test_it_says_where_the_service_is_mounted(client: FlaskClient) -> None:
     ]
 
 
-def test_its_page_shows_every_operation_and_can_send_a_photo(
+def test_the_document_accepts_the_parameters_of_the_service(
     client: FlaskClient, document: dict[str, Any], photo: bytes
 ) -> None:
-    page = client.get("/docs", headers=PAGE).text
+    post = document["paths"]["/predict"]["post"]
+    for parameter in post["parameters"]:
+        values = parameter["schema"].get("enum") or [parameter["schema"]["default"]]
+        for value in values:
+            response = client.post(f"/predict?{parameter['name']}={value}", **form(photo))
+            assert response.status_code == 200
+
+
+def test_only_protected_routes_have_access_errors(document: dict[str, Any]) -> None:
+    public = {"/healthz", "/readyz"}
     for path, operations in document["paths"].items():
-        for method in operations:
-            assert f"<code>{method.upper()} {path}</code>" in page
-    for _, status, _content in responses(document):
-        assert f"<code>{status}</code>" in page
-    sent = re.search(
-        r'<form class="picker" method="post" action="([^"]+)" enctype="multipart/form-data">', page
-    )
-    assert sent
-    assert client.post(sent[1], **form(photo), headers=PAGE).status_code == 200
+        for operation in operations.values():
+            assert ("401" in operation["responses"]) is (path not in public)
+
+
+def test_only_the_start_page_has_no_version(document: dict[str, Any]) -> None:
+    unversioned = [
+        path
+        for path, operations in document["paths"].items()
+        if any("servers" in operation for operation in operations.values())
+    ]
+    assert unversioned == ["/"]
+
+
+def test_schemas_describe_every_property(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["description"], name
+        for field, value in schema["properties"].items():
+            assert "$ref" in value or "const" in value or value["description"], (name, field)
+
+
+def test_a_key_that_may_be_absent_is_not_nullable(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name, key in (("Prediction", "activation_map"), ("ClassificationResult", "photos")):
+        assert key not in schemas[name]["required"]
+        assert "null" not in str(schemas[name]["properties"][key].get("type"))
+        assert "default" not in schemas[name]["properties"][key]
