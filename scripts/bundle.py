@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from model.training.resume import has_state
-from model.training.trainer import CHECKPOINT_FILE
+from model.training.run_folder import CHECKPOINT_FILE
 from scripts.command_line import add_data_option, command
 
 _SCRIPTS: Final = Path(__file__).resolve().parent

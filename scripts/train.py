@@ -20,7 +20,8 @@ import tyro
 
 from model.training.config import TrainingConfig
 from model.training.recipes import read_recipe
-from model.training.trainer import Interrupted, read_config, train
+from model.training.run_folder import read_config
+from model.training.trainer import Interrupted, train
 from scripts.command_line import INTERRUPTED, command
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from accelerate import Accelerator
 from matplotlib.figure import Figure
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from model.atomic_write import atomic_write
 from model.checkpoint.labels import FlowerClass
 from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OOD_TARGET, denormalized
-from model.training.data import SeededPhotos
+from model.training.config import TrainingConfig
+from model.training.data import SeededPhotos, combined_seed
 
 _GRID: Final = (4, 6)  # rows, columns
 _LONGEST_TITLE: Final = 22  # characters
@@ -84,6 +87,48 @@ def draw_samples(
         )
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def device_lines(accelerator: Accelerator) -> list[str]:
+    """Format device, number of processes and precision, with a warning if it is a CPU."""
+    device = accelerator.device
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else "CPU"
+    line = f"{name} × {accelerator.num_processes}, precision {accelerator.mixed_precision}"
+    warning = "Training on the CPU, which takes many times longer than a CUDA device."
+    return [line] if on_gpu else [warning, line]
+
+
+def data_lines(
+    options: TrainingConfig,
+    photos: SeededPhotos,
+    valid_count: int,
+    classes: Sequence[FlowerClass],
+) -> list[str]:
+    """Format the numbers of photos and classes, and one random training photo with its class."""
+    ood_count = sum(sample.target == OOD_TARGET for sample in photos.samples)
+    train_count = len(photos) - ood_count
+    # OOD photos come last, so the example has a class.
+    path, target, _ = photos.samples[combined_seed(options.seed) % train_count]
+    example = classes[target]
+    return [
+        f"{train_count} train and {valid_count} valid photos of {len(classes)} classes in "
+        f"{options.data}{f', {ood_count} OOD photos' if ood_count else ''}",
+        f'Example: {path} is folder {example.class_id}, index {target}, "{example.name}"',
+    ]
+
+
+def network_line(
+    options: TrainingConfig, network: nn.Module, transform: EvaluationTransform
+) -> str:
+    """Format the backbone, its parameters in millions and the image sizes."""
+    parameters = sum(item.numel() for item in network.parameters())
+    trainable = sum(item.numel() for item in network.parameters() if item.requires_grad)
+    return (
+        f"{options.backbone}: {parameters / 1e6:.1f} M parameters, "
+        f"{trainable / 1e6:.1f} M trainable, {options.train_size or transform.crop} px in "
+        f"training, {transform.crop} px in validation"
+    )
 
 
 def epoch_line(row: Row, epochs: int, best: bool) -> str:

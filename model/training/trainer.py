@@ -1,17 +1,15 @@
-"""Training run: from options to a run folder with a checkpoint.
+"""Training loop: epochs of steps, validation, the best checkpoint, and resumption.
 
-The run folder holds arguments.json, history.csv, curves.png, samples.png, tensorboard/, the
+A run writes its folder: arguments.json, history.csv, curves.png, samples.png, tensorboard/, the
 checkpoint of the best epoch so far, and until the run is complete a state to resume from.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +17,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from model.atomic_write import atomic_write
 from model.backbones import build_network, data_transform, freeze_backbone, freeze_groups
 from model.checkpoint.architecture import Architecture
-from model.checkpoint.format import load_checkpoint, save_checkpoint
+from model.checkpoint.format import load_checkpoint
 from model.checkpoint.metadata import Metadata
 from model.evaluation.metrics import compute_metrics
 from model.folder_lock import only_process_in
 from model.training import run_report as report
-from model.training.augmentation import OOD_TARGET
 from model.training.calibration import calibrate
 from model.training.config import TrainingConfig
 from model.training.data import (
@@ -42,18 +38,22 @@ from model.training.data import (
 from model.training.distillation import Teacher
 from model.training.engine import Engine, TrainingError, create_accelerator
 from model.training.optimization import learning_rate
-from model.training.provenance import revision, versions
 from model.training.resume import (
     Interrupt,
     Progress,
-    ResumeError,
     load_state,
     remove_state,
     save_state,
 )
+from model.training.run_folder import (
+    CHECKPOINT_FILE,
+    git_revision,
+    library_versions,
+    new_run_folder,
+    save_run_checkpoint,
+    write_config,
+)
 
-CHECKPOINT_FILE: Final = "checkpoint.safetensors"
-_ARGUMENTS_FILE: Final = "arguments.json"
 _STATE_INTERVAL: Final = 300.0  # seconds between states within an epoch
 
 
@@ -62,22 +62,6 @@ class Interrupted(Exception):  # noqa: N818  # requested by the user, so no erro
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"Stopped. Resume with: python scripts/train.py --resume {folder}")
-
-
-def read_config(folder: Path) -> TrainingConfig:
-    """Read the options of a run folder.
-
-    Raises:
-        ResumeError: The folder is missing, or its options are unreadable.
-    """
-    path = folder / _ARGUMENTS_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return replace(TrainingConfig.from_dict(values), output=folder)
-    except FileNotFoundError:
-        raise ResumeError(f"{folder} is not a run folder: it has no {_ARGUMENTS_FILE}.") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise ResumeError(f"{path} is unreadable: {error}.") from error
 
 
 def train(options: TrainingConfig, *, resume: bool = False) -> Path:
@@ -92,7 +76,7 @@ def train(options: TrainingConfig, *, resume: bool = False) -> Path:
             process trains in the run folder.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
-    folder = options.output or _new_folder(options)
+    folder = options.output or new_run_folder(options)
     if not resume and folder.exists() and any(folder.iterdir()):
         raise TrainingError(
             f"{folder} already holds files. Continue a run with --resume {folder}, "
@@ -110,7 +94,6 @@ class _Run:
     def __init__(self, options: TrainingConfig, folder: Path) -> None:
         self.options = options
         self.folder = folder
-        self.revision = revision()  # read early: the sources may change during the run
         self.accelerator = create_accelerator(options)
         self.classes = find_classes(options)
         self.class_ids = [item.class_id for item in self.classes]
@@ -125,11 +108,9 @@ class _Run:
         if options.freeze_backbone:
             freeze_backbone(network)
         freeze_groups(network, options.freeze_groups)
-        self.parameters = sum(item.numel() for item in network.parameters())
-        self.trainable = sum(item.numel() for item in network.parameters() if item.requires_grad)
         self.transform = data_transform(network, options.image_size)
         self.photos = training_photos(options, self.classes, self.transform)
-        self.valid = valid_photos(options, self.transform)
+        valid = valid_photos(options, self.transform)
 
         self.order = ResumableOrder(sampling_weights(self.photos, options), options.seed)
         train_loader = photo_loader(self.photos, options, self.order)
@@ -144,8 +125,25 @@ class _Run:
             teacher=self._teacher(),
         )
         self.train_loader, self.valid_loader = self.accelerator.prepare(
-            train_loader, photo_loader(self.valid, options)
+            train_loader, photo_loader(valid, options)
         )
+
+        # Made before the training, because the sources may change during it.
+        self.metadata = Metadata(
+            architecture=self.architecture,
+            classes=self.classes,
+            transform=self.transform,
+            training={**options.describe(), "train_photos": len(self.photos)},
+            versions=library_versions(),
+            revision=git_revision(),
+        )
+        self.summary = [
+            *report.device_lines(self.accelerator),
+            *report.data_lines(options, self.photos, len(valid), self.classes),
+            report.network_line(options, network, self.transform),
+            f"{self.steps_per_epoch} steps of {self.batch_size} photos an epoch, "
+            f"{options.epochs} epochs",
+        ]
 
     def _starting_network(self) -> nn.Module:
         options = self.options
@@ -177,7 +175,7 @@ class _Run:
     def train(self, interrupt: Interrupt) -> Path:
         main = self.accelerator.is_main_process
         if main:
-            _write_arguments(self.folder, self.options)
+            write_config(self.folder, self.options)
             self._print_summary()
         while self.progress.epoch < self.options.epochs:
             self._train_epoch(interrupt)
@@ -261,67 +259,31 @@ class _Run:
             self.accelerator.print(report.epoch_line(row, self.options.epochs, best))
 
     def _save_checkpoint(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        calibration = calibrate(logits, targets, self.classes)
-        metadata = Metadata(
-            architecture=self.architecture,
-            classes=self.classes,
-            transform=self.transform,
-            temperature=calibration.temperature,
-            ood_rule=calibration.ood_rule,
-            training={
-                **self.options.describe(),
-                "kept_epoch": self.progress.epoch,
-                "train_photos": len(self.photos),
-            },
-            metrics={"valid": calibration.measures.summary()},
-            versions=versions(),
-            revision=self.revision,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        save_checkpoint(
-            self.folder / CHECKPOINT_FILE,
-            self.engine.kept_network.state_dict(),
-            metadata,
+        save_run_checkpoint(
+            self.folder,
+            self.engine.kept_network,
+            self.metadata,
+            calibrate(logits, targets, self.classes),
+            epoch=self.progress.epoch,
             half_precision=self.options.checkpoint_dtype == "float16",
         )
 
     def _print_summary(self) -> None:
-        say: Callable[[str], None] = self.accelerator.print
-        device = self.accelerator.device
-        if device.type == "cpu":
-            say("Training on the CPU, which takes many times longer than a CUDA device.")
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        ood_count = sum(sample.target == OOD_TARGET for sample in self.photos.samples)
-        say(
-            f"{len(self.photos) - ood_count} train and {len(self.valid)} valid photos "
-            f"of {len(self.classes)} classes in {self.options.data}"
-            f"{f', {ood_count} OOD photos' if ood_count else ''}"
-        )
-        say(
-            f"{self.options.backbone}: {self.parameters / 1e6:.1f} M parameters, "
-            f"{self.trainable / 1e6:.1f} M trainable, "
-            f"{self.options.train_size or self.transform.crop} px in training, "
-            f"{self.transform.crop} px in validation"
-        )
-        say(
-            f"{name} × {self.accelerator.num_processes}, precision "
-            f"{self.accelerator.mixed_precision}, {self.steps_per_epoch} steps of "
-            f"{self.batch_size} photos an epoch, {self.options.epochs} epochs"
-        )
-        chosen = combined_seed(self.options.seed) % (len(self.photos) - ood_count)
-        path, target, _ = self.photos.samples[chosen]
-        item = self.classes[target]
-        say(f'Example: {path} is folder {item.class_id}, index {target}, "{item.name}"')
-        if self.progress.epoch or self.progress.step:
-            say(f"Resuming in epoch {self.progress.epoch + 1} after step {self.progress.step}")
-        else:
-            report.draw_samples(
-                self.folder / "samples.png",
-                self.photos,
-                self.classes,
-                self.transform,
-                self.options.seed,
+        progress = self.progress
+        for line in self.summary:
+            self.accelerator.print(line)
+        if progress.epoch or progress.step:
+            self.accelerator.print(
+                f"Resuming in epoch {progress.epoch + 1} after step {progress.step}"
             )
+            return
+        report.draw_samples(
+            self.folder / "samples.png",
+            self.photos,
+            self.classes,
+            self.transform,
+            self.options.seed,
+        )
 
     def _any_process(self, flag: bool) -> bool:
         """Return True in every process if the flag is set in any of them."""
@@ -333,13 +295,3 @@ class _Run:
 
 def _rank(row: Mapping[str, float]) -> tuple[float, float]:
     return row["valid_accuracy"], -row["valid_loss"]
-
-
-def _new_folder(options: TrainingConfig) -> Path:
-    return Path("runs") / f"{options.backbone}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-
-
-def _write_arguments(folder: Path, options: TrainingConfig) -> None:
-    text = json.dumps(options.to_dict(), indent=2) + "\n"
-    with atomic_write(folder / _ARGUMENTS_FILE) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ import torch
 from model.checkpoint.format import load_checkpoint
 from model.checkpoint.metadata import Metadata
 from model.errors import PetalscopeError
-from model.training.trainer import CHECKPOINT_FILE
+from model.training.run_folder import CHECKPOINT_FILE
 
 
 class AverageError(PetalscopeError):

@@ -28,7 +28,8 @@ from model.imaging.decode import decode_image
 from model.training.config import TrainingConfig
 from model.training.engine import Engine, TrainingError
 from model.training.resume import ResumeError
-from model.training.trainer import Interrupted, read_config, train
+from model.training.run_folder import read_config
+from model.training.trainer import Interrupted, train
 from tests.conftest import TINY_CLASSES
 
 MakeOptions = Callable[..., TrainingConfig]

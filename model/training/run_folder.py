@@ -1,0 +1,117 @@
+"""Files of a run folder: its options, and its checkpoint with the provenance.
+
+`model.training.resume` stores the state of an incomplete run in the same folder, and
+`model.training.run_report` the reports.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from torch import nn
+
+import model
+from model.atomic_write import atomic_write
+from model.checkpoint.format import save_checkpoint
+from model.checkpoint.metadata import Metadata
+from model.training.calibration import Calibration
+from model.training.config import TrainingConfig
+from model.training.resume import ResumeError
+
+CHECKPOINT_FILE: Final = "checkpoint.safetensors"
+_OPTIONS_FILE: Final = "arguments.json"
+_LIBRARIES: Final = ("torch", "torchvision", "timm", "accelerate", "safetensors", "pillow", "numpy")
+
+
+def new_run_folder(options: TrainingConfig) -> Path:
+    """Return the default path of a new run, runs/BACKBONE-TIME, in UTC. It is not created."""
+    return Path("runs") / f"{options.backbone}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def write_config(folder: Path, options: TrainingConfig) -> None:
+    """Write the options of a run into its folder.
+
+    Raises:
+        OSError: The folder is not writable or the disk is full.
+    """
+    text = json.dumps(options.to_dict(), indent=2) + "\n"
+    with atomic_write(folder / _OPTIONS_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_config(folder: Path) -> TrainingConfig:
+    """Read the options of a run from its folder, which becomes their output.
+
+    Raises:
+        ResumeError: The folder is missing, or its options are unreadable.
+    """
+    path = folder / _OPTIONS_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return replace(TrainingConfig.from_dict(values), output=folder)
+    except FileNotFoundError:
+        raise ResumeError(f"{folder} is not a run folder: it has no {_OPTIONS_FILE}.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise ResumeError(f"{path} is unreadable: {error}.") from error
+
+
+def save_run_checkpoint(
+    folder: Path,
+    network: nn.Module,
+    metadata: Metadata,
+    calibration: Calibration,
+    *,
+    epoch: int,
+    half_precision: bool,
+) -> None:
+    """Save the network as the run's checkpoint, replacing that of an earlier epoch.
+
+    Args:
+        folder: The run folder.
+        network: The network after this epoch.
+        metadata: Metadata that all epochs of the run share.
+        calibration: Temperature, OOD rule and metrics of this epoch.
+        epoch: Number of the epoch, from 1.
+        half_precision: True stores floating-point weights as float16.
+
+    Raises:
+        OSError: The folder is not writable or the disk is full.
+    """
+    save_checkpoint(
+        folder / CHECKPOINT_FILE,
+        network.state_dict(),
+        replace(
+            metadata,
+            temperature=calibration.temperature,
+            ood_rule=calibration.ood_rule,
+            training={**metadata.training, "kept_epoch": epoch},
+            metrics={"valid": calibration.measures.summary()},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+        half_precision=half_precision,
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Petalscope, Python and the libraries that influence the result."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"petalscope": model.__version__, "python": platform.python_version(), **libraries}
+
+
+def git_revision() -> str:
+    """Return the Git revision of the code, with "-dirty" for local changes; "" if unknown."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        result = subprocess.run(  # noqa: S603  # a fixed command
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()
