@@ -1,24 +1,24 @@
-# Petalscope's commands; `make` alone lists them.
+# Petalscope's commands. Run `make` without arguments to list them.
 #
-# Each installs what it needs into .venv first, and again when a requirements file has changed. An
-# install that was interrupted goes on when the command is repeated. GNU make 3.81 is enough.
+# Each command installs its dependencies into .venv, again after a change of the requirements file.
+# If an installation was interrupted, repeat the command. Needs GNU make 3.81 or newer.
 
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 
-# The interpreter that .venv is made with: any that starts and is new enough. A version manager can
-# have names on the PATH that start nothing, so being there does not count.
+# The interpreter for .venv is the first that runs and is new enough. Version managers put commands
+# on the PATH that may not run, so finding a command is not enough.
 PYTHON ?=
 CANDIDATES = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
-# .venv is of use while its interpreter starts and its pip was installed to the end (RECORD is the
-# last file to be written); an upgrade of the system's Python can end either.
+# .venv is usable if its interpreter runs and pip is completely installed (its RECORD is written
+# last). An upgrade of the system's Python can break both.
 VENV_WORKS = $(IN_VENV) -c 'import importlib.metadata as m, sys; \
     sys.exit(sys.version_info < (3, 11) or not m.files("pip"))' 2>/dev/null
 BROKEN := $(shell $(VENV_WORKS) || echo broken)
 
-# Makes .venv where needed and installs $<. The lock, on this file, lasts as long as the shell that
-# has it open as 9, so that two makes at once take turns and a killed one leaves nothing behind.
+# Create .venv if needed and install $<. The lock on the Makefile serializes concurrent makes. It ends
+# with the shell that holds file descriptor 9, so a killed make leaves no lock behind.
 define install
 set -e; python=; old=; \
 for name in $(CANDIDATES); do \
@@ -44,28 +44,38 @@ touch $@
 endef
 
 .PHONY: help
-help: ## list these commands
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
-# PyTorch is installed, several gigabytes of it, where there is an NVIDIA GPU to run it on.
+# Serving needs PyTorch, which takes several gigabytes, only on an NVIDIA GPU.
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 
 .PHONY: serve
 serve: $(VENV)/$(if $(filter cuda,$(DEVICE)),.cuda,.serve) ## serve on http://localhost:8000 (DEVICE=cpu, DEVICE=cuda)
 	@exec $(IN_VENV) -m gunicorn --config gunicorn.conf.py
 
-# OpenVINO's tests have a process of their own: in one that PyTorch trains in too, signals were seen
-# to crash it. No service has both at work.
-OPENVINO_TESTS := tests/model/backends/test_openvino_backend.py tests/model/backends/test_quantization.py \
-    tests/scripts/test_export.py
-
-.PHONY: test
-test: $(VENV)/.dev ## check style and types, and run the tests
+.PHONY: lint
+lint: $(VENV)/.dev ## check style, types and imports
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m mypy
 	$(IN_VENV) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
-	$(IN_VENV) -m pytest $(OPENVINO_TESTS:%=--ignore=%)
+
+# Two processes share the tests. `worksteal` keeps neighbouring tests, which share fixtures, together.
+WORKERS ?= 2
+PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+.PHONY: check
+check: lint ## lint, and run the fast tests (under a minute)
+	$(PYTEST) -m "not slow and not browser and not redis and not nginx"
+
+# OpenVINO's tests run in a process without training: signals crashed a process that did both.
+OPENVINO_TESTS := tests/model/backends/test_openvino_backend.py tests/model/backends/test_quantization.py \
+    tests/scripts/test_export.py
+
+.PHONY: test
+test: lint ## lint, and run all tests
+	$(PYTEST) $(OPENVINO_TESTS:%=--ignore=%)
 	$(IN_VENV) -m pytest $(OPENVINO_TESTS)
 
 .PHONY: soak
@@ -73,7 +83,7 @@ soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its 
 	FUZZ_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/adversarial/test_fuzz.py tests/contract
 
 .PHONY: train
-train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists them)
+train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists the options)
 	@exec $(IN_VENV) scripts/train.py $(ARGS)
 
 .PHONY: bundle
@@ -81,17 +91,17 @@ bundle: $(VENV)/.train ## train, calibrate and export the bundled model; repeat 
 	@exec $(IN_VENV) scripts/bundle.py $(ARGS)
 
 .PHONY: format
-format: $(VENV)/.dev ## put the code into its form
+format: $(VENV)/.dev ## fix and format the code
 	$(IN_VENV) -m ruff check --fix
 	$(IN_VENV) -m ruff format
 
-# Pins stay as they are while they fit pyproject.toml; `make lock UPGRADE=1` takes the newest. All
-# files share the versions of the largest set, so that they can be installed over each other.
+# Pins that satisfy pyproject.toml stay; `make lock UPGRADE=1` takes the newest versions. All files
+# take the versions of the largest set, so that one can be installed over another.
 COMPILE = $(IN_VENV) -m uv pip compile --quiet --universal --python-version 3.11 \
     --fork-strategy fewest --no-annotate --custom-compile-command "make lock"
 
 .PHONY: lock
-lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1: to the newest versions)
+lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
 	$(COMPILE) pyproject.toml --extra dev $(if $(UPGRADE),--upgrade) -o requirements-dev.txt
 	$(COMPILE) pyproject.toml --extra train --upgrade -c requirements-dev.txt -o requirements-train.txt
 	$(COMPILE) pyproject.toml --extra cuda --upgrade -c requirements-dev.txt -o requirements-cuda.txt

@@ -1,4 +1,4 @@
-"""What every room's tests share: markers that mean what they say, photos, a tiny checkpoint."""
+"""Fixtures and markers shared by all tests: generated photos, a tiny checkpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
 
 ROOT = Path(__file__).parent.parent
-# Ids in the order in which folders sort: text, so that "2" stands behind "100".
+# One thread per test process: tiny networks gain nothing from more, and rounding stays the same.
+torch.set_num_threads(1)
+# Folders sort as text, so "2" comes after "100".
 TINY_CLASSES = (
     FlowerClass("1", "pink primrose"),
     FlowerClass("10", "globe thistle"),
@@ -47,7 +50,7 @@ def _missing(marker: str) -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what cannot run here; in CI, where all but a GPU is there, fail instead."""
+    """Skip a test whose tool or data is missing; fail it in CI, where only a GPU may be missing."""
     for marker in ("data", "browser", "redis", "nginx", "cuda"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI") and marker != "cuda":
@@ -56,8 +59,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _lines_of_each_test_are_written_in_its_time() -> Iterator[None]:
-    """Keep what one test's service logs out of the output that the next one looks at."""
+def _flushed_log() -> Iterator[None]:
+    """Write the log lines of a test before the next one captures output."""
     yield
     for handler in logging.getLogger("app").handlers:
         handler.flush()
@@ -65,7 +68,7 @@ def _lines_of_each_test_are_written_in_its_time() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The Oxford folder: train/, valid/, cat_to_name.json. For tests marked `data`."""
+    """The data folder with train/, valid/ and cat_to_name.json, for tests marked `data`."""
     return Path(os.environ["PETALSCOPE_DATA"]).resolve()
 
 
@@ -82,7 +85,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flower_image(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Image:
-    """Draw an RGB image with smooth colours, so that formats with loss keep it well."""
+    """Draw an RGB image with smooth colors, which lossy formats change little."""
     waves = np.random.default_rng(seed).uniform(1, 4, size=(3, 2))
     y, x = np.mgrid[0 : size[1], 0 : size[0]] / np.array([[[size[1]]], [[size[0]]]])
     channels = [127.5 + 120 * np.sin(a * x * 3 + b * y * 3) for a, b in waves]
@@ -91,7 +94,7 @@ def flower_image(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Ima
 
 @pytest.fixture(scope="session")
 def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of drawn photos in the course's layout: the tiny classes, each of one colour."""
+    """A data folder with 6 training and 2 validation photos of each tiny class, one color each."""
     folder = tmp_path_factory.mktemp("flowers")
     for number, item in enumerate(TINY_CLASSES):
         shade = Image.new("RGB", (200, 180), f"hsl({60 * number}, 90%, 50%)")
@@ -106,15 +109,29 @@ def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def fresh_accelerator() -> Iterator[None]:
-    """Reset Accelerate's process-wide device and precision before and after the test."""
+@contextmanager
+def tiny_training() -> Iterator[None]:
+    """Reset Accelerate's process-wide state, and leave the plots of the block's trainings empty.
+
+    Plots take most of the time of a tiny training.
+    """
+    # Accelerate has no public function for this.
     from accelerate.state import AcceleratorState, GradientState
 
     def reset() -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
 
-    reset()
-    yield
-    reset()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_curves", "draw_samples"):
+            patch.setattr(f"model.training.run_report.{name}", lambda path, *_: path.touch())
+        reset()
+        yield
+        reset()
+
+
+@pytest.fixture(name="tiny_training")
+def _tiny_training() -> Iterator[None]:
+    """Run the test in `tiny_training`."""
+    with tiny_training():
+        yield

@@ -1,4 +1,4 @@
-"""Options of a training that is small enough for a test."""
+"""Options of a training run that is small enough for a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.training.config import TrainingConfig
 
 
 @pytest.fixture(autouse=True)
-def _fresh_accelerator(fresh_accelerator: None) -> None:
+def _tiny_training(tiny_training: None) -> None:
     pass
 
 
@@ -23,23 +23,26 @@ def own_folder(flower_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(flower_folder, tmp_path / "own"))
 
 
+def tiny_config(**changes: Any) -> TrainingConfig:
+    """Return options that train timm's smallest network for two epochs of four steps."""
+    values: dict[str, Any] = {
+        "backbone": "test_efficientnet",
+        "from_scratch": True,
+        "image_size": 64,
+        "epochs": 2,
+        "batch_size": 8,
+        "warmup_epochs": 0.5,
+        "lr": 1e-2,
+        "workers": 0,
+    }
+    return TrainingConfig(**{**values, **changes})
+
+
 @pytest.fixture
 def tiny_options(flower_folder: Path, tmp_path: Path) -> Callable[..., TrainingConfig]:
-    """Options that train timm's smallest network for two epochs of four steps."""
+    """Return a function that makes `tiny_config` options with changes."""
 
     def options(**changes: Any) -> TrainingConfig:
-        values: dict[str, Any] = {
-            "data": flower_folder,
-            "output": tmp_path / "run",
-            "backbone": "test_efficientnet",
-            "from_scratch": True,
-            "image_size": 64,
-            "epochs": 2,
-            "batch_size": 8,
-            "warmup_epochs": 0.5,
-            "lr": 1e-2,
-            "workers": 0,
-        }
-        return TrainingConfig(**{**values, **changes})
+        return tiny_config(**{"data": flower_folder, "output": tmp_path / "run", **changes})
 
     return options

@@ -8,14 +8,12 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from model.backbones import BackboneError
@@ -30,7 +28,8 @@ from model.training.engine import Engine, TrainingError
 from model.training.resume import ResumeError
 from model.training.run_folder import read_config
 from model.training.trainer import Interrupted, train
-from tests.conftest import TINY_CLASSES
+from tests.conftest import TINY_CLASSES, tiny_training
+from tests.model.training.conftest import tiny_config
 
 MakeOptions = Callable[..., TrainingConfig]
 RICH = {"dropout": 0.2, "mixup": 0.2, "cutmix": 1.0, "reprob": 0.3, "hidden_layers": (16,)}
@@ -42,7 +41,7 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Send this process a Ctrl-C while it does the step of this number."""
+    """Send SIGINT to this process during the step of this number, counted from 0."""
     original = Engine.step
 
     def interrupted(self: Engine, *args: Any, number: int, seed: int) -> tuple[float, int]:
@@ -54,7 +53,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def interrupted_run(options: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train until a Ctrl-C in the third step."""
+    """Train until a SIGINT in the third step."""
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
         with pytest.raises(Interrupted):
@@ -68,9 +67,7 @@ def test_a_run_writes_a_checkpoint_and_reports(tiny_options: MakeOptions) -> Non
     assert folder == options.output
     assert json.loads((folder / "arguments.json").read_text())["lr"] == options.lr
     assert [row["epoch"] for row in rows(folder)] == [1, 2, 3]
-    for picture in ("curves.png", "samples.png"):
-        with Image.open(folder / picture) as image:
-            assert min(image.size) > 200
+    assert {"curves.png", "samples.png"} <= {path.name for path in folder.iterdir()}
     assert list((folder / "tensorboard").iterdir())
     assert not list(folder.glob("*state*"))  # complete: nothing to resume
 
@@ -123,32 +120,41 @@ def test_the_checkpoint_holds_no_path_of_the_trainer(tiny_options: MakeOptions) 
     assert options.data.name in text
 
 
-@pytest.mark.parametrize(("step", "workers"), [(1, 1), (3, 0), (4, 0)])
+@pytest.fixture(scope="module")
+def uninterrupted(flower_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a whole run with every kind of random draw."""
+    with tiny_training():
+        output = tmp_path_factory.mktemp("whole") / "run"
+        return train(tiny_config(data=flower_folder, output=output, **RICH))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("step", [1, 3, 4])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    uninterrupted: Path,
     tiny_options: MakeOptions,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
     workers: int,
 ) -> None:
-    whole = tiny_options(**RICH, output=tmp_path / "whole")
-    expected = train(whole)
-    broken = replace(whole, output=tmp_path / "broken", workers=workers)
+    """The steps are inside an epoch, its last one, and the first one of the next epoch."""
+    options = tiny_options(**RICH, workers=workers)
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         with pytest.raises(Interrupted, match="--resume"):
-            train(broken)
+            train(options)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    resumed = train(read_config(tmp_path / "broken"), resume=True)
-    for one, other in zip(rows(expected.parent), rows(resumed.parent), strict=True):
+    assert options.output is not None
+    resumed = train(read_config(options.output), resume=True)
+    for one, other in zip(rows(uninterrupted.parent), rows(resumed.parent), strict=True):
         one.pop("seconds"), other.pop("seconds")
         assert one == pytest.approx(other, rel=1e-5)
     weights = load_file(resumed)
-    for name, tensor in load_file(expected).items():
+    for name, tensor in load_file(uninterrupted).items():
         torch.testing.assert_close(weights[name], tensor)
 
 
-def test_a_state_that_was_not_written_whole_is_not_resumed_from(
+def test_a_partly_written_state_is_ignored(
     tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted_run(tiny_options(), monkeypatch)
