@@ -117,6 +117,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.document)
 def test_a_block_that_is_marked_runs(block: Block, server: Server, tmp_path: Path) -> None:
     for room in ("app", "checkpoints", "model", "scripts"):

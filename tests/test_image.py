@@ -28,6 +28,8 @@ import pytest
 from tests.conftest import ROOT, flower_image
 from tests.serving import free_port
 
+pytestmark = pytest.mark.slow
+
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS_TO_START = 120
 MAX_THREADS = int(

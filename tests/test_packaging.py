@@ -99,6 +99,7 @@ def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
         assert operators == {">=", "<"}, requirement
 
 
+@pytest.mark.slow
 def test_a_wheel_is_refused_with_the_commands_that_work(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "setup.py", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, tmp_path)

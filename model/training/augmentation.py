@@ -43,6 +43,9 @@ def training_transform(
         evaluation: The evaluation transform; the policy "none" trains with it, at its own size.
         size: Side of the result, in pixels.
         backgrounds: Photos onto which corruption pastes shrunken training photos.
+
+    Returns:
+        Map from an upright RGB image to float32 (3, size, size).
     """
     if options.augmentation == "none":
         return evaluation
@@ -76,9 +79,15 @@ def training_transform(
 
 
 def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: int) -> int:
-    """Return the training image side in pixels of an epoch, counted from 0.
+    """Return the training image side of an epoch, in pixels.
 
-    It grows over the epochs, which saves time (progressive learning, Tan & Le 2021).
+    It grows linearly over the epochs, which saves time (progressive learning, Tan & Le 2021,
+    "EfficientNetV2"). Sizes before the last epoch are rounded to a multiple of 16.
+
+    Args:
+        options: Uses `progressive_start_size`, `train_size` and `epochs`.
+        evaluation: Its crop is the default size.
+        epoch: Counted from 0.
     """
     last = options.train_size or evaluation.crop
     first = options.progressive_start_size or last
@@ -91,7 +100,8 @@ def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: 
 def soft_targets(targets: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Convert int64 targets (N,) to float32 probabilities (N, num_classes).
 
-    OOD photos get the uniform distribution: outlier exposure (Hendrycks et al. 2019).
+    OOD photos get the uniform distribution: outlier exposure (Hendrycks et al. 2019, "Deep anomaly
+    detection with outlier exposure").
     """
     known = targets != OOD_TARGET
     soft = functional.one_hot(targets.clamp(min=0), num_classes).float()
@@ -103,7 +113,16 @@ def batch_mixing(
 ) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """Build the batch transform: mixup, cutmix, one of them at random, or the identity.
 
-    It maps images (N, 3, H, W) and float targets (N, num_classes) to mixed ones.
+    Mixup: Zhang et al. 2018, "mixup: Beyond empirical risk minimization". CutMix: Yun et al. 2019,
+    "CutMix: Regularization strategy to train strong classifiers".
+
+    Args:
+        options: Uses `mixup`, `cutmix` and `mixup_prob`.
+        num_classes: Number of classes.
+
+    Returns:
+        Map from float32 images (N, 3, H, W) and float32 targets (N, num_classes) to mixed ones of
+        the same shapes.
     """
     choices: list[Any] = []
     if options.mixup:
@@ -208,6 +227,6 @@ def _tiled(image: Image.Image) -> Image.Image:
 
 
 def denormalized(images: torch.Tensor, transform: EvaluationTransform) -> torch.Tensor:
-    """Undo the normalisation of images (…, 3, H, W), to values in [0, 1] for display."""
+    """Undo the normalization of float32 images (…, 3, H, W), to values in [0, 1] for display."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (transform.mean, transform.std))
     return (images * std + mean).clamp(0, 1)

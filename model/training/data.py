@@ -156,6 +156,11 @@ def training_photos(
 ) -> SeededPhotos:
     """List the training photos, OOD photos last.
 
+    Args:
+        options: Options of the run.
+        classes: Classes in index order.
+        transform: Evaluation transform, for the normalization and the default size.
+
     Raises:
         PhotoFolderError: A folder or class has no photos, or an excluded photo does not exist.
     """
@@ -211,7 +216,11 @@ def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[floa
 
 
 def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> PhotoFolder:
-    """List the photos of DATA/valid, transformed as in serving.
+    """List the photos of DATA/valid.
+
+    Args:
+        options: Uses `data`.
+        transform: Evaluation transform, as in serving.
 
     Raises:
         PhotoFolderError: The folder or a class has no photos.
@@ -224,8 +233,11 @@ def photo_loader(
 ) -> DataLoader[Any]:
     """Return a loader of batches: float32 images (N, 3, H, W) and int64 targets (N,).
 
-    Without an `order`, photos come as listed. With one, an incomplete last batch is dropped,
-    because it would weigh its few photos like a full batch and distort batch statistics.
+    Args:
+        photos: Training or validation photos, at least one.
+        options: Uses `batch_size` and `workers`.
+        order: Order of training photos; None for validation, in the listed order. With an order, an
+            incomplete last batch is dropped: its few photos would weigh as much as a full batch.
     """
     count = len(photos)  # type: ignore[arg-type]
     return DataLoader(

@@ -28,6 +28,13 @@ class TrainingError(PetalscopeError):
 class Engine:
     """Network, optimizer, schedule, weight average and teacher of a run.
 
+    Args:
+        accelerator: Accelerate's device, precision and processes.
+        network: The network to train; it is changed in place.
+        options: Options of the run.
+        num_classes: Number of classes.
+        steps_per_epoch: Optimizer steps in an epoch, for the schedule.
+
     Attributes:
         optimizer: The optimizer, wrapped by Accelerate.
     """
@@ -133,6 +140,9 @@ class Engine:
     @torch.inference_mode()
     def logits(self, batches: Iterable[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Run `kept_network` over prepared batches and gather the results in every process.
+
+        Args:
+            batches: Float32 images (N, 3, H, W) and int64 targets (N,), from Accelerate's loader.
 
         Returns:
             Logits float32 (N, classes) and targets int64 (N,), on the CPU.

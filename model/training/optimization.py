@@ -27,6 +27,10 @@ def create_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim
     Weight decay excludes biases and norms. With `layer_decay`, the learning rate falls from each of
     timm's layer groups to the one below.
 
+    Args:
+        network: The network, with its frozen parameters marked.
+        options: Uses `optimizer`, `lr`, `weight_decay`, `momentum` and `layer_decay`.
+
     Raises:
         OptimizationError: The name is unknown, or the options do not fit the optimizer.
     """
@@ -53,6 +57,11 @@ def create_schedule(
     optimizer: torch.optim.Optimizer, options: TrainingConfig, steps_per_epoch: int
 ) -> Any:
     """Create timm's schedule, updated at every step; None for a constant learning rate.
+
+    Args:
+        optimizer: Optimizer whose learning rates the schedule sets.
+        options: Uses `scheduler`, `epochs` and the options of the schedule.
+        steps_per_epoch: Optimizer steps in an epoch.
 
     Raises:
         OptimizationError: The name is unknown.

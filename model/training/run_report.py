@@ -68,7 +68,15 @@ def draw_samples(
     transform: EvaluationTransform,
     seed: int,
 ) -> None:
-    """Plot a grid of random augmented training photos with their class names, as PNG."""
+    """Plot a grid of up to 24 random augmented training photos with their class names, as PNG.
+
+    Args:
+        path: File to write.
+        photos: Training photos, OOD photos included.
+        classes: Classes in index order.
+        transform: Evaluation transform, whose normalization is undone.
+        seed: Random seed of the choice.
+    """
     rows, columns = _GRID
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(photos), generator=generator)[: rows * columns].tolist()
@@ -132,7 +140,13 @@ def network_line(
 
 
 def epoch_line(row: Row, epochs: int, best: bool) -> str:
-    """Format the metrics of an epoch and the remaining time as one line."""
+    """Format the metrics of an epoch and the remaining time as one line.
+
+    Args:
+        row: Row of the history.
+        epochs: Number of epochs of the run.
+        best: True if the checkpoint is of this epoch.
+    """
     left = row["seconds"] / row["epoch"] * (epochs - row["epoch"])
     return (
         f"epoch {row['epoch']:{len(str(epochs))}.0f}/{epochs}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,13 @@ from tests.adversarial.attacked_service import AttackedService
 from tests.serving import serving
 
 SETTINGS = {"PETALSCOPE_DEVICE": "cpu", "PETALSCOPE_MODEL_THREADS": "1"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder as slow."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

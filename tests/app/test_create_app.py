@@ -90,6 +90,7 @@ def test_a_model_that_does_not_run_stops_the_start(
         create_app(Settings(checkpoint=tiny_checkpoint, device="cpu"))
 
 
+@pytest.mark.slow
 def test_the_master_process_stays_free_of_torch() -> None:
     code = "import runpy, sys; runpy.run_path('gunicorn.conf.py'); print('torch' in sys.modules)"
     result = subprocess.run(
@@ -98,6 +99,7 @@ def test_the_master_process_stays_free_of_torch() -> None:
     assert result.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_look_through_what_it_has_loaded_again_and_again() -> None:
     code = (
         "import gc, runpy\n"

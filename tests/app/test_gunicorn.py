@@ -19,6 +19,8 @@ from tests.app.conftest import encoded, form
 from tests.conftest import ROOT
 from tests.serving import PATIENCE, Server, answer, environment, free_port, serving, until
 
+pytestmark = pytest.mark.slow
+
 PHOTO = encoded()
 MIB = 1024 * 1024
 

@@ -24,6 +24,8 @@ from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_rigged_checkpoint
 from tests.serving import serving
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[[str], Any]
 
 CLIENT = ROOT / "clients" / "javascript" / "petalscope.mjs"

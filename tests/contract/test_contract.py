@@ -14,8 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.serving import serving
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES: Final = os.environ.get("CONTRACT_EXAMPLES", "15")
 SEED: Final = os.environ.get("FUZZ_SEED", "0")

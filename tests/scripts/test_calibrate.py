@@ -44,6 +44,7 @@ def test_a_missing_folder_is_named(
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_another_image_size_and_target_tpr_are_stored(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_another_image_size_and_target_tpr_are_stored(
     assert thresholds[0] < thresholds[1]
 
 
+@pytest.mark.slow
 def test_logit_adjustment_moves_the_logits_of_the_classes_of_its_folder(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_wrong_arguments_are_exit_code_2(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(server: FileServer, tmp_path: Path) -> None:
     data = tmp_path / "flowers"
     server.pause_after = 300_000
@@ -137,6 +138,7 @@ def test_ctrl_c_leaves_nothing(server: FileServer, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_terminal_is_shown_a_progress_bar(server: FileServer, tmp_path: Path) -> None:
     reader, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))

@@ -169,6 +169,7 @@ def test_an_unwritable_report_fails_before_the_evaluation(
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_script_runs_as_a_program(checkpoint: Path, data: Path) -> None:
     result = subprocess.run(
         [sys.executable, "scripts/evaluate.py", checkpoint, "--data", data, "--workers", "1"],

@@ -18,6 +18,8 @@ from scripts.export import main
 from tests.conftest import TINY_CLASSES
 from tests.fake_checkpoint import always, save_rigged_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_file_is_written_beside_and_compared_on_photos(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,7 @@ def test_probabilities_are_one_softmax_over_the_temperature(
     )
 
 
+@pytest.mark.slow
 def test_a_photo_is_classified_as_the_service_does(tiny_checkpoint: Path, photo: Path) -> None:
     classifier = Classifier.load(tiny_checkpoint, "cpu")
     side = classifier.metadata.transform.resize
@@ -356,6 +357,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_photos_are_named_in_every_format(
     data_dir: Path, tmp_path: Path, capsys: Output

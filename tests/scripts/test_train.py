@@ -40,6 +40,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_training")
 def test_a_new_run_gets_its_own_folder_and_a_line_per_epoch(
     flower_folder: Path,
@@ -64,6 +65,7 @@ def test_a_new_run_gets_its_own_folder_and_a_line_per_epoch(
     assert "\r" not in out + err  # a progress bar is for terminals only
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_training")
 def test_a_run_killed_without_warning_ends_as_an_uninterrupted_one(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -84,6 +86,7 @@ def test_a_run_killed_without_warning_ends_as_an_uninterrupted_one(
     assert all(tensor.allclose(killed[name], rtol=1e-4) for name, tensor in whole.items())
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_state_and_names_the_command_to_resume(
     flower_folder: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_help_lists_recipe_and_resume_among_the_options(
     assert {"--recipe", "--resume", "--model-ema-decay"} <= set(re.findall(r"--[a-z-]+", out))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_training")
 def test_two_processes_learn_what_one_does(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -188,6 +192,7 @@ def test_two_processes_learn_what_one_does(
         assert got == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.usefixtures("tiny_training")
 def test_densenet161_goes_from_real_photos_to_predict(

@@ -133,6 +133,7 @@ app = create_app(settings, classifier)
 """
 
 
+@pytest.mark.slow
 def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:

@@ -18,6 +18,8 @@ from model.checkpoint.format import load_checkpoint
 from model.classifier import Classifier
 from tests.conftest import flower_image
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(8)]
 BUNDLED = int8_path(BUNDLED_CHECKPOINT)
 

@@ -31,6 +31,8 @@ from model.training.trainer import Interrupted, train
 from tests.conftest import TINY_CLASSES, tiny_training
 from tests.model.training.conftest import tiny_config
 
+pytestmark = pytest.mark.slow
+
 MakeOptions = Callable[..., TrainingConfig]
 RICH = {"dropout": 0.2, "mixup": 0.2, "cutmix": 1.0, "reprob": 0.3, "hidden_layers": (16,)}
 
