@@ -12,6 +12,7 @@ PHOTOS = 100
 AT_LEAST = 95
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_bundled_model_names_real_photos_through_the_running_service(
     data_dir: Path, tmp_path: Path

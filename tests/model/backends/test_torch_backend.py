@@ -56,6 +56,7 @@ def test_each_size_up_to_the_one_that_holds_the_largest_batch_is_warmed(module: 
     assert TorchBackend(module, CPU, 32).batch_sizes(16) == [1]
 
 
+@pytest.mark.slow
 def test_a_compiled_network_answers_the_same(
     module: nn.Module, batch: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_wrong_answers_are_red_and_right_ones_green() -> None:
     assert seen[1, 1][0] > seen[1, 1][1] + 0.2
 
 
+@pytest.mark.slow
 def test_names_of_102_classes_do_not_overlap_and_one_wrong_answer_is_seen(tmp_path: Path) -> None:
     classes = [FlowerClass(str(index), "hard-leaved pocket orchid") for index in range(102)]
     answers = list(range(102))
