@@ -1,9 +1,10 @@
-"""A gunicorn thread worker that no idle client and no shortage of file descriptors can stop.
+"""A gunicorn thread worker that neither idle clients nor a lack of file descriptors can stop.
 
 gunicorn's own thread worker closes a finished connection on its accept thread and waits up to
 2 s there for the client to close its end. A few clients that keep their sockets open stall every
 other client. This worker leaves that wait to the poller, so it costs neither that thread nor one
-of the pool. It also stays alive when `accept` fails with EMFILE or ENFILE.
+of the pool. It also stays alive when `accept` fails with EMFILE or ENFILE, and answers malformed
+requests with a problem (RFC 9457) instead of gunicorn's HTML page.
 """
 
 from __future__ import annotations
@@ -15,11 +16,20 @@ import socket
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
+from uuid import uuid4
 
 import gunicorn  # type: ignore[import-untyped]
+from gunicorn import util
 from gunicorn.workers import gthread  # type: ignore[import-untyped]
+from werkzeug.http import HTTP_STATUS_CODES
+
+from app.http.content_negotiation import PROBLEM_JSON
+from app.http.problems import Code, ProblemDetails
+from app.http.request_id import REQUEST_ID_HEADER
+from app.http.security_headers import SECURITY_HEADERS
 
 # The subclass uses finish_request, murder_pending, poller and nr_conns, which gunicorn does not
 # document. tests/adversarial/test_idle_connections.py shows whether a new version still fits.
@@ -108,6 +118,16 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         while len(self._lingering) > self.worker_connections // 2:
             self._close(self._lingering[0])
 
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer a request that gunicorn refuses, usually because it violates HTTP."""
+        refusal = _CapturedResponse()
+        super().handle_error(req, refusal, addr, exc)  # logs the cause and chooses the status
+        request_id = uuid4().hex
+        self.log.warning("The refused request has the ID %s", request_id)
+        # The client may be gone.
+        with suppress(OSError):
+            util.write_nonblock(client, _problem_response(refusal.status, request_id))
+
     def murder_pending(self) -> None:
         """Close connections whose time is up. The main loop calls this at least once a second."""
         super().murder_pending()
@@ -141,3 +161,43 @@ class _LingeringConnection:
         self.connection = connection
         self.deadline = time.monotonic() + _LINGER_SECONDS
         self.drained = 0
+
+
+class _CapturedResponse:
+    """A stand-in for a client's socket that keeps the status of gunicorn's error page."""
+
+    status = 500
+
+    def gettimeout(self) -> float:
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        self.status = int(data.split(maxsplit=2)[1])
+
+
+def _problem_response(status: int, request_id: str) -> bytes:
+    """Return a complete HTTP response, which closes the connection."""
+    if status == 500:
+        code, detail = Code.INTERNAL_ERROR, "Something went wrong on our side."
+    else:
+        code, detail = Code.BAD_REQUEST, "The request violates HTTP or exceeds its limits."
+    title = HTTP_STATUS_CODES[status]
+    problem = ProblemDetails(
+        type="about:blank",
+        title=title,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=request_id,
+    )
+    body = problem.model_dump_json().encode()
+    headers = {
+        **SECURITY_HEADERS,
+        "Cache-Control": "no-store",
+        "Connection": "close",
+        "Content-Length": str(len(body)),
+        "Content-Type": PROBLEM_JSON,
+        REQUEST_ID_HEADER: request_id,
+    }
+    lines = [f"HTTP/1.1 {status} {title}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body

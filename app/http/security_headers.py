@@ -14,7 +14,7 @@ from app.context import current_context
 from app.http.problems import Code, Problem, quoted
 from app.http.route_options import current_route_options
 
-_HEADERS: Final = {
+SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
         "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -86,7 +86,7 @@ def _allowed_origin() -> str | None:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.update(_HEADERS)
+    response.headers.update(SECURITY_HEADERS)
     if current_context().settings.cors_origins and current_route_options().allows_cors:
         response.vary.add("Origin")
     allowed = _allowed_origin()
