@@ -142,10 +142,10 @@ class Classifier:
         best = predictions[0].probability
         rule = self.metadata.ood_rule
         if rule is None:
-            return ClassificationResult(predictions, verdict(None, best), None)
+            return ClassificationResult(predictions, verdict(None, 0.0, best), None)
         score = float(rule.scores(logits[None], self.metadata.temperature)[0])
         ood = OodResult(score, rule.threshold, score >= rule.threshold)
-        return ClassificationResult(predictions, verdict(ood.is_known, best), ood)
+        return ClassificationResult(predictions, verdict(rule, score, best), ood)
 
     def rank(self, probabilities: Array, top_k: int = 5) -> list[Prediction]:
         """Name the `top_k` likeliest classes of one row of probabilities, the likeliest first.

@@ -17,7 +17,8 @@ from model.backends.base import Array
 
 Verdict = Literal["known", "unsure", "unknown", "unchecked"]
 
-_SURE: Final = 0.5  # a name that is likelier than all others together
+# Likelier than all other classes together; also for checkpoints without a value.
+DEFAULT_KNOWN_PROBABILITY: Final = 0.5
 
 
 def _energy(scaled: Array) -> Array:
@@ -58,18 +59,22 @@ SCORES: Final[Mapping[str, Callable[[Array], Array]]] = {
 
 @dataclass(frozen=True)
 class OodRule:
-    """A score and the threshold from which on a photo counts as one of the classes.
+    """The thresholds of the verdict.
 
     Attributes:
         score: A key of `SCORES`.
-        threshold: The least score of a known photo.
+        threshold: Lowest OOD score of a photo that counts as one of the classes. A lower score
+            gives the verdict "unknown".
         logit_adjustment: Per-class values subtracted from the logits before scoring: the
             logit adjustment and the class-mean shrinkage. Empty for none.
+        known_probability: Lowest probability of the top prediction, in [0, 1], for the verdict
+            "known"; "unsure" below.
     """
 
     score: str
     threshold: float
     logit_adjustment: tuple[float, ...] = ()
+    known_probability: float = DEFAULT_KNOWN_PROBABILITY
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -81,6 +86,8 @@ class OodRule:
             raise ValueError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
         if not all(map(math.isfinite, (self.threshold, *self.logit_adjustment))):
             raise ValueError("threshold and logit_adjustment must be finite numbers")
+        if not 0 <= self.known_probability <= 1:
+            raise ValueError(f"known_probability is {self.known_probability}; it must be 0 to 1")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OodRule:
@@ -91,7 +98,10 @@ class OodRule:
         """
         logit_adjustment = values["logit_adjustment"]
         return cls(
-            str(values["score"]), float(values["threshold"]), tuple(map(float, logit_adjustment))
+            str(values["score"]),
+            float(values["threshold"]),
+            tuple(map(float, logit_adjustment)),
+            float(values.get("known_probability", DEFAULT_KNOWN_PROBABILITY)),
         )
 
     def scores(self, logits: Array, temperature: float) -> Array:
@@ -111,15 +121,16 @@ def ood_scores(
     return SCORES[score](logits / np.float32(temperature))
 
 
-def verdict(is_known: bool | None, probability: float) -> Verdict:
+def verdict(rule: OodRule | None, score: float, probability: float) -> Verdict:
     """Return the verdict on a photo.
 
     Args:
-        is_known: True if the OOD score reaches the threshold; None without a rule.
+        rule: The checkpoint's rule, if it has one.
+        score: OOD score of the photo; ignored without a rule.
         probability: Probability of the top prediction, in [0, 1].
     """
-    if is_known is None:
+    if rule is None:
         return "unchecked"
-    if not is_known:
+    if score < rule.threshold:
         return "unknown"
-    return "known" if probability >= _SURE else "unsure"
+    return "known" if probability >= rule.known_probability else "unsure"

@@ -1,9 +1,9 @@
-"""Command line that fits a checkpoint's temperature and OOD threshold, and stores them in a copy.
+"""Command line that fits a checkpoint's temperature and verdicts, and stores them in a copy.
 
-Training calibrates its best epoch already. Use this script for other photos, another score or image
-size, or averaged weights.
+Training calibrates its checkpoint on valid/ already. Use this script for photos that resemble those
+of use, another score or image size, or averaged weights.
 
-    python scripts/calibrate.py CHECKPOINT --data data/oxford102 --output mine.safetensors
+    python scripts/calibrate.py CHECKPOINT --output new.safetensors --calibration-data valid ../my
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from model.classifier import Classifier
 from model.evaluation.datasets import labelled_photos
 from model.evaluation.evaluate import DEFAULT_BATCH_SIZE, compute_logits
 from model.ood import SCORES
-from model.training.calibration import DEFAULT_SCORE, DEFAULT_TARGET_TPR, calibrate_checkpoint
+from model.training.calibration import (
+    DEFAULT_SCORE,
+    DEFAULT_TARGET_PRECISION,
+    DEFAULT_TARGET_TPR,
+    CalibrationOptions,
+    LabelledLogits,
+    calibrate_checkpoint,
+)
 from model.training.logit_adjustment import LogitAdjustment
 from scripts.command_line import (
     OutputError,
@@ -39,41 +46,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     make_parent_folder(options.output)
     classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
-    photos = labelled_photos(classifier, options.data / options.split)
-    logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
+    sets = []
+    for folder in options.calibration_data:
+        photos = labelled_photos(classifier, options.data / folder)
+        logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
+        sets.append(LabelledLogits(folder.name, logits, targets))
     network, metadata = load_checkpoint(options.checkpoint)
     calibrated = calibrate_checkpoint(
         network,
         replace(metadata, transform=classifier.metadata.transform),
-        options.split,
-        logits,
-        targets,
-        score=options.score,
-        target_tpr=options.target_tpr,
-        logit_adjustment=options.logit_adjustment,
-        class_mean_shrinkage=options.class_mean_shrinkage,
+        sets,
+        CalibrationOptions(
+            options.score,
+            options.target_tpr,
+            options.target_precision,
+            options.class_mean_shrinkage,
+        ),
+        options.logit_adjustment,
     )
     try:
         save_checkpoint(options.output, network.state_dict(), calibrated)
     except OSError as error:
         raise OutputError(f"{options.output} is not writable: {error.strerror}.") from error
     rule = calibrated.ood_rule
-    threshold = f", {rule.score} threshold {rule.threshold:.3f}" if rule else ""
-    print(f"Temperature {calibrated.temperature:.4f}{threshold}; wrote {options.output}")
+    thresholds = (
+        f", {rule.score} threshold {rule.threshold:.3f}, known from {rule.known_probability:.1%}"
+        if rule
+        else ""
+    )
+    print(f"Temperature {calibrated.temperature:.4f}{thresholds}; wrote {options.output}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="calibrate.py",
-        description="Fit a checkpoint's temperature and OOD threshold on photos that it was not "
-        "trained on.",
+        description="Fit a checkpoint's temperature and the thresholds of its verdicts on photos "
+        "that it was not trained on.",
     )
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file")
     add("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
     add_data_option(parser, "folder of the splits")
-    add("--split", default="valid", help="sub-folder of --data (default: %(default)s)")
+    add(
+        "--calibration-data",
+        type=Path,
+        nargs="+",
+        default=[Path("valid")],
+        metavar="FOLDER",
+        help="folders of class folders, relative to --data, with different names; each counts the "
+        "same (default: valid)",
+    )
     add(
         "--score",
         choices=SCORES,
@@ -85,7 +108,16 @@ def _parser() -> argparse.ArgumentParser:
         type=_fraction,
         default=DEFAULT_TARGET_TPR,
         metavar="TPR",
-        help="fraction of the photos that the threshold accepts (default: %(default)s)",
+        help="fraction of the correctly classified photos of each folder that the OOD threshold "
+        "accepts at least (default: %(default)s)",
+    )
+    add(
+        "--target-precision",
+        type=_fraction,
+        default=DEFAULT_TARGET_PRECISION,
+        metavar="P",
+        help="fraction of the photos with the verdict known of each folder that is correct at "
+        "least (default: %(default)s)",
     )
     add(
         "--logit-adjustment",

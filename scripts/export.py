@@ -30,7 +30,7 @@ from model.classifier import Classifier
 from model.errors import PetalscopeError
 from model.evaluation.datasets import labelled_photos
 from model.evaluation.evaluate import compute_logits
-from model.training.calibration import recalibrated
+from model.training.calibration import LabelledLogits, recalibrated
 from scripts.command_line import (
     OutputError,
     add_data_option,
@@ -100,7 +100,14 @@ def _write_int8(options: argparse.Namespace, output: Path, temporary: Path) -> s
             f"{output} was not written: it would name {what}, where up to {_MOST_LOST:.1%} may be "
             "lost."
         )
-    write_metadata(temporary, recalibrated(reference.metadata, "valid", targets, before, logits))
+    write_metadata(
+        temporary,
+        recalibrated(
+            reference.metadata,
+            [LabelledLogits("valid", before, targets)],
+            [LabelledLogits("valid", logits, targets)],
+        ),
+    )
     return f"names {what}"
 
 

@@ -101,7 +101,7 @@ MODEL_METADATA: Final = ModelMetadata(
     versions={"torch": "2.14.0"},
     revision="0123456",
     created="2026-11-24T12:00:00+00:00",
-    ood_rule=OodRule(score="max_logit", threshold=7.5, logit_adjustment=()),
+    ood_rule=OodRule(score="max_logit", threshold=7.5, logit_adjustment=(), known_probability=0.7),
     checkpoint=_CHECKPOINT,
     version=_VERSION,
     device="cpu",

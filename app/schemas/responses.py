@@ -101,8 +101,8 @@ class PhotoResult(JsonBody):
     )
     verdict: Verdict = Field(
         description="`unchecked` if the model has no OOD rule; `unknown` if the OOD score is below "
-        "the threshold; `unsure` if the top name has less than half of the probability; otherwise "
-        "`known`."
+        "the threshold; `unsure` if the top probability is below the model's `known_probability`; "
+        "otherwise `known`."
     )
     ood: Ood | None = Field(
         description="Out-of-distribution check; null if the model has no OOD rule."
@@ -210,12 +210,16 @@ class Transform(JsonBody):
 
 
 class OodRule(JsonBody):
-    """Out-of-distribution rule of the model."""
+    """Thresholds of the model's verdict."""
 
     score: str = Field(description="Score function, such as `max_logit`.")
-    threshold: float = Field(description="Lowest score of a known photo.")
+    threshold: float = Field(description="Photos with a lower score have the verdict `unknown`.")
     logit_adjustment: tuple[float, ...] = Field(
         description="Per-class values subtracted from the logits before scoring; empty for none."
+    )
+    known_probability: float = Field(
+        description="Lowest probability of the first name for the verdict `known`, from 0 to 1; "
+        "`unsure` below."
     )
 
 

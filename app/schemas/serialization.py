@@ -144,7 +144,10 @@ def serialize_metadata(service: AppContext) -> responses.ModelMetadata:
 
 def _ood_rule(rule: OodRule) -> responses.OodRule:
     return responses.OodRule(
-        score=rule.score, threshold=rule.threshold, logit_adjustment=rule.logit_adjustment
+        score=rule.score,
+        threshold=rule.threshold,
+        logit_adjustment=rule.logit_adjustment,
+        known_probability=rule.known_probability,
     )
 
 

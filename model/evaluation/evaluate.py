@@ -21,7 +21,8 @@ from model.evaluation.corruptions import CORRUPTIONS
 from model.evaluation.datasets import OodPhotos, labelled_photos
 from model.evaluation.metrics import ClassificationMetrics, compute_metrics
 from model.evaluation.multi_photo import MultiPhotoMetrics, compute_multi_photo_metrics
-from model.evaluation.ood_metrics import OodMetrics, compute_ood_metrics, flagged_ood
+from model.evaluation.ood_metrics import OodMetrics, compute_ood_metrics
+from model.evaluation.verdict_metrics import VerdictMetrics, compute_verdict_metrics
 
 DEFAULT_BATCH_SIZE: Final = 32
 
@@ -36,15 +37,12 @@ class SetMetrics:
 
     Attributes:
         classification: Accuracy, calibration and confusion.
-        flagged_ood: Fraction of the photos flagged OOD; None without an OOD rule.
-        errors_flagged_ood: Fraction of the misclassified photos flagged OOD; None without an OOD
-            rule or without errors.
+        verdicts: Verdicts and whether they are right; None without an OOD rule.
         multi_photo: Accuracy on pairs of photos; None if no class has two.
     """
 
     classification: ClassificationMetrics
-    flagged_ood: float | None = None
-    errors_flagged_ood: float | None = None
+    verdicts: VerdictMetrics | None = None
     multi_photo: MultiPhotoMetrics | None = None
 
 
@@ -54,7 +52,7 @@ class Evaluation:
 
     Attributes:
         sets: Map from the name of a set of photos of the classes to its metrics; the first is the
-            in-distribution set of `ood` and the uncorrupted set of `corruptions`.
+            uncorrupted set of `corruptions`.
         ood: Map from the name of a set of OOD photos to its metrics.
         corruptions: Map from the name of a corruption to the top-1 accuracy under it.
     """
@@ -93,7 +91,7 @@ def evaluate_all(
     photos = {name: labelled_photos(classifier, folder) for name, folder in folders.items()}
     outputs = {name: compute_logits(classifier, found, **options) for name, found in photos.items()}
     first, *_ = folders
-    in_distribution = outputs[first][0].numpy()
+    in_distribution = {name: logits.numpy() for name, (logits, _) in outputs.items()}
     return Evaluation(
         sets={name: _set_metrics(classifier, *output) for name, output in outputs.items()},
         ood={
@@ -182,11 +180,11 @@ def _classification_metrics(
 
 
 def _set_metrics(classifier: Classifier, logits: torch.Tensor, targets: torch.Tensor) -> SetMetrics:
-    temperature, rule = classifier.metadata.temperature, classifier.metadata.ood_rule
-    errors = logits[logits.argmax(dim=1) != targets]
+    metadata = classifier.metadata
     return SetMetrics(
         classification=_classification_metrics(classifier, logits, targets),
-        flagged_ood=flagged_ood(logits.numpy(), temperature, rule),
-        errors_flagged_ood=flagged_ood(errors.numpy(), temperature, rule),
+        verdicts=compute_verdict_metrics(
+            logits.numpy(), targets.numpy(), metadata.temperature, metadata.ood_rule
+        ),
         multi_photo=compute_multi_photo_metrics(logits, targets),
     )

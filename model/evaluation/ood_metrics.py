@@ -1,4 +1,4 @@
-"""Metrics of out-of-distribution (OOD) detection: AUROC, FPR@95TPR and the fraction flagged OOD."""
+"""Metrics of out-of-distribution (OOD) detection: AUROC and FPR@95TPR."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.backends.base import Array
+from model.evaluation.verdict_metrics import VerdictMetrics, compute_verdict_metrics
 from model.ood import SCORES, OodRule, ood_scores
 
 
@@ -30,13 +31,14 @@ class OodMetrics:
 
     Attributes:
         n: Number of OOD photos.
-        flagged_ood: Fraction of them flagged by the checkpoint's OOD rule; None without a rule.
-        scores: Map from each of `model.ood.SCORES` to its metrics.
+        verdicts: Verdicts on them; None without a rule.
+        against: Map from the name of each in-distribution set to a map from each of
+            `model.ood.SCORES` to its metrics.
     """
 
     n: int
-    flagged_ood: float | None
-    scores: Mapping[str, DetectionMetrics]
+    verdicts: VerdictMetrics | None
+    against: Mapping[str, Mapping[str, DetectionMetrics]]
 
 
 def detection_metrics(in_distribution: Array, ood: Array) -> DetectionMetrics:
@@ -50,35 +52,29 @@ def detection_metrics(in_distribution: Array, ood: Array) -> DetectionMetrics:
 
 
 def compute_ood_metrics(
-    in_distribution: Array, ood: Array, temperature: float, rule: OodRule | None
+    in_distribution: Mapping[str, Array], ood: Array, temperature: float, rule: OodRule | None
 ) -> OodMetrics:
-    """Compare OOD photos with in-distribution ones.
+    """Compare OOD photos with sets of in-distribution ones.
 
     Args:
-        in_distribution: Logits, float32 (N, C).
+        in_distribution: Logits of each set by name, float32 (N, C).
         ood: Logits, float32 (M, C).
         temperature: Divisor of the logits.
         rule: The checkpoint's OOD rule, if it has one.
     """
     logit_adjustment = () if rule is None else rule.logit_adjustment
+
+    def metrics(logits: Array, score: str) -> DetectionMetrics:
+        return detection_metrics(
+            ood_scores(score, logits, temperature, logit_adjustment),
+            ood_scores(score, ood, temperature, logit_adjustment),
+        )
+
     return OodMetrics(
         n=len(ood),
-        flagged_ood=flagged_ood(ood, temperature, rule),
-        scores={
-            score: detection_metrics(
-                ood_scores(score, in_distribution, temperature, logit_adjustment),
-                ood_scores(score, ood, temperature, logit_adjustment),
-            )
-            for score in SCORES
+        verdicts=compute_verdict_metrics(ood, None, temperature, rule),
+        against={
+            name: {score: metrics(logits, score) for score in SCORES}
+            for name, logits in in_distribution.items()
         },
     )
-
-
-def flagged_ood(logits: Array, temperature: float, rule: OodRule | None) -> float | None:
-    """Return the fraction of photos, logits (N, C), that a rule flags as OOD.
-
-    None without a rule, or without photos.
-    """
-    if rule is None or not len(logits):
-        return None
-    return float((rule.scores(logits, temperature) < rule.threshold).mean())

@@ -67,6 +67,7 @@ def report_tables(
     classes = classifier.metadata.classes
     tables = [
         _accuracy_table(evaluation.sets),
+        _verdict_table(evaluation),
         _multi_photo_table(evaluation.sets),
         *_worst_class_tables(evaluation.sets, classes, worst),
         _ood_table(classifier, evaluation),
@@ -157,8 +158,6 @@ def _accuracy_table(sets: Mapping[str, SetMetrics]) -> Table:
             "mean per class",
             "ECE",
             "mean confidence of errors",
-            "flagged OOD",
-            "errors flagged OOD",
         ),
         [
             (
@@ -169,12 +168,44 @@ def _accuracy_table(sets: Mapping[str, SetMetrics]) -> Table:
                 _percent(metrics.classification.mean_per_class),
                 _percent(metrics.classification.ece),
                 _percent(metrics.classification.confidence_wrong),
-                _percent(metrics.flagged_ood),
-                _percent(metrics.errors_flagged_ood),
             )
             for name, metrics in sets.items()
         ],
         f"[..]: 95 % Wilson interval. ECE: expected calibration error, {CALIBRATION_BINS} bins.",
+    )
+
+
+def _verdict_table(evaluation: Evaluation) -> Table:
+    return Table(
+        "Verdicts",
+        (
+            "set",
+            "photos",
+            "known",
+            "unsure",
+            "unknown",
+            "top-1 of known",
+            "top-5 of unsure",
+            "correct but unknown",
+        ),
+        [
+            (
+                name,
+                str(found.n),
+                _percent(found.known),
+                _percent(found.unsure),
+                _percent(found.unknown),
+                _percent(found.known_top1),
+                _percent(found.unsure_top5),
+                _percent(found.correct_unknown),
+            )
+            for name, found in (
+                *((name, metrics.verdicts) for name, metrics in evaluation.sets.items()),
+                *((name, metrics.verdicts) for name, metrics in evaluation.ood.items()),
+            )
+            if found
+        ],
+        "Correct but unknown: fraction of the correctly classified photos.",
     )
 
 
@@ -216,22 +247,15 @@ def _worst_class_tables(
 def _ood_table(classifier: Classifier, evaluation: Evaluation) -> Table:
     rule = classifier.metadata.ood_rule
     score = _BASELINE_SCORE if rule is None else rule.score
-    threshold = "none" if rule is None else f"{rule.threshold:.3f}"
     return Table(
         "OOD detection",
-        ("set", "photos", "AUROC", "FPR@95TPR", "flagged OOD"),
+        ("in-distribution", "OOD", "AUROC", "FPR@95TPR"),
         [
-            (
-                name,
-                str(metrics.n),
-                f"{metrics.scores[score].auroc:.4f}",
-                _percent(metrics.scores[score].fpr95),
-                _percent(metrics.flagged_ood),
-            )
-            for name, metrics in evaluation.ood.items()
+            (name, ood, f"{scores[score].auroc:.4f}", _percent(scores[score].fpr95))
+            for ood, metrics in evaluation.ood.items()
+            for name, scores in metrics.against.items()
         ],
-        f"In-distribution: {next(iter(evaluation.sets))}. Score: `{score}`. "
-        f"Threshold: {threshold}.",
+        f"Score: `{score}`.",
     )
 
 
@@ -255,8 +279,7 @@ def _with_interval(value: float, interval: tuple[float, float]) -> str:
 def _set_json(metrics: SetMetrics, classes: Sequence[FlowerClass]) -> dict[str, Any]:
     return {
         **_classification_json(metrics.classification, classes),
-        "flagged_ood": metrics.flagged_ood,
-        "errors_flagged_ood": metrics.errors_flagged_ood,
+        "verdicts": asdict(metrics.verdicts) if metrics.verdicts else None,
         "multi_photo": asdict(metrics.multi_photo) if metrics.multi_photo else None,
     }
 

@@ -1,8 +1,8 @@
-"""Temperature scaling and the OOD threshold.
+"""Temperature scaling and the thresholds of the verdict.
 
 One temperature for all classes (Guo et al. 2017, "On Calibration of Modern Neural Networks")
-minimizes the cross-entropy. It does not change the ranking of the classes. The threshold accepts a
-given fraction of photos of the classes, the target TPR.
+minimizes the cross-entropy. It does not change the ranking of the classes. Photos for calibration
+come in sets, such as Oxford's photos and everyday ones; each set counts the same, however large.
 """
 
 from __future__ import annotations
@@ -19,18 +19,57 @@ from torch import nn
 from torch.nn import functional
 
 from model.backbones import add_to_logits
-from model.backends.base import Array
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
 from model.evaluation.metrics import ClassificationMetrics, compute_metrics
-from model.evaluation.ood_metrics import flagged_ood
-from model.ood import OodRule, ood_scores
+from model.ood import DEFAULT_KNOWN_PROBABILITY, OodRule, ood_scores
 from model.training.logit_adjustment import LogitAdjustment
 
 DEFAULT_TARGET_TPR: Final = 0.95
+DEFAULT_TARGET_PRECISION: Final = 0.95
 DEFAULT_SCORE: Final = "contrast"
 _RANGE: Final = (math.log(0.05), math.log(20.0))  # of the logarithm of the temperature
 _FOLDS: Final = 5
+
+
+@dataclass(frozen=True)
+class LabelledLogits:
+    """Logits of a set of photos that the network was not trained on.
+
+    Attributes:
+        name: Name of the set in the metrics.
+        logits: float32 (N, classes).
+        targets: int64 (N,).
+    """
+
+    name: str
+    logits: torch.Tensor
+    targets: torch.Tensor
+
+    @property
+    def is_correct(self) -> torch.Tensor:
+        """True for each correctly classified photo, bool (N,)."""
+        return self.logits.argmax(dim=1) == self.targets
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """Choices of a calibration.
+
+    Attributes:
+        score: A key of `model.ood.SCORES`.
+        target_tpr: Fraction of the correctly classified photos of each set that the OOD threshold
+            accepts at least, in (0, 1).
+        target_precision: Fraction of the photos of each set with the verdict "known" that is
+            correctly classified at least, in (0, 1).
+        class_mean_shrinkage: See `class_means`, which are subtracted from the logits before
+            scoring unless this is infinite.
+    """
+
+    score: str = DEFAULT_SCORE
+    target_tpr: float = DEFAULT_TARGET_TPR
+    target_precision: float = DEFAULT_TARGET_PRECISION
+    class_mean_shrinkage: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -39,67 +78,92 @@ class Calibration:
 
     Attributes:
         temperature: Divisor of the logits.
-        ood_rule: Score and threshold that flag a photo as OOD.
-        measures: Metrics of these photos, each with a temperature fitted without it.
+        ood_rule: Thresholds of the verdict.
+        metrics: Metrics of each set by name, with a temperature fitted without the photo.
     """
 
     temperature: float
     ood_rule: OodRule
-    measures: ClassificationMetrics
+    metrics: dict[str, ClassificationMetrics]
 
 
 def calibrate(
-    logits: torch.Tensor,
-    targets: torch.Tensor,
+    sets: Sequence[LabelledLogits],
     classes: Sequence[FlowerClass],
-    score: str = DEFAULT_SCORE,
-    target_tpr: float = DEFAULT_TARGET_TPR,
+    options: CalibrationOptions = CalibrationOptions(),  # immutable
     logit_adjustment: Sequence[float] = (),
-    class_mean_shrinkage: float = math.inf,
 ) -> Calibration:
-    """Fit the temperature and the OOD rule.
+    """Fit the temperature and the thresholds of the verdict.
 
     Args:
-        logits: float32 (N, classes), of photos that the network was not trained on.
-        targets: int64 (N,).
+        sets: At least one. The first gives the class means.
         classes: In index order.
-        score: A key of `model.ood.SCORES`.
-        target_tpr: Fraction of the photos that the rule accepts, in (0, 1).
+        options: Score and targets.
         logit_adjustment: Values to subtract from the logits before scoring, (classes,) or empty.
-        class_mean_shrinkage: See `class_means`, which are subtracted too unless this is infinite.
     """
-    temperature = fit_temperature(logits, targets)
-    if math.isfinite(class_mean_shrinkage):
+    temperature = fit_temperature(sets)
+    if math.isfinite(options.class_mean_shrinkage):
         adjustment = torch.tensor(logit_adjustment or [0.0] * len(classes))
-        means = class_means(logits - adjustment, targets, class_mean_shrinkage)
+        first = sets[0]
+        means = class_means(first.logits - adjustment, first.targets, options.class_mean_shrinkage)
         logit_adjustment = (adjustment + means).tolist()
+    class_ids = [item.class_id for item in classes]
     return Calibration(
         temperature,
-        fit_ood_rule(score, logits.numpy(), temperature, target_tpr, logit_adjustment),
-        compute_metrics(
-            cross_fitted(logits, targets), targets, [item.class_id for item in classes]
-        ),
+        fit_ood_rule(sets, temperature, options, logit_adjustment),
+        {
+            item.name: compute_metrics(scaled, item.targets, class_ids)
+            for item, scaled in zip(sets, cross_fitted(sets), strict=True)
+        },
     )
 
 
 def fit_ood_rule(
-    score: str,
-    logits: Array,
+    sets: Sequence[LabelledLogits],
     temperature: float,
-    target_tpr: float = DEFAULT_TARGET_TPR,
+    options: CalibrationOptions = CalibrationOptions(),  # immutable
     logit_adjustment: Sequence[float] = (),
 ) -> OodRule:
-    """Fit the threshold that accepts a fraction of photos of the classes.
+    """Fit both thresholds so that every set reaches the targets.
 
     Args:
-        score: A key of `model.ood.SCORES`.
-        logits: float32 (N, classes), preferably of photos that the network was not trained on.
+        sets: At least one.
         temperature: Divisor of the logits.
-        target_tpr: Fraction of the photos to accept, in (0, 1).
+        options: Score and targets.
         logit_adjustment: See `OodRule`.
     """
-    scores = ood_scores(score, logits, temperature, logit_adjustment)
-    return OodRule(score, float(np.quantile(scores, 1 - target_tpr)), tuple(logit_adjustment))
+    thresholds = []
+    for item in sets:
+        scores = ood_scores(options.score, item.logits.numpy(), temperature, logit_adjustment)
+        # Without a correct photo, as after a first epoch, all photos take their place.
+        correct = scores[item.is_correct.numpy()] if item.is_correct.any() else scores
+        thresholds.append(float(np.quantile(correct, 1 - options.target_tpr, method="lower")))
+    rule = OodRule(options.score, min(thresholds), tuple(logit_adjustment))
+    return replace(
+        rule,
+        known_probability=max(
+            _least_known_probability(item, rule, temperature, options.target_precision)
+            for item in sets
+        ),
+    )
+
+
+def _least_known_probability(
+    item: LabelledLogits, rule: OodRule, temperature: float, precision: float
+) -> float:
+    """Return the lowest probability from which the accepted photos reach the precision.
+
+    It is at least `DEFAULT_KNOWN_PROBABILITY`, and 1 if the most probable photos do not reach it.
+    """
+    accepted = rule.scores(item.logits.numpy(), temperature) >= rule.threshold
+    best = torch.softmax(item.logits.double() / temperature, dim=1).amax(dim=1).numpy()[accepted]
+    order = np.argsort(-best, kind="stable")
+    correct = item.is_correct.numpy()[accepted][order]
+    reached = np.cumsum(correct) >= precision * np.arange(1, len(correct) + 1)
+    if not reached.any():
+        return 1.0
+    lowest = float(best[order][np.flatnonzero(reached)[-1]])
+    return max(DEFAULT_KNOWN_PROBABILITY, lowest)
 
 
 def class_means(logits: torch.Tensor, targets: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -128,27 +192,18 @@ def class_means(logits: torch.Tensor, targets: torch.Tensor, shrinkage: float) -
 def calibrate_checkpoint(
     network: nn.Module,
     metadata: Metadata,
-    split: str,
-    logits: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    score: str = DEFAULT_SCORE,
-    target_tpr: float = DEFAULT_TARGET_TPR,
+    sets: Sequence[LabelledLogits],
+    options: CalibrationOptions = CalibrationOptions(),  # immutable
     logit_adjustment: LogitAdjustment | None = None,
-    class_mean_shrinkage: float = math.inf,
 ) -> Metadata:
     """Adjust the network's logits in place and return the metadata of the new calibration.
 
     Args:
         network: The checkpoint's network; its head's bias takes the logit adjustment.
         metadata: The checkpoint's metadata. Earlier adjustments of its OOD rule are kept.
-        split: Name of the photos in the metrics.
-        logits: The unchanged network's logits of these photos, float32 (N, classes).
-        targets: int64 (N,).
-        score: A key of `model.ood.SCORES`.
-        target_tpr: Fraction of the photos that the rule accepts, in (0, 1).
+        sets: Logits of the unchanged network; see `calibrate`.
+        options: Score and targets.
         logit_adjustment: Adjustment to add to the logits, if any.
-        class_mean_shrinkage: See `class_means`; infinite to leave them in the score.
 
     Raises:
         PhotoFolderError: The folder of the adjustment is missing or has other classes.
@@ -160,97 +215,89 @@ def calibrate_checkpoint(
     if logit_adjustment is not None:
         values = logit_adjustment.values(metadata.classes)
         add_to_logits(network, values)
-        logits, total = logits + values, total + values
+        sets = [replace(item, logits=item.logits + values) for item in sets]
+        total = total + values
         training["logit_adjustment"] = str(logit_adjustment)
-    if math.isfinite(class_mean_shrinkage):
-        training["class_mean_shrinkage"] = class_mean_shrinkage
-    calibration = calibrate(
-        logits,
-        targets,
-        metadata.classes,
-        score,
-        target_tpr,
-        total.tolist() if total.any() else (),
-        class_mean_shrinkage,
-    )
+    if math.isfinite(options.class_mean_shrinkage):
+        training["class_mean_shrinkage"] = options.class_mean_shrinkage
+    training["calibration_data"] = [item.name for item in sets]
+    calibration = calibrate(sets, metadata.classes, options, total.tolist() if total.any() else ())
     return replace(
         metadata,
         temperature=calibration.temperature,
         ood_rule=calibration.ood_rule,
         training=training,
-        metrics={**metadata.metrics, split: calibration.measures.summary()},
+        metrics={
+            **metadata.metrics,
+            **{name: metrics.summary() for name, metrics in calibration.metrics.items()},
+        },
     )
 
 
 def recalibrated(
-    metadata: Metadata,
-    split: str,
-    targets: torch.Tensor,
-    before: torch.Tensor,
-    after: torch.Tensor,
+    metadata: Metadata, before: Sequence[LabelledLogits], after: Sequence[LabelledLogits]
 ) -> Metadata:
     """Refit the calibration after a small change of the network, such as quantization.
 
-    The score and the fraction of accepted photos stay. Metrics of other photos are dropped, because
-    they belong to the old logits.
+    The rule keeps its score, its fraction of accepted photos and its least probability of the
+    verdict "known". Metrics of other photos are dropped, because they belong to the old logits.
 
     Args:
         metadata: Metadata of the network before the change.
-        split: Name of the photos in the metrics.
-        targets: int64 (N,).
-        before: Logits of these photos before the change, float32 (N, classes).
-        after: Logits after the change, float32 (N, classes).
+        before: Logits of some sets before the change.
+        after: Logits of the same sets after it.
     """
+    calibration = calibrate(after, metadata.classes)
     rule = metadata.ood_rule
-    unknown = flagged_ood(before.numpy(), metadata.temperature, rule)
-    calibrated = calibrate(
-        after,
-        targets,
-        metadata.classes,
-        DEFAULT_SCORE if rule is None else rule.score,
-        DEFAULT_TARGET_TPR if unknown is None else 1 - unknown,
-        () if rule is None else rule.logit_adjustment,
-    )
+    if rule is not None:
+        old, new = (
+            [rule.scores(item.logits.numpy(), temperature) for item in sets]
+            for sets, temperature in (
+                (before, metadata.temperature),
+                (after, calibration.temperature),
+            )
+        )
+        flagged = float((np.concatenate(old) < rule.threshold).mean())
+        rule = replace(rule, threshold=float(np.quantile(np.concatenate(new), flagged)))
     return replace(
         metadata,
-        temperature=calibrated.temperature,
-        ood_rule=None if rule is None else calibrated.ood_rule,
-        metrics={split: calibrated.measures.summary()},
+        temperature=calibration.temperature,
+        ood_rule=rule,
+        metrics={name: metrics.summary() for name, metrics in calibration.metrics.items()},
     )
 
 
-def fit_temperature(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """Return the temperature in [0.05, 20] that minimizes the cross-entropy.
-
-    Args:
-        logits: float32 (N, classes), of photos that the network was not trained on.
-        targets: int64 (N,).
-    """
+def fit_temperature(sets: Sequence[LabelledLogits]) -> float:
+    """Return the temperature in [0.05, 20] that minimizes the mean cross-entropy of the sets."""
 
     def cross_entropy(logarithm: float) -> float:
-        return float(functional.cross_entropy(logits / math.exp(logarithm), targets))
+        divisor = math.exp(logarithm)
+        losses = [functional.cross_entropy(item.logits / divisor, item.targets) for item in sets]
+        return float(torch.stack(losses).mean())
 
     return math.exp(float(minimize_scalar(cross_entropy, bounds=_RANGE, method="bounded").x))
 
 
-def cross_fitted(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def cross_fitted(sets: Sequence[LabelledLogits]) -> list[torch.Tensor]:
     """Divide each photo's logits by a temperature fitted without it.
 
     Metrics of the result are unbiased, because no photo influences its own temperature. Every fifth
-    photo is one fold.
-
-    Args:
-        logits: float32 (N, classes).
-        targets: int64 (N,).
+    photo of each set is one fold.
 
     Returns:
-        float32 (N, classes), in the same order.
+        float32 (N, classes) for each set, in the same order.
     """
-    folds = min(_FOLDS, len(targets))
-    fold = torch.arange(len(targets)) % folds
-    scaled = logits.clone()
-    for number in range(folds):
-        inside = fold == number
-        rest = ~inside if not bool(inside.all()) else inside  # a single photo
-        scaled[inside] /= fit_temperature(logits[rest], targets[rest])
+    scaled = [item.logits.clone() for item in sets]
+    for number in range(_FOLDS):
+        folds = [torch.arange(len(item.targets)) % _FOLDS == number for item in sets]
+        rest = [_part(item, ~fold) for item, fold in zip(sets, folds, strict=True)]
+        # A set of a single photo has no rest.
+        fitted = [item for item in rest if len(item.targets)] or sets
+        temperature = fit_temperature(fitted)
+        for logits, fold in zip(scaled, folds, strict=True):
+            logits[fold] /= temperature
     return scaled
+
+
+def _part(item: LabelledLogits, chosen: torch.Tensor) -> LabelledLogits:
+    return LabelledLogits(item.name, item.logits[chosen], item.targets[chosen])

@@ -92,7 +92,7 @@ def save_run_checkpoint(
             temperature=calibration.temperature,
             ood_rule=calibration.ood_rule,
             training={**metadata.training, "kept_epoch": epoch},
-            metrics={"valid": calibration.measures.summary()},
+            metrics={"valid": calibration.metrics["valid"].summary()},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         ),
         half_precision=half_precision,

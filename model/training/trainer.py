@@ -24,7 +24,7 @@ from model.checkpoint.metadata import Metadata
 from model.evaluation.metrics import compute_metrics
 from model.folder_lock import only_process_in
 from model.training import run_report as report
-from model.training.calibration import calibrate
+from model.training.calibration import LabelledLogits, calibrate
 from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,
@@ -263,7 +263,7 @@ class _Run:
             self.folder,
             self.engine.kept_network,
             self.metadata,
-            calibrate(logits, targets, self.classes),
+            calibrate([LabelledLogits("valid", logits, targets)], self.classes),
             epoch=self.progress.epoch,
             half_precision=self.options.checkpoint_dtype == "float16",
         )

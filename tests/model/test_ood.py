@@ -7,15 +7,23 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from scipy.special import log_softmax, logsumexp
 
 from model.evaluation.ood_metrics import detection_metrics
 from model.ood import SCORES, OodRule, ood_scores, verdict
-from model.training.calibration import fit_ood_rule
+from model.training.calibration import CalibrationOptions, LabelledLogits, fit_ood_rule
 
 LOGITS = np.random.default_rng(0).normal(scale=3, size=(200, 7)).astype(np.float32)
 TEMPERATURE = 0.3
+
+
+def all_correct(logits: npt.NDArray[np.float32]) -> LabelledLogits:
+    """Label each photo with its top prediction."""
+    tensor = torch.from_numpy(logits)
+    return LabelledLogits("valid", tensor, tensor.argmax(dim=1))
 
 
 def test_scores_are_what_their_names_say() -> None:
@@ -40,21 +48,22 @@ def test_extreme_logits_have_finite_scores(score: str) -> None:
 
 
 @pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("accepted", [0.5, 0.95, 1.0])
+@pytest.mark.parametrize("accepted", [0.5, 0.95, 0.999])
 def test_the_threshold_accepts_the_share_it_was_fitted_for(score: str, accepted: float) -> None:
-    rule = fit_ood_rule(score, LOGITS, TEMPERATURE, accepted)
+    rule = fit_ood_rule([all_correct(LOGITS)], TEMPERATURE, CalibrationOptions(score, accepted))
     share = (rule.scores(LOGITS, TEMPERATURE) >= rule.threshold).mean()
     assert share == pytest.approx(accepted, abs=0.006)
 
 
 def test_what_was_added_for_the_order_of_the_names_makes_no_photo_less_known() -> None:
     logit_adjustment = np.linspace(-3, 0, LOGITS.shape[1], dtype=np.float32)
-    plain = fit_ood_rule("max_logit", LOGITS, TEMPERATURE)
+    options = CalibrationOptions("max_logit")
+    plain = fit_ood_rule([all_correct(LOGITS)], TEMPERATURE, options)
     moved = fit_ood_rule(
-        "max_logit",
-        LOGITS + logit_adjustment,
+        [all_correct(LOGITS + logit_adjustment)],
         TEMPERATURE,
-        logit_adjustment=logit_adjustment.tolist(),
+        options,
+        logit_adjustment.tolist(),
     )
     assert moved.threshold == pytest.approx(plain.threshold, rel=1e-5)
     np.testing.assert_allclose(
@@ -68,18 +77,29 @@ def test_what_was_added_for_the_order_of_the_names_makes_no_photo_less_known() -
 
 
 @pytest.mark.parametrize(
-    ("known", "probability", "expected"),
+    ("score", "probability", "expected"),
     [
-        (True, 0.9, "known"),
-        (True, 0.49, "unsure"),
-        (False, 0.99, "unknown"),
-        (False, 0.1, "unknown"),
-        (None, 0.5, "unchecked"),
-        (None, 0.2, "unchecked"),
+        (2.0, 0.9, "known"),
+        (2.0, 0.8, "known"),
+        (2.0, 0.79, "unsure"),
+        (1.9, 0.99, "unknown"),
+        (1.9, 0.1, "unknown"),
     ],
 )
-def test_verdicts(known: bool | None, probability: float, expected: str) -> None:
-    assert verdict(known, probability) == expected
+def test_verdicts(score: float, probability: float, expected: str) -> None:
+    assert verdict(OodRule("max_logit", 2.0, (), 0.8), score, probability) == expected
+
+
+def test_without_a_rule_the_verdict_is_unchecked() -> None:
+    assert verdict(None, 0.0, 0.99) == "unchecked"
+
+
+def test_a_rule_without_a_least_probability_takes_half() -> None:
+    values = asdict(OodRule("energy", 1.0))
+    del values["known_probability"]
+    assert OodRule.from_dict(values).known_probability == 0.5
+    with pytest.raises(ValueError, match="known_probability"):
+        OodRule("energy", 1.0, (), 1.5)
 
 
 def test_auroc_is_that_of_all_pairs() -> None:

@@ -221,14 +221,13 @@ def test_ood_photos_are_compared_with_the_first_set(
     assert {name: item["n"] for name, item in values["ood"].items()} == {"all": 5, "pets": 2}
     # All logits are the same, so no score separates anything.
     for item in values["ood"].values():
-        assert item["flagged_ood"] == 0
-        assert item["scores"]["energy"] == {"auroc": 0.5, "fpr95": 1.0}
-    assert values["sets"]["valid"]["flagged_ood"] == 0
-    assert values["sets"]["valid"]["errors_flagged_ood"] == 0
+        assert item["verdicts"]["unknown"] == 0
+        assert item["against"]["valid"]["energy"] == {"auroc": 0.5, "fpr95": 1.0}
+    assert values["sets"]["valid"]["verdicts"]["known_top1"] == 3 / 8
     assert set(values["corruptions"].values()) == {3 / 8}
     text = card.read_text(encoding="utf-8")
     assert "| valid | 8 | 37.50 % [" in text
-    assert "| pets | 2 | 0.5000 | 100.00 % | 0.00 % |" in text
+    assert "| valid | pets | 0.5000 | 100.00 % |" in text
     assert "`max_logit`" in text
     assert f"--ood pets={folder}/,-dog,-tulip" in text
 
@@ -261,7 +260,7 @@ def test_the_card_of_a_checkpoint_without_a_rule_uses_probabilities(
     arguments = [str(checkpoint), "--data", str(data), "--workers", "0", "--card", str(card)]
     assert main([*arguments, "--ood", f"pets={tmp_path / 'ood'}"]) == 0
     text = card.read_text(encoding="utf-8")
-    assert "| pets | 2 | 0.5000 | 100.00 % | – |" in text
+    assert "| valid | pets | 0.5000 | 100.00 % |" in text
     assert "`probability`" in text
 
 

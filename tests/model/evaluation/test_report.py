@@ -13,6 +13,7 @@ from model.evaluation.metrics import compute_metrics
 from model.evaluation.multi_photo import MultiPhotoMetrics
 from model.evaluation.ood_metrics import DetectionMetrics, OodMetrics
 from model.evaluation.report import Table, report_tables
+from model.evaluation.verdict_metrics import VerdictMetrics
 from model.ood import SCORES
 from tests.conftest import TINY_CLASSES
 from tests.model.evaluation.test_metrics import logits_for
@@ -60,15 +61,17 @@ def test_tables_without_rows_are_left_out(classifier: Classifier) -> None:
 
 def test_every_kind_of_metrics_has_a_table(classifier: Classifier) -> None:
     metrics = set_metrics([0, 1, 2], [0, 1, 1])
-    with_pairs = SetMetrics(metrics.classification, multi_photo=MultiPhotoMetrics(0.5, 0.75))
+    verdicts = VerdictMetrics(3, 0.5, 0.25, 0.25, 1.0, None, 0.0)
+    with_pairs = SetMetrics(metrics.classification, verdicts, MultiPhotoMetrics(0.5, 0.75))
     scores = dict.fromkeys(SCORES, DetectionMetrics(0.9, 0.2))
     evaluation = Evaluation(
-        {"valid": with_pairs}, {"pets": OodMetrics(7, None, scores)}, {"blur": 0.5}
+        {"valid": with_pairs}, {"pets": OodMetrics(7, None, {"valid": scores})}, {"blur": 0.5}
     )
-    _, pairs, worst, ood, corruptions = report_tables(classifier, evaluation)
+    _, verdict_table, pairs, worst, ood, corruptions = report_tables(classifier, evaluation)
+    assert [row[:3] for row in verdict_table.rows] == [("valid", "3", "50.00 %")]
     assert pairs.rows == [("valid", "50.00 %", "75.00 %")]
     assert [row[1] for row in worst.rows] == ["1 of 2"]
-    assert [row[:4] for row in ood.rows] == [("pets", "7", "0.9000", "20.00 %")]
+    assert ood.rows == [("valid", "pets", "0.9000", "20.00 %")]
     assert [row[1] for row in corruptions.rows] == ["66.67 %", "50.00 %"]
 
 

@@ -11,9 +11,12 @@ from model.checkpoint.architecture import Architecture
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
 from model.evaluation.metrics import compute_metrics
-from model.evaluation.ood_metrics import flagged_ood
+from model.evaluation.verdict_metrics import compute_verdict_metrics
 from model.imaging.transforms import EvaluationTransform
+from model.ood import OodRule
 from model.training.calibration import (
+    CalibrationOptions,
+    LabelledLogits,
     calibrate,
     class_means,
     cross_fitted,
@@ -23,42 +26,51 @@ from model.training.calibration import (
 )
 
 
-def drawn(temperature: float, count: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(temperature: float, count: int = 4000, seed: int = 0) -> LabelledLogits:
     """Draw targets from softmax(logits / temperature), so that this is the true temperature."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(count, 10, generator=generator)
     chances = torch.softmax(logits / temperature, dim=-1)
-    return logits, torch.multinomial(chances, 1, generator=generator).squeeze(1)
+    targets = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+    return LabelledLogits("valid", logits, targets)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_the_true_temperature_is_found(temperature: float) -> None:
-    assert fit_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.07)
+    assert fit_temperature([drawn(temperature)]) == pytest.approx(temperature, rel=0.07)
 
 
 def test_it_mends_the_calibration_and_moves_no_answer() -> None:
-    logits, targets = drawn(2.5)
+    item = drawn(2.5)
     class_ids = [str(index) for index in range(10)]
-    scaled = cross_fitted(logits, targets)
-    before, after = (compute_metrics(one, targets, class_ids) for one in (logits, scaled))
+    (scaled,) = cross_fitted([item])
+    before, after = (compute_metrics(one, item.targets, class_ids) for one in (item.logits, scaled))
     assert after.ece < 0.03 < 0.2 < before.ece
-    assert torch.equal(scaled.argmax(dim=1), logits.argmax(dim=1))
+    assert torch.equal(scaled.argmax(dim=1), item.logits.argmax(dim=1))
+
+
+def test_each_set_counts_the_same_however_large() -> None:
+    large, small = drawn(0.5, count=3000), drawn(2.0, count=300, seed=1)
+    temperature = fit_temperature([large, small])
+    assert fit_temperature([large]) < temperature < fit_temperature([small])
+    assert fit_temperature([large, small, small]) > temperature
+    assert fit_temperature([_twice(large), small]) == pytest.approx(temperature, rel=1e-3)
 
 
 def test_no_photo_has_a_say_in_its_own_temperature() -> None:
-    logits, targets = drawn(1.0, count=50)
-    changed = targets.clone()
+    item = drawn(1.0, count=50)
+    changed = item.targets.clone()
     changed[7] = (changed[7] + 1) % 10
-    before, after = cross_fitted(logits, targets), cross_fitted(logits, changed)
+    (before,), (after,) = cross_fitted([item]), cross_fitted([replace(item, targets=changed)])
     same_fold = torch.arange(50) % 5 == 7 % 5
     assert torch.equal(before[same_fold], after[same_fold])
     assert not torch.equal(before[~same_fold], after[~same_fold])
 
 
 def test_a_single_photo_is_enough_to_get_through() -> None:
-    logits, targets = drawn(1.0, count=1)
-    assert cross_fitted(logits, targets).isfinite().all()
-    assert 0.05 <= fit_temperature(logits, targets) <= 20
+    item = drawn(1.0, count=1)
+    assert cross_fitted([item])[0].isfinite().all()
+    assert 0.05 <= fit_temperature([item]) <= 20
 
 
 def test_a_class_of_few_photos_keeps_near_the_level_of_all() -> None:
@@ -73,28 +85,48 @@ def test_levels_come_off_beside_what_was_added() -> None:
     logits = torch.tensor([[9.0, 0], [0, 1.0]] * 10)
     targets = torch.tensor([0, 1] * 10)
     classes = [FlowerClass("1", "tall"), FlowerClass("2", "low")]
-    added = torch.tensor([0.0, -0.5])
-    rule = calibrate(logits, targets, classes, "max_logit", class_mean_shrinkage=0).ood_rule
+    item, added = LabelledLogits("valid", logits, targets), torch.tensor([0.0, -0.5])
+    options = CalibrationOptions("max_logit", class_mean_shrinkage=0)
+    rule = calibrate([item], classes, options).ood_rule
     assert rule.logit_adjustment == (4.0, -4.0)
     assert rule.scores(logits.numpy(), 1.0).tolist() == [5.0] * 20
-    moved = calibrate(
-        logits + added,
-        targets,
-        classes,
-        "max_logit",
-        logit_adjustment=added.tolist(),
-        class_mean_shrinkage=0,
-    ).ood_rule
+    changed = replace(item, logits=logits + added)
+    moved = calibrate([changed], classes, options, added.tolist()).ood_rule
     assert moved.logit_adjustment == (4.0, -4.5)
-    assert calibrate(logits, targets, classes, "max_logit").ood_rule.logit_adjustment == ()
+    plain = calibrate([item], classes, CalibrationOptions("max_logit")).ood_rule
+    assert plain.logit_adjustment == ()
+
+
+def test_the_rule_reaches_its_targets_on_every_set() -> None:
+    sets = [drawn(0.5, count=900), drawn(2.0, count=300, seed=1)]
+    temperature = fit_temperature(sets)
+    options = CalibrationOptions("max_logit", target_tpr=0.9, target_precision=0.8)
+    rule = fit_ood_rule(sets, temperature, options)
+    for item in sets:
+        metrics = compute_verdict_metrics(
+            item.logits.numpy(), item.targets.numpy(), temperature, rule
+        )
+        assert metrics is not None
+        assert metrics.correct_unknown is not None
+        assert metrics.known_top1 is not None
+        assert metrics.correct_unknown <= 0.1
+        assert metrics.known_top1 >= 0.8
+    stricter = fit_ood_rule(sets, temperature, replace(options, target_precision=0.9))
+    assert stricter.known_probability > rule.known_probability
+
+
+def test_a_precision_out_of_reach_leaves_nothing_known() -> None:
+    wrong = LabelledLogits("valid", torch.tensor([[5.0, 0], [6.0, 0]]), torch.tensor([1, 1]))
+    assert fit_ood_rule([wrong], 1.0).known_probability == 1.0
 
 
 @pytest.mark.parametrize("score", ["max_logit", "contrast"])
 def test_as_many_photos_stay_known_where_logits_have_moved(score: str) -> None:
-    before, targets = drawn(1.0, count=300)
-    after = 1.3 * before + 0.2 * torch.randn(300, 10, generator=torch.Generator().manual_seed(1))
+    before = drawn(1.0, count=300)
+    noise = torch.randn(300, 10, generator=torch.Generator().manual_seed(1))
+    after = replace(before, logits=1.3 * before.logits + 0.2 * noise)
     classes = [FlowerClass(str(index), "a flower") for index in range(10)]
-    rule = fit_ood_rule(score, before.numpy(), 1.0, 0.8)
+    rule = fit_ood_rule([before], 1.0, CalibrationOptions(score, 0.8))
     old = Metadata(
         Architecture("test_efficientnet", 10),
         tuple(classes),
@@ -102,12 +134,20 @@ def test_as_many_photos_stay_known_where_logits_have_moved(score: str) -> None:
         metrics={"test": {"top1": 1.0}},
         ood_rule=rule,
     )
-    new = recalibrated(old, "valid", targets, before, after)
-    assert flagged_ood(after.numpy(), 1.0, rule) != pytest.approx(0.2, abs=0.01)
+
+    def unknown(item: LabelledLogits, temperature: float, chosen: OodRule) -> float:
+        return float((chosen.scores(item.logits.numpy(), temperature) < chosen.threshold).mean())
+
+    share = unknown(before, 1.0, rule)
+    new = recalibrated(old, [before], [after])
+    assert unknown(after, 1.0, rule) != pytest.approx(share, abs=0.01)
     assert new.ood_rule is not None
-    assert new.ood_rule.score == score
-    assert flagged_ood(after.numpy(), new.temperature, new.ood_rule) == pytest.approx(0.2)
-    assert new.temperature == pytest.approx(fit_temperature(after, targets))
+    assert (new.ood_rule.score, new.ood_rule.known_probability) == (score, rule.known_probability)
+    assert unknown(after, new.temperature, new.ood_rule) == pytest.approx(share)
+    assert new.temperature == pytest.approx(fit_temperature([after]))
     assert list(new.metrics) == ["valid"]
-    unruled = recalibrated(replace(old, ood_rule=None), "valid", targets, before, after)
-    assert unruled.ood_rule is None
+    assert recalibrated(replace(old, ood_rule=None), [before], [after]).ood_rule is None
+
+
+def _twice(item: LabelledLogits) -> LabelledLogits:
+    return LabelledLogits(item.name, item.logits.repeat(2, 1), item.targets.repeat(2))

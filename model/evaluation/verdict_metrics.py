@@ -1,0 +1,83 @@
+"""Metrics of the verdict: how often it is given, and how often it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.backends.base import Array
+from model.ood import OodRule
+
+_TOP_K = 5
+
+
+@dataclass(frozen=True)
+class VerdictMetrics:
+    """Verdicts on one set of photos, and the truth about them.
+
+    Attributes:
+        n: Number of photos.
+        known: Fraction of them with the verdict "known", in [0, 1]; so for `unsure` and `unknown`.
+        known_top1: Fraction of the "known" photos that is correctly classified; None for a set of
+            OOD photos or without such a photo. So for all below.
+        unsure_top5: Fraction of the "unsure" photos whose class is among the five likeliest.
+        correct_unknown: Fraction of the correctly classified photos with the verdict "unknown".
+    """
+
+    n: int
+    known: float
+    unsure: float
+    unknown: float
+    known_top1: float | None = None
+    unsure_top5: float | None = None
+    correct_unknown: float | None = None
+
+
+def compute_verdict_metrics(
+    logits: Array,
+    targets: npt.NDArray[np.int64] | None,
+    temperature: float,
+    rule: OodRule | None,
+) -> VerdictMetrics | None:
+    """Compare the verdicts on a set of photos with the truth.
+
+    Args:
+        logits: float32 (N, classes).
+        targets: int64 (N,), or None for OOD photos.
+        temperature: Divisor of the logits.
+        rule: The checkpoint's rule, if it has one.
+
+    Returns:
+        The metrics; None without a rule or without photos.
+    """
+    if rule is None or not len(logits):
+        return None
+    unknown = rule.scores(logits, temperature) < rule.threshold
+    scaled = logits.astype(np.float64) / temperature
+    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    confidence = exponents.max(axis=1) / exponents.sum(axis=1)
+    known = ~unknown & (confidence >= rule.known_probability)
+    unsure = ~unknown & ~known
+    fractions = VerdictMetrics(
+        len(logits), float(known.mean()), float(unsure.mean()), float(unknown.mean())
+    )
+    if targets is None:
+        return fractions
+    correct = logits.argmax(axis=1) == targets
+    likeliest = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP_K]
+    among = (likeliest == targets[:, None]).any(axis=1)
+    return VerdictMetrics(
+        fractions.n,
+        fractions.known,
+        fractions.unsure,
+        fractions.unknown,
+        _mean(correct[known]),
+        _mean(among[unsure]),
+        _mean(unknown[correct]),
+    )
+
+
+def _mean(values: npt.NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None
