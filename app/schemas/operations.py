@@ -45,7 +45,7 @@ PREDICT_PARAMETERS: Final = {
     "top_k": "Number of predictions.",
     "explain": "Add an activation map to each prediction.",
     "combine": f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
-    f"'{PHOTO_FIELD}' of the form. The result of each photo is in photos.",
+    f"'{PHOTO_FIELD}' of the form. The response lists the result of each photo as 'photos'.",
 }
 BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
 # Error codes by endpoint, besides those of access control.

@@ -7,16 +7,19 @@ import inspect
 import io
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import petalscope_client
 import pytest
 from petalscope_client import AsyncClient, Client, Label, PetalscopeError
 from PIL import Image
 
+from app.schemas import responses
 from model.ood import OodRule
 from tests.conftest import TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_rigged_checkpoint
@@ -77,6 +80,15 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(time, "sleep", waited.append)
     monkeypatch.setattr("petalscope_client.asyncio.sleep", sleep)
     return waited
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ClassificationResult", "PhotoResult", "Prediction", "Ood", "Model", "Label", "Flower"],
+)
+def test_the_client_has_every_field_of_the_response(name: str) -> None:
+    of_client = {item.name for item in fields(getattr(petalscope_client, name))}
+    assert of_client == set(getattr(responses, name).model_fields)
 
 
 def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
