@@ -1,4 +1,7 @@
-"""Fixtures and markers shared by all tests: generated photos, a tiny checkpoint."""
+"""Fixtures and markers shared by all tests: generated photos, a tiny checkpoint.
+
+PyTorch is imported inside the functions: the process that distributes the tests does not need it.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from model.backbones import build_network, data_transform
-from model.checkpoint.architecture import Architecture
-from model.checkpoint.format import save_checkpoint
 from model.checkpoint.labels import FlowerClass
-from model.checkpoint.metadata import Metadata
 
 ROOT = Path(__file__).parent.parent
-# One thread per test process: tiny networks gain nothing from more, and rounding stays the same.
-torch.set_num_threads(1)
 # Folders sort as text, so "2" comes after "100".
 TINY_CLASSES = (
     FlowerClass("1", "pink primrose"),
@@ -44,8 +40,11 @@ def _missing(marker: str) -> str | None:
         return "install redis-server"
     if marker == "nginx" and not shutil.which("nginx"):
         return "install nginx"
-    if marker == "cuda" and not torch.cuda.is_available():
-        return "needs an NVIDIA GPU"
+    if marker == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            return "needs an NVIDIA GPU"
     return None
 
 
@@ -56,6 +55,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Run PyTorch on one thread: tiny networks gain nothing from more, and rounding is the same."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +82,13 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of timm's smallest network with random weights and six classes."""
+    import torch
+
+    from model.backbones import build_network, data_transform
+    from model.checkpoint.architecture import Architecture
+    from model.checkpoint.format import save_checkpoint
+    from model.checkpoint.metadata import Metadata
+
     torch.manual_seed(0)
     architecture = Architecture("test_efficientnet", len(TINY_CLASSES))
     network = build_network(architecture)

@@ -91,6 +91,7 @@ def test_the_client_has_every_field_of_the_response(name: str) -> None:
     assert of_client == set(getattr(responses, name).model_fields)
 
 
+@pytest.mark.slow
 def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     answer = ask(address, "predict", photo)
     assert len(answer.predictions) == 5
@@ -107,11 +108,13 @@ def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     assert ask(address, "flower", answer.best.class_id).url == answer.best.url
 
 
+@pytest.mark.slow
 def test_predict_takes_bytes_and_paths(ask: Ask, address: str, photo: Path) -> None:
     answers = [ask(address, "predict", item) for item in (photo, str(photo), photo.read_bytes())]
     assert len({answer.predictions for answer in answers}) == 1
 
 
+@pytest.mark.slow
 def test_explain_adds_activation_maps(ask: Ask, address: str, photo: Path) -> None:
     answer = ask(address, "predict", photo, top_k=2, explain=True)
     assert len(answer.predictions) == 2
@@ -120,6 +123,7 @@ def test_explain_adds_activation_maps(ask: Ask, address: str, photo: Path) -> No
             assert picture.format == "PNG"
 
 
+@pytest.mark.slow
 def test_combine_returns_one_result_and_each_photos(ask: Ask, address: str, photo: Path) -> None:
     photos = (item for item in (photo, photo.read_bytes(), str(photo)))
     answer = ask(address, "combine", photos, top_k=2, explain=True)
@@ -134,6 +138,7 @@ def test_combine_returns_one_result_and_each_photos(ask: Ask, address: str, phot
     assert caught.value.code == "too_many_photos"
 
 
+@pytest.mark.slow
 def test_labels_model_and_flowers_are_listed(ask: Ask, address: str) -> None:
     assert ask(address, "labels") == [Label(item.class_id, item.name) for item in TINY_CLASSES]
     assert ask(address, "model")["checkpoint"] == "rigged.safetensors"
@@ -143,6 +148,7 @@ def test_labels_model_and_flowers_are_listed(ask: Ask, address: str) -> None:
     assert lily == ask(address, "flower", "21")
 
 
+@pytest.mark.slow
 def test_errors_of_the_service_are_raised(ask: Ask, address: str, photo: Path) -> None:
     with pytest.raises(PetalscopeError) as caught:
         ask(address, "predict", b"words")
@@ -159,6 +165,7 @@ def test_errors_of_the_service_are_raised(ask: Ask, address: str, photo: Path) -
         assert caught.value.status == status
 
 
+@pytest.mark.slow
 def test_a_missing_file_raises_file_not_found(ask: Ask, address: str) -> None:
     with pytest.raises(FileNotFoundError):
         ask(address, "predict", "/nowhere/photo.jpg")
@@ -280,6 +287,7 @@ def test_a_longer_retry_wait_can_be_allowed(waits: list[float]) -> None:
     assert waits == [60]
 
 
+@pytest.mark.slow
 def test_a_protected_service_accepts_the_api_key(tmp_path: Path) -> None:
     key = "0123456789abcdef" * 3
     keys_file = tmp_path / "keys"

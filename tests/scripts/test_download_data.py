@@ -1,3 +1,5 @@
+"""Command line of `download_data.py`."""
+
 from __future__ import annotations
 
 import functools
@@ -53,10 +55,11 @@ def test_the_data_set_is_downloaded_with_exit_code_0(
     assert script.main(["--data", str(data), "--url", server.url()]) == 0
     assert (data / "train/102/a.jpg").read_bytes() == PHOTO
     shown = capsys.readouterr()
-    assert f"{data} holds 102 photos in train, 102 photos in valid." in shown.out
+    assert str(data) in shown.out
     assert shown.err == ""
+    requests = len(server.requests)
     assert script.main(["--data", str(data), "--url", server.url()]) == 0
-    assert "already" in capsys.readouterr().out
+    assert len(server.requests) == requests
 
 
 def test_an_error_is_one_line_on_stderr_and_exit_code_1(

@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A checkpoint that takes every photo for a fire lily, class 21."""
+    """A checkpoint that classifies every photo as class 21, fire lily."""
     return save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(FIRE_LILY))
 
 

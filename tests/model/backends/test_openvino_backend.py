@@ -91,6 +91,7 @@ def test_on_one_thread_photos_are_run_in_turn(exported: Path) -> None:
     np.testing.assert_array_equal(classifier.logits(batch), alone)
 
 
+@pytest.mark.slow
 def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
     classifier = Classifier.load(exported)
     batch = batch_of(classifier)
@@ -319,6 +320,7 @@ print(answer.status_code, answer.get_json()["model"]["checkpoint"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "served"),
     [
@@ -372,6 +374,7 @@ def test_the_bundled_checkpoint_suits_the_device(
     assert path.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_two_bundled_files_agree_on_real_photos(data_dir: Path) -> None:
     from model.evaluation.datasets import labelled_photos

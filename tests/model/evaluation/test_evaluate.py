@@ -30,7 +30,7 @@ CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two photos of class 21, one of class 100, none of the four others."""
+    """A folder with two photos of class 21 and one of class 100."""
     for seed, name in enumerate(("21/a.png", "21/b.png", "100/c.png")):
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         flower_image((180, 200), seed).save(tmp_path / "set" / name)

@@ -28,7 +28,7 @@ def measured(answers: list[int], targets: list[int], classes: int = 6) -> Classi
 
 
 def cells(axes: Axes) -> dict[tuple[int, int], str]:
-    """Row and column of each number that is drawn."""
+    """Return the drawn number of each (row, column)."""
     found = {}
     for text in axes.texts:
         column, row = text.get_position()

@@ -40,7 +40,7 @@ def test_the_true_temperature_is_found(temperature: float) -> None:
     assert fit_temperature([drawn(temperature)]) == pytest.approx(temperature, rel=0.07)
 
 
-def test_it_mends_the_calibration_and_moves_no_answer() -> None:
+def test_scaling_calibrates_and_keeps_the_ranking() -> None:
     item = drawn(2.5)
     class_ids = [str(index) for index in range(10)]
     (scaled,) = cross_fitted([item])
@@ -57,7 +57,7 @@ def test_each_set_counts_the_same_however_large() -> None:
     assert fit_temperature([_twice(large), small]) == pytest.approx(temperature, rel=1e-3)
 
 
-def test_no_photo_has_a_say_in_its_own_temperature() -> None:
+def test_a_photo_does_not_influence_its_own_temperature() -> None:
     item = drawn(1.0, count=50)
     changed = item.targets.clone()
     changed[7] = (changed[7] + 1) % 10
@@ -67,7 +67,7 @@ def test_no_photo_has_a_say_in_its_own_temperature() -> None:
     assert not torch.equal(before[~same_fold], after[~same_fold])
 
 
-def test_a_single_photo_is_enough_to_get_through() -> None:
+def test_a_single_photo_can_be_cross_fitted() -> None:
     item = drawn(1.0, count=1)
     assert cross_fitted([item])[0].isfinite().all()
     assert 0.05 <= fit_temperature([item]) <= 20

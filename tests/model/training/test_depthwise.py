@@ -1,4 +1,4 @@
-"""The quick gradients are the gradients."""
+"""The fast gradients equal those of PyTorch's convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundled recipes, and recipes of one's own."""
+"""Bundled recipes and recipe files."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_a_run_writes_a_checkpoint_and_reports(tiny_options: MakeOptions) -> Non
     assert not list(folder.glob("*state*"))  # complete: nothing to resume
 
 
-def test_training_learns_to_tell_colours_apart(tiny_options: MakeOptions) -> None:
+def test_training_learns_to_distinguish_colors(tiny_options: MakeOptions) -> None:
     options = tiny_options(epochs=10, augmentation="light", lr=3e-3, model_ema_decay=0.9)
     train(options)
     assert options.output is not None
@@ -110,7 +110,7 @@ def test_the_checkpoint_gives_what_validation_measured(
     assert np.mean(right) == pytest.approx(classifier.metadata.metrics["valid"]["top1"])
 
 
-def test_class_ids_keep_their_names_though_folders_sort_as_text(tiny_options: MakeOptions) -> None:
+def test_class_ids_keep_their_names_in_folder_order(tiny_options: MakeOptions) -> None:
     assert read_metadata(train(tiny_options(epochs=1))).classes == TINY_CLASSES
 
 
@@ -141,11 +141,12 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     """The steps are inside an epoch, its last one, and the first one of the next epoch."""
     options = tiny_options(**RICH, workers=workers)
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         with pytest.raises(Interrupted, match="--resume"):
             train(options)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert options.output is not None
     resumed = train(read_config(options.output), resume=True)
     for one, other in zip(rows(uninterrupted.parent), rows(resumed.parent), strict=True):
@@ -188,7 +189,7 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-def test_an_occupied_run_folder_is_left_alone(tiny_options: MakeOptions, tmp_path: Path) -> None:
+def test_a_run_folder_with_files_is_refused(tiny_options: MakeOptions, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious").write_text("mine")
     with pytest.raises(TrainingError):
