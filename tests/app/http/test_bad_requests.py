@@ -1,4 +1,4 @@
-"""A script of bad requests that must leave the server alive and right."""
+"""Bad requests, each followed by a valid photo that must get its usual response."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ BAD: dict[str, tuple[Code, dict[str, Any]]] = {
         Code.UNSUPPORTED_FORMAT,
         {"data": b"words " * 1000, "content_type": IMAGE},
     ),
-    "a page as an image": (Code.UNSUPPORTED_FORMAT, {"data": b"<html>", "content_type": IMAGE}),
+    "HTML as an image": (Code.UNSUPPORTED_FORMAT, {"data": b"<html>", "content_type": IMAGE}),
     "zeros": (Code.UNSUPPORTED_FORMAT, {"data": b"\0" * 10_000, "content_type": IMAGE}),
     "a JPEG of one byte": (Code.DAMAGED_PHOTO, {"data": PHOTO[:1], "content_type": IMAGE}),
     "a JPEG of ten bytes": (Code.DAMAGED_PHOTO, {"data": PHOTO[:10], "content_type": IMAGE}),
     "a truncated JPEG": (Code.DAMAGED_PHOTO, {"data": PHOTO[:-500], "content_type": IMAGE}),
     "a truncated PNG": (Code.DAMAGED_PHOTO, {"data": encoded("PNG")[:-500], "content_type": IMAGE}),
-    "a PNG with a damaged middle": (
+    "a PNG damaged in the middle": (
         Code.DAMAGED_PHOTO,
         {"data": encoded("PNG")[:4000] + b"\xff" * 4000 + encoded("PNG")[8000:]},
     ),
     "a wrong field": (Code.NO_PHOTO, {**form(PHOTO, field="file")}),
-    "text in the field": (Code.NO_PHOTO, multipart(("image", None, b"x"))),
+    "text in the photo field": (Code.NO_PHOTO, multipart(("image", None, b"x"))),
     "twenty parts": (
         Code.TOO_MANY_PARTS,
         multipart(*((f"f{number}", "a.jpg", b"x") for number in range(20))),
     ),
     "a huge body": (Code.TOO_LARGE, {"data": b"\xff" * 3_000_000, "content_type": IMAGE}),
-    "a huge field of text": (Code.TOO_MANY_PARTS, multipart(("image", None, b"x" * 1_000_000))),
+    "a huge text field": (Code.TOO_MANY_PARTS, multipart(("image", None, b"x" * 1_000_000))),
     "a form without a boundary": (
         Code.BAD_REQUEST,
         {"data": PHOTO, "content_type": "multipart/form-data"},
@@ -46,11 +46,14 @@ BAD: dict[str, tuple[Code, dict[str, Any]]] = {
     "JSON": (Code.UNSUPPORTED_TYPE, {"json": {"image": "x"}}),
     "top_k of 0": (Code.INVALID_PARAMETER, {"query_string": "top_k=0", **form(PHOTO)}),
     "top_k of 103": (Code.INVALID_PARAMETER, {"query_string": "top_k=103", **form(PHOTO)}),
-    "top_k in words": (Code.INVALID_PARAMETER, {"query_string": "top_k=abc", **form(PHOTO)}),
-    "top_k of nothing": (Code.INVALID_PARAMETER, {"query_string": "top_k=", **form(PHOTO)}),
+    "top_k that is no number": (
+        Code.INVALID_PARAMETER,
+        {"query_string": "top_k=abc", **form(PHOTO)},
+    ),
+    "an empty top_k": (Code.INVALID_PARAMETER, {"query_string": "top_k=", **form(PHOTO)}),
     "a wrong method": (Code.METHOD_NOT_ALLOWED, {"method": "PUT", **form(PHOTO)}),
     "an unknown path": (Code.NOT_FOUND, {"path": "/predictions", **form(PHOTO)}),
-    "a path out of the folder": (
+    "a path outside the folder": (
         Code.NOT_FOUND,
         {"path": "/static/../../wsgi.py", "method": "GET"},
     ),
@@ -63,7 +66,9 @@ def small_client(make_app: MakeApp) -> FlaskClient:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_good_photo_is_answered_right_after(small_client: FlaskClient, name: str) -> None:
+def test_a_bad_request_gets_its_code_and_harms_no_later_one(
+    small_client: FlaskClient, name: str
+) -> None:
     expected = small_client.post("/predict", **form(PHOTO)).get_json()["predictions"]
     code, request = BAD[name]
     request = {"path": "/predict", "method": "POST", **request}

