@@ -29,7 +29,6 @@ from app.inference.batcher import Batcher
 from app.observability.metrics import Metrics
 from app.observability.request_log import init_request_log
 from app.settings import Settings
-from app.web.api_docs import api_docs
 from app.web.flowers import flowers
 from app.web.pages import pages
 from app.web.pwa import pwa
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from model.backends.base import Outputs
     from model.classifier import Classifier
 
-_PAGES: Final = (pages, pwa, api_docs)
+_PAGES: Final = (pages, pwa)
 _API: Final = (api, flowers, health)
 
 

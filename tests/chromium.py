@@ -1,4 +1,4 @@
-"""Chromium as tests start it: without a sandbox or a GPU, fetching nothing of its own accord."""
+"""Chromium for tests: without a sandbox, a GPU or background network requests."""
 
 from __future__ import annotations
 

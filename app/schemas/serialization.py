@@ -159,7 +159,7 @@ def serialize_service() -> responses.ServiceInfo:
         "model": api_url("api.model"),
         "flowers": api_url("flowers.index"),
         "openapi": api_url("api.openapi"),
-        "docs": url_for("api_docs.index"),
+        "docs": url_for("pages.docs"),
         "health": api_url("health.healthz"),
         "ready": api_url("health.readyz"),
     }

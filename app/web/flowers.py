@@ -19,7 +19,6 @@ from app.http.problems import Code, Problem, quoted
 from app.http.route_options import route_options
 from app.schemas.responses import Flowers
 from app.schemas.serialization import serialize_flower
-from app.web.external_links import gbif, wikipedia
 from app.web.rendering import render_page
 from app.web.translations import ENGLISH, current_language
 
@@ -64,7 +63,6 @@ def flower(slug: str) -> Any:
             "flower.html",
             flower=item,
             common_names=item.common_names(language),
-            links=_links(item),
             sources=sources(language),
         )
     )
@@ -88,13 +86,6 @@ def _find(slug: str) -> Flower:
         Code.NOT_FOUND,
         f"There is no flower at {quoted(request.path)}; /flowers lists them all.",
     )
-
-
-def _links(item: Flower) -> dict[str, str]:
-    links = {"Wikipedia": wikipedia(item.scientific_name, item.name)}
-    if taxon := item.scientific_name or item.family:
-        links["GBIF"] = gbif(taxon)
-    return links
 
 
 def _cacheable(response: Response) -> Response:

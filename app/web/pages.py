@@ -1,14 +1,17 @@
-"""Routes of the start page: the upload form, and its result when JavaScript is off.
+"""Routes of the start page and of the API documentation.
 
-The uploaded photo is embedded in the response as a data URL and never stored.
+Without JavaScript, the start page's form sends the photo to `POST /`. The response embeds the photo
+as a data URL; the service never stores it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from app.context import current_context
 from app.http.caching import cacheable
@@ -16,15 +19,18 @@ from app.http.content_negotiation import prefers_json
 from app.http.data_urls import data_url
 from app.http.problems import Problem
 from app.http.route_options import route_options
+from app.http.uploads import PHOTO_FIELD
 from app.inference.activation_overlays import explain_predictions
 from app.inference.pipeline import DEFAULT_TOP_K, classify_upload
+from app.schemas.openapi import describe_api
 from app.schemas.responses import MAX_COMBINED_PHOTOS, Prediction
 from app.schemas.serialization import serialize_predictions, serialize_service
 from app.web.rendering import limits, render_page, script_texts
+from app.web.translations import ENGLISH
 
 pages: Final = Blueprint("pages", __name__)
 
-_MAX_SIDE: Final = 800  # pixels, of the photo shown back
+_MAX_SIDE: Final = 800  # pixels, of the photo in the response
 
 
 @pages.get("/")
@@ -55,6 +61,20 @@ def classify() -> Response:
     return _page(
         data_url(shown, "JPEG"), predictions=predictions, verdict=classification.result.verdict
     )
+
+
+@pages.get("/docs")
+def docs() -> Response:
+    """Render the API documentation, with a form for sending a photo."""
+    page = render_page(
+        "docs.html",
+        language=ENGLISH,
+        api=describe_api(current_context(), request.script_root),
+        field=PHOTO_FIELD,
+        # Jinja's tojson filter sorts the keys.
+        as_json=partial(json.dumps, indent=2, ensure_ascii=False),
+    )
+    return cacheable(page)
 
 
 def _page(

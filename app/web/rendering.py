@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from flask import Flask, Response, make_response, render_template
 
 from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
-from app.web.external_links import gbif, wikipedia
 from app.web.translations import (
     ENGLISH,
     current_language,
@@ -21,8 +21,10 @@ from app.web.translations import (
 )
 from model.imaging.formats import FORMAT_NAMES
 
-# Must equal --paper in style.css; colours the browser's own toolbar.
+# Colors of the browser's toolbar; equal to --paper in style.css.
 THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
+_ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
+_GBIF: Final = "https://www.gbif.org/species/search"
 _NUMBER_FORMATS: Final = ("decimal", "percent", "less_than", "more_than")
 
 
@@ -46,8 +48,8 @@ def init_rendering(app: Flask) -> None:
         format_percent=format_percent,
         language=current_language,
         english=ENGLISH,
-        wikipedia=wikipedia,
-        gbif=gbif,
+        wikipedia_url=_wikipedia_url,
+        gbif_url=_gbif_url,
         theme_colors=THEME_COLORS,
     )
 
@@ -110,6 +112,18 @@ def details() -> dict[str, str]:
     """Return problem details by code; empty in English, where the problem's own detail is used."""
     values = {**limits(), "id": request_id()}
     return {code: detail.format(**values) for code, detail in messages("details").items()}
+
+
+def _wikipedia_url(scientific_name: str | None, name: str) -> str:
+    """Return the URL of a Wikipedia search; in English for common names, which are English."""
+    site = text("language.wikipedia") if scientific_name else _ENGLISH_WIKIPEDIA
+    return f"{site}?{urlencode({'search': scientific_name or name})}"
+
+
+def _gbif_url(scientific_name: str) -> str:
+    """Return the URL of a GBIF search, without the cultivar, which GBIF does not index."""
+    taxon = scientific_name.partition(" '")[0]
+    return f"{_GBIF}?{urlencode({'q': taxon})}"
 
 
 def _translate(problem: Problem) -> ProblemText:

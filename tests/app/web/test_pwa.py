@@ -1,4 +1,4 @@
-"""The manifest, the icons it names, and the worker that keeps the page for when all is gone."""
+"""Tests of the web app manifest, its icons and the service worker."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from werkzeug.test import Client
 
 from app.web.rendering import THEME_COLORS
 from tests.app.conftest import MakeApp
+from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
 STYLE = (ROOT / "app" / "web" / "static" / "style.css").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def version(client: FlaskClient, language: str = "en") -> str:
     return found[1]
 
 
-def test_the_manifest_says_what_browsers_need_to_install(client: FlaskClient) -> None:
+def test_the_manifest_makes_the_page_installable(client: FlaskClient) -> None:
     response = client.get("/manifest.webmanifest")
     assert response.content_type == "application/manifest+json"
     manifest = response.get_json(force=True)
@@ -44,7 +45,7 @@ def test_the_manifest_says_what_browsers_need_to_install(client: FlaskClient) ->
     assert purposes >= {("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")}
 
 
-def test_the_icons_are_as_large_as_the_manifest_says(client: FlaskClient) -> None:
+def test_the_icons_have_the_declared_sizes(client: FlaskClient) -> None:
     for icon in client.get("/manifest.webmanifest").get_json(force=True)["icons"]:
         with client.get(icon["src"]) as response:
             assert response.mimetype == icon["type"]
@@ -54,19 +55,19 @@ def test_the_icons_are_as_large_as_the_manifest_says(client: FlaskClient) -> Non
             with Image.open(io.BytesIO(data)) as image:
                 assert "{}x{}".format(*image.size) == icon["sizes"]
                 transparent = image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
-            # What a phone cuts to its own shape, and Apple lays on black, has no holes.
+            # Maskable icons are cropped by phones, and Apple puts them on black.
             assert transparent == (icon["purpose"] == "any")
 
 
-def test_the_manifest_follows_the_reader(client: FlaskClient) -> None:
+def test_the_manifest_is_translated(client: FlaskClient) -> None:
     response = client.get("/manifest.webmanifest", headers={"Accept-Language": "de"})
     manifest = response.get_json(force=True)
     assert manifest["lang"] == "de"
-    assert "Blume" in manifest["description"]
+    assert manifest["description"] == message("page.description", "de")
     assert "Accept-Language" in response.vary
 
 
-def test_the_browsers_frame_has_the_colours_of_the_page(client: FlaskClient) -> None:
+def test_the_browser_toolbar_has_the_background_color_of_the_page(client: FlaskClient) -> None:
     day, night = re.findall(r"--paper: (#\w+);", STYLE)
     assert {"light": day, "dark": night} == THEME_COLORS
     page = client.get("/").text
@@ -74,7 +75,7 @@ def test_the_browsers_frame_has_the_colours_of_the_page(client: FlaskClient) -> 
         assert f'content="{colour}" media="(prefers-color-scheme: {scheme})"' in page
 
 
-def test_another_page_to_keep_has_another_name(client: FlaskClient, tmp_path: Path) -> None:
+def test_the_cache_name_changes_with_the_cached_files(client: FlaskClient, tmp_path: Path) -> None:
     first = version(client)
     assert version(client) == first
     assert version(client, "de") != first
@@ -82,20 +83,20 @@ def test_another_page_to_keep_has_another_name(client: FlaskClient, tmp_path: Pa
     shutil.copytree(ROOT / "app" / "web" / "static", static)
     client.application.static_folder = str(static)
     assert version(client) == first
-    (static / "page.js").write_text("// Not kept.")
+    (static / "page.js").write_text("// Not cached.")
     assert version(client) == first
-    (static / "style.css").write_text("/* Kept. */")
+    (static / "style.css").write_text("/* Cached. */")
     assert version(client) != first
 
 
-def test_the_worker_is_asked_for_anew_each_time(client: FlaskClient) -> None:
+def test_the_worker_is_always_revalidated(client: FlaskClient) -> None:
     response = client.get("/service-worker.js")
     assert response.mimetype == "text/javascript"
     assert response.cache_control.no_cache
     assert "Accept-Language" in response.vary
 
 
-def test_below_a_prefix_all_addresses_are(make_app: MakeApp) -> None:
+def test_urls_contain_the_mount_path(make_app: MakeApp) -> None:
     def nothing(environ: Any, start: Any) -> Any:
         raise AssertionError(environ["PATH_INFO"])
 
@@ -111,13 +112,13 @@ def test_below_a_prefix_all_addresses_are(make_app: MakeApp) -> None:
     assert '["/garden/static/style.css", "/garden/static/icon.svg"]' in script
 
 
-def test_browsers_read_the_manifest_without_a_key(make_app: MakeApp, tmp_path: Path) -> None:
+def test_the_manifest_needs_no_key(make_app: MakeApp, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("0123456789abcdef0123\n")
     client = make_app(api_keys_file=keys).test_client()
     assert client.get("/").status_code == 401
     assert client.get("/manifest.webmanifest").status_code == 200
     given = b64encode(b"me:0123456789abcdef0123").decode()
-    # These the page asks for, with the key that the browser has by then.
+    # Browsers request these with the key that the user entered.
     for path in ("/service-worker.js", "/offline"):
         assert client.get(path, headers={"Authorization": f"Basic {given}"}).status_code == 200

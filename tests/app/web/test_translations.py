@@ -22,7 +22,7 @@ from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
 TEMPLATES = ROOT / "app" / "web" / "templates"
-# The API's own page is written in English alone, as the API is.
+# The API documentation is in English only.
 TRANSLATED = sorted(set(TEMPLATES.glob("*.html")) - {TEMPLATES / "docs.html"})
 SCRIPTS = [*sorted((ROOT / "app" / "web" / "static").glob("*.js")), TEMPLATES / "service-worker.js"]
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -30,12 +30,12 @@ OTHERS = sorted(set(message_catalogs()) - {ENGLISH})
 
 PLACEHOLDER = re.compile(r"{(\w*)}")
 JINJA = re.compile(r"{#.*?#}|{%.*?%}|{{.*?}}", re.DOTALL)
-SPOKEN_ATTRIBUTES = {"alt", "aria-label", "placeholder", "title", "value"}
+TEXT_ATTRIBUTES = {"alt", "aria-label", "placeholder", "title", "value"}
 NAMES = {"Petalscope", "Wikipedia", "GBIF"}  # the same in every language
 COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
-SPOKEN = re.compile(r"[A-Za-z]{2,} [a-z]{2,}|^[A-Z][a-z]+( |$)")
-NOT_SPOKEN = {"Accept", "Files", "petalscope "}
+TEXT_PATTERN = re.compile(r"[A-Za-z]{2,} [a-z]{2,}|^[A-Z][a-z]+( |$)")
+NOT_TEXT = {"Accept", "Files", "petalscope "}
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ NOT_SPOKEN = {"Accept", "Files", "petalscope "}
         (";;q=x,,", "en"),
     ],
 )
-def test_readers_get_the_language_they_like_best(accepted: str, language: str) -> None:
+def test_the_language_has_the_highest_preference(accepted: str, language: str) -> None:
     assert choose_language(parse_accept_header(accepted, LanguageAccept)) == language
 
 
-def test_german_is_there() -> None:
+def test_the_languages_are_english_and_german() -> None:
     assert OTHERS == ["de"]
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_each_language_says_all_that_english_says_with_the_same_placeholders(
+def test_each_language_has_the_same_messages_and_placeholders(
     language: str,
 ) -> None:
     def placeholders(messages: dict[str, str]) -> dict[str, list[str]]:
@@ -76,14 +76,14 @@ def test_each_language_says_all_that_english_says_with_the_same_placeholders(
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_the_flowers_are_told_in_each_language(language: str) -> None:
+def test_flower_names_and_sources_are_translated(language: str) -> None:
     lily = describe_class(FlowerClass("18", "peruvian lily"))
     assert lily.name_in(language) not in ("", lily.display_name)
     assert sources(language)["facts"] != sources()["facts"]
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_each_language_has_a_sentence_for_each_problem(language: str, app: Flask) -> None:
+def test_each_language_has_a_detail_for_each_problem_code(language: str, app: Flask) -> None:
     messages = message_catalogs()[language]
     details = {key.removeprefix("details.") for key in messages if key.startswith("details.")}
     assert details == set(Code)
@@ -91,23 +91,23 @@ def test_each_language_has_a_sentence_for_each_problem(language: str, app: Flask
 
 
 @pytest.mark.parametrize("language", message_catalogs())
-def test_each_status_of_a_problem_has_a_title_or_goes_by_the_common_one(language: str) -> None:
+def test_each_status_has_a_title_or_uses_the_common_one(language: str) -> None:
     titles = {key for key in message_catalogs()[language] if re.fullmatch(r"titles\.\d+", key)}
     statuses = {f"titles.{code.status}" for code in Code}
     assert titles <= statuses
     assert statuses - titles == {"titles.416", "titles.500"}
 
 
-def test_all_messages_that_are_asked_for_are_there_and_no_others() -> None:
+def test_every_message_is_used_and_every_used_message_exists() -> None:
     sources = [*TRANSLATED, *SCRIPTS, *(ROOT / "app").rglob("*.py")]
     written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     messages = set(message_catalogs()[ENGLISH])
     asked = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
     asked |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
-    # Not of that table: see `script_texts`.
+    # `script_texts` adds these from other tables.
     asked -= {"script.titles", "script.decimal", "script.details"}
     assert asked <= messages
-    # Those whose key is put together.
+    # Keys that the code composes.
     asked |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
     asked |= {f"flowers.{rank}" for rank in get_args(Rank)}
     asked |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
@@ -118,8 +118,8 @@ def test_all_messages_that_are_asked_for_are_there_and_no_others() -> None:
     assert messages <= asked
 
 
-class Spoken(HTMLParser):
-    """Collects what a person would read or hear of a template outside Jinja's own marks."""
+class LiteralText(HTMLParser):
+    """Parser that collects the literal words of a template, outside Jinja expressions."""
 
     def __init__(self, template: str) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Spoken(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         for name, value in attributes:
-            if name in SPOKEN_ATTRIBUTES or (name, tag) == ("content", "description"):
+            if name in TEXT_ATTRIBUTES or (name, tag) == ("content", "description"):
                 self._add(value or "")
 
     def handle_data(self, data: str) -> None:
@@ -139,44 +139,44 @@ class Spoken(HTMLParser):
 
 
 def literals(script: str) -> list[str]:
-    """What a script might say: literals that look like words, and are none of its own names."""
+    """Return the string literals of a script that look like text for people."""
     found = [item[1:-1] for item in LITERAL.findall(COMMENT.sub("", script))]
     found = [re.sub(r"\${.*?}", "", item) for item in found]
-    # A selector begins with a dot.
-    spoken = [item for item in found if SPOKEN.search(item) and not item.startswith(".")]
-    return [item for item in spoken if item not in NOT_SPOKEN]
+    # Literals that start with a dot are selectors.
+    spoken = [item for item in found if TEXT_PATTERN.search(item) and not item.startswith(".")]
+    return [item for item in spoken if item not in NOT_TEXT]
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.name)
-def test_no_words_stand_in_a_template(path: Path) -> None:
-    assert Spoken(path.read_text(encoding="utf-8")).words == []
+def test_templates_contain_no_literal_text(path: Path) -> None:
+    assert LiteralText(path.read_text(encoding="utf-8")).words == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_no_words_stand_in_a_script(path: Path) -> None:
+def test_scripts_contain_no_literal_text(path: Path) -> None:
     assert literals(path.read_text(encoding="utf-8")) == []
 
 
-def test_words_that_stand_in_a_template_or_script_are_found() -> None:
+def test_literal_text_is_detected() -> None:
     template = '<p>{{ text("page.moment") }} <b>Hello</b></p><img alt="A {{ x }} rose">'
-    assert Spoken(template).words == ["Hello", "A", "rose"]
+    assert LiteralText(template).words == ["Hello", "A", "rose"]
     script = 'a("Copied"); b("Sending the photo"); /* "No words" */ c(".tile", `${n} of many`);'
     assert literals(script) == ["Copied", "Sending the photo", " of many"]
 
 
-def test_numbers_follow_the_language(app: Flask) -> None:
+def test_number_formats_depend_on_the_language(app: Flask) -> None:
     for language, expected in ((ENGLISH, "97.3%"), ("de", "97,3\xa0%")):
         with app.test_request_context(headers={"Accept-Language": language}):
             assert format_percent(0.9731) == expected
 
 
-def test_what_is_put_into_a_message_is_escaped(app: Flask) -> None:
+def test_placeholder_values_are_escaped(app: Flask) -> None:
     with app.test_request_context():
         assert "&lt;b&gt;" in text("page.look", name="<b>")
 
 
 @pytest.mark.parametrize("path", ["/", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"])
-def test_a_page_says_its_language(client: FlaskClient, path: str) -> None:
+def test_a_page_declares_its_language(client: FlaskClient, path: str) -> None:
     pages = {}
     for accepted, language in (("de-DE,en;q=0.5", "de"), ("fr", ENGLISH)):
         response = client.get(path, headers={**PAGE, "Accept-Language": accepted})
@@ -188,9 +188,7 @@ def test_a_page_says_its_language(client: FlaskClient, path: str) -> None:
         assert pages["de"].headers["ETag"] != pages[ENGLISH].headers["ETag"]
 
 
-def test_the_pages_of_the_api_and_its_answers_stay_english(
-    client: FlaskClient, photo: bytes
-) -> None:
+def test_the_api_and_its_documentation_are_english(client: FlaskClient, photo: bytes) -> None:
     german = {"Accept-Language": "de"}
     page = client.get("/docs", headers={**PAGE, **german})
     assert page.headers["Content-Language"] == ENGLISH
@@ -204,7 +202,7 @@ def test_the_pages_of_the_api_and_its_answers_stay_english(
         assert answers[0]["title"] == answers[1]["title"]
 
 
-def test_problems_are_told_in_german(client: FlaskClient, photo: bytes) -> None:
+def test_problems_are_translated(client: FlaskClient, photo: bytes) -> None:
     for data, says in (
         (form(b"words"), "JPEG, PNG, WebP, GIF, AVIF oder BMP"),
         (form(photo[:2000]), message("details.damaged_photo", "de")),
@@ -215,7 +213,7 @@ def test_problems_are_told_in_german(client: FlaskClient, photo: bytes) -> None:
         assert says in response.text.split("<template")[0]
 
 
-def test_only_those_german_readers_are_led_to_german_wikipedia_whom_a_name_serves(
+def test_german_pages_link_to_german_wikipedia(
     client: FlaskClient,
 ) -> None:
     page = client.get("/flowers/21-fire-lily", headers={**PAGE, "Accept-Language": "de"}).text

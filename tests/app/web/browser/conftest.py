@@ -1,7 +1,7 @@
-"""The page as a person meets it: gunicorn serves, Chromium visits.
+"""Fixtures for browser tests: a gunicorn service and Chromium.
 
-Every visit ends with a look at the browser's console: an error of the script, or a breach of the
-content security policy, fails the test.
+An error or warning in the browser's console fails the test, including violations of the content
+security policy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Visit = Callable[..., Page]
 MAX_BODY_MIB = 1
 
 _BLOCKED_WORKER = "Service Worker registration blocked by Playwright"
-_PATIENCE_MS = 20_000  # a busy machine is slow, not wrong
+_TIMEOUT_MS = 20_000  # long enough for a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +34,15 @@ def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=_PATIENCE_MS)
+    expect.set_options(timeout=_TIMEOUT_MS)
     with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """Open an address as a device with or without JavaScript."""
-    complaints: list[str] = []
+    """Return a function that opens a URL as a desktop or phone, with or without JavaScript."""
+    errors: list[str] = []
     contexts = []
 
     def open_page(
@@ -62,18 +62,18 @@ def visit(browser: Browser) -> Iterator[Visit]:
             java_script_enabled=javascript,
             reduced_motion="reduce",
             locale=language,
-            # What goes through a service worker, no test could hold or answer itself.
+            # Playwright cannot intercept requests that a service worker handles.
             service_workers="allow" if installs else "block",
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(_PATIENCE_MS)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_default_timeout(_TIMEOUT_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "console",
             lambda message: (
-                complaints.append(message.text)
-                # The browser's own note of an answer of 400 and above, or of a broken connection.
+                errors.append(message.text)
+                # Chromium logs every status of 400 and above and every broken connection.
                 if message.type in ("error", "warning")
                 and not message.text.startswith(("Failed to load resource", _BLOCKED_WORKER))
                 else None
@@ -85,7 +85,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
     yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a person does on the page and sees there, and answers of which a test knows every figure."""
+"""Actions on the page and readings from it, and fake responses of the API."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 def choose(page: Page, *paths: Path, field: str = "file") -> None:
-    """Choose files as a person would; without the script, also press the button.
-
-    Of what was shown before, nothing is left then.
-    """
+    """Choose files; without scripts, also submit the form, which loads a new page."""
     page.set_input_files(f"#{field}", paths)
     button = page.locator(f"form:has(#{field}) button")
     if button.is_visible():
@@ -33,7 +30,7 @@ def choose(page: Page, *paths: Path, field: str = "file") -> None:
 
 
 def names(page: Page) -> list[str]:
-    """Wait for an answer; where another was shown before, `best` tells which it is."""
+    """Wait for a result and return its names; `best` waits for a particular one."""
     expect(page.locator(".prediction").first).to_be_visible()
     return page.locator(".prediction .name").all_text_contents()
 
@@ -43,7 +40,7 @@ def best(page: Page) -> Locator:
 
 
 def settle(page: Page) -> None:
-    """Wait until all pictures are there, and as large as they will be."""
+    """Wait until all images are decoded and have their final size."""
     page.evaluate(
         """() => {
             const pictures = [...document.images].filter((image) => image.src);
@@ -60,7 +57,7 @@ def resize(page: Page, width: int, height: int = 800) -> None:
 
 
 def hold_time(page: Page) -> None:
-    """Keep all that the page would do later until `let_time_pass`, however slow the machine is."""
+    """Hold the page's timers until `let_time_pass`, so that a slow machine changes nothing."""
     page.evaluate(
         "() => { window.later = []; window.setTimeout = (call) => window.later.push(call); }"
     )
@@ -71,7 +68,7 @@ def let_time_pass(page: Page) -> None:
 
 
 def transfer(page: Page, *paths: Path) -> object:
-    """Make what a drop or a paste carries."""
+    """Return a DataTransfer with files, for a drop or paste event."""
     return page.evaluate_handle(
         """(files) => {
             const transfer = new DataTransfer();
@@ -90,7 +87,7 @@ def tiles(page: Page) -> Locator:
 
 
 def answer_of(*predictions: tuple[str, float]) -> dict[str, Any]:
-    """A stranger's answer to POST /predict, where a test must know every figure of it."""
+    """Return a fake response of POST /predict with known names and probabilities."""
     items: list[dict[str, Any]] = [
         {
             "class_id": "1",
@@ -135,7 +132,7 @@ def paste(page: Page, *paths: Path) -> None:
 
 
 def hold(page: Page, after: int = 0) -> list[Route]:
-    """Let the first requests through, and keep those that follow from their answer."""
+    """Hold all requests after the first ones; return the list that receives them."""
     held: list[Route] = []
     seen: list[Route] = []
 
@@ -156,7 +153,7 @@ def wait_for_one(page: Page, held: list[Route]) -> None:
 
 
 def violations(page: Page) -> list[Any]:
-    """Ask axe-core what breaks WCAG 2.2 AA, or good practice, on the page by day and by night."""
+    """Return axe-core's violations of WCAG 2.2 AA and best practices, in light and dark mode."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
     found = []

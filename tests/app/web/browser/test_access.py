@@ -1,4 +1,4 @@
-"""Who can use the page, and on what: WCAG, screens of all sizes, the keyboard, slow networks."""
+"""Accessibility of the page in Chromium: WCAG, screen sizes, keyboard, page weight, stability."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_no_answer_without_the_script_breaks_wcag(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service, phone=True)
-    # axe-core is a script too: only the page's own is missing.
+    # axe-core needs JavaScript, so only the page's own script is blocked.
     page.route("**/page.js", lambda route: route.abort())
     page.reload()
     choose(page, photo_file)
@@ -144,14 +144,14 @@ def test_all_can_be_reached_by_keyboard(
     page = visit(bundled_service)
     choose(page, photo_file, photo_file)
     names(page)
-    # Until the second is named too there is one more button, which cancels it.
+    # Until both are classified, there is also a Cancel button.
     expect(page.locator("#status")).to_have_text(message("script.done"))
     page.get_by_label(message("page.explain")).check()
     page.focus(".brand")
     seen = []
     for _ in range(40):
         page.keyboard.press("Tab")
-        # What it is, and whether a person sees that it has the focus.
+        # The focused element, and whether its focus ring is visible.
         found, ring = page.evaluate(
             """() => {
                 const on = document.activeElement;
@@ -168,7 +168,7 @@ def test_all_can_be_reached_by_keyboard(
     assert seen[:6] == ["checkbox", "radio", "name", "wikipedia", "gbif", "name"]
     # Copy ×2, two file inputs' button, combine, two tiles, three links.
     assert seen[9:] == ["button", "button", "file", "button", "button", "button", "A", "A", "A"]
-    # What is chosen from the list keeps the focus, for the next choice.
+    # A selected tile keeps the focus.
     first = page.locator(".tile").first
     page.locator(".tile").last.click()
     first.focus()
@@ -182,7 +182,7 @@ def test_all_can_be_reached_by_keyboard(
 def test_the_page_is_light(bundled_service: str, encoding: str, most: int, language: str) -> None:
     files = ("style.css", "icon.svg", *(path.name for path in SCRIPTS))
     page = ("", *(f"static/{name}" for name in files))
-    # What the browser fetches of its own accord.
+    # Fetched by the browser in the background.
     for_later = ("manifest.webmanifest", "service-worker.js", "offline")
     headers = {
         "Accept": "text/html,*/*;q=0.8",
@@ -198,7 +198,7 @@ def test_the_page_is_light(bundled_service: str, encoding: str, most: int, langu
 
 
 def moved(page: Page) -> Any:
-    """Tell what has moved since it was asked last, once all is drawn."""
+    """Return the layout shifts since the last call, once everything is drawn."""
     settle(page)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.wait_for_timeout(200)
@@ -223,7 +223,7 @@ def test_nothing_moves_while_the_page_loads_and_answers(
         }"""
     )
     assert moved(page) == []
-    # A choice makes room for its photo; from then on all stays where it is.
+    # Choosing a photo may shift the layout once; the result must not.
     held = hold(page)
     choose(page, photo_file)
     expect(page.locator(PHOTO)).to_be_visible()

@@ -1,4 +1,4 @@
-"""The answer in Chromium, of the bundled checkpoint to real photos, with and without JavaScript."""
+"""Results of the bundled checkpoint in Chromium, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_map_of_any_name_can_be_laid_over_the_photo(
     expect(radios).to_have_count(5)
     expect(radios.first).to_be_checked()
     expect(maps.nth(0)).to_be_visible()
-    # By a press on the row, and by the keyboard.
+    # Select by a click on the row, then by the keyboard.
     page.locator(".prediction").nth(2).click()
     expect(page.get_by_role("radio", name=message("page.look", name=found[2]))).to_be_checked()
     expect(page.locator("img.map:visible")).to_have_attribute("alt", re.compile(found[2]))
@@ -151,7 +151,7 @@ def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: An
     answer = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert [item["display_name"] for item in answer["predictions"]] == found
     assert "activation_map" not in answer["predictions"][0]
-    # Over plain HTTP from another machine browsers give a page no clipboard of this kind.
+    # Browsers have no Clipboard API over plain HTTP.
     let_time_pass(page)
     expect(as_text).to_have_text(message("page.copy_text"))
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
@@ -186,8 +186,8 @@ def test_what_was_named_before_can_be_seen_again(
 
 
 def sent(page: Page, path: Path) -> bytes:
-    """Choose a photo, wait for its names, and tell what was sent of it."""
-    # Playwright does not see the files of a form.
+    """Choose a photo, wait for its result and return the uploaded bytes."""
+    # Playwright cannot read the files of a form.
     page.evaluate(
         """() => {
             const { send } = XMLHttpRequest.prototype;
@@ -210,7 +210,7 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
     page = visit(bundled_service)
     large = tmp_path / "large.jpg"
     exif = Image.Exif()
-    exif[0x0112] = 6  # Orientation: to be turned by 90° clockwise.
+    exif[0x0112] = 6  # orientation: rotate by 90° clockwise
     with Image.open(flower("54")) as image:
         image.rotate(90, expand=True).resize((4000, 3000)).save(large, quality=95, exif=exif)
     assert large.stat().st_size > 2**20  # more than the service takes
@@ -244,7 +244,7 @@ def test_a_long_strip_keeps_a_side_that_the_model_can_see(
 def test_the_script_draws_what_the_server_draws(
     visit: Visit, bundled_service: str, flower: Any, language: str
 ) -> None:
-    # One with a cultivar's name and no German one, one without a scientific name.
+    # A cultivar without a German name, and a flower without a scientific name.
     bromelia = "Bromelia" if language == "en-GB" else "Bromelie"
     for class_id, name in (("56", "Bishop of Llandaff"), ("99", bromelia)):
         drawn = []

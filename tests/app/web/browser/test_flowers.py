@@ -1,4 +1,4 @@
-"""The pages of flowers and of the API in Chromium, with and without JavaScript."""
+"""The flower pages and the API documentation in Chromium, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_the_script_finds_what_the_server_finds(
     field.fill(query)
     served = visit(f"{bundled_service}flowers", javascript=False, language=language)
     served.get_by_role("searchbox").fill(query)
-    # What was typed stands in the field before the answer comes, so that it tells nothing of it.
+    # The field has this value before the navigation too, so it proves nothing.
     with served.expect_navigation():
         served.get_by_role("search").get_by_role("button").click()
     expect(served.get_by_role("searchbox")).to_have_value(query)
     assert rows(typed) == rows(served)
     told = [page.get_by_role("status").text_content() for page in (typed, served)]
     assert told[0] == told[1]
-    # The address is one to pass on, and leads to the same.
+    # The URL contains the query.
     typed.reload()
     assert rows(typed) == rows(served)
 

@@ -1,4 +1,4 @@
-"""The page in German in Chromium: every state of it, with and without JavaScript."""
+"""Every state of the German page in Chromium, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLACEHOLDER = re.compile(r"{\w*}")
 
 
 def english_on(page: Page) -> list[str]:
-    """The English messages that are on the page, shown or not, where German has others."""
+    """Return the English messages in the page's markup that German translates differently."""
     english, german = message_catalogs()[ENGLISH], message_catalogs()["de"]
     # data-texts holds every message of the script.
     markup = html.unescape(re.sub(r' data-texts="[^"]*"', "", page.content()))
@@ -102,7 +102,7 @@ def test_what_the_script_says_is_german(
     pdf = tmp_path / "flower.pdf"
     pdf.write_bytes(b"%PDF-1.7" + bytes(200))
     choose(page, pdf)
-    expect(page.get_by_role("alert")).to_contain_text("Diese Datei ist ein PDF")
+    expect(page.get_by_role("alert")).to_contain_text(message("script.pdf", "de"))
     held = hold(page)
     choose(page, photo_file)
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-label", re.compile("Foto"))

@@ -1,4 +1,4 @@
-"""What goes wrong on the page in Chromium, and what it tells people to do about it."""
+"""Problems shown on the page in Chromium, and their remedies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_no_photo_is_told_before_it_is_sent(
 
 def test_a_folder_is_told_to_be_none(visit: Visit, bundled_service: str, photo_file: Path) -> None:
     page = visit(bundled_service)
-    # As browsers give it: a file that cannot be read.
+    # Browsers report a folder as a file that cannot be read.
     page.evaluate("File.prototype.slice = () => ({ arrayBuffer: () => Promise.reject() })")
     drop(page, photo_file)
     expect(page.get_by_role("alert")).to_contain_text(message("script.unreadable_detail"))

@@ -1,4 +1,4 @@
-"""The page as an app in Chromium: it can be installed, and tells when the service is gone."""
+"""Tests of the progressive web app in Chromium: installation and the offline page."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
-KEPT = """async () => {
-    const kept = {};
+CACHED = """async () => {
+    const cached = {};
     for (const name of await caches.keys()) {
         const requests = await (await caches.open(name)).keys();
-        kept[name] = requests.map(({ url }) => new URL(url).pathname).sort();
+        cached[name] = requests.map(({ url }) => new URL(url).pathname).sort();
     }
-    return kept;
+    return cached;
 }"""
 CACHES = "caches.keys()"
 Mount = Callable[..., Any]
@@ -69,7 +69,7 @@ def test_it_can_be_installed(visit: Visit, mount: Mount, prefix: str) -> None:
         manifest = session.send("Page.getAppManifest")
         assert manifest["errors"] == []
         assert json.loads(manifest["data"])["scope"] == f"{prefix}/"
-        # Playwright's contexts are private ones, where nothing may be installed.
+        # Playwright's contexts are incognito, where Chromium installs nothing.
         errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
         assert [error["errorId"] for error in errors] in ([], ["in-incognito"])
 
@@ -81,7 +81,7 @@ def test_it_can_be_installed(visit: Visit, mount: Mount, prefix: str) -> None:
         ("/garden", "de-DE", message("offline.title", "de"), message("page.retry", "de")),
     ],
 )
-def test_a_service_that_is_gone_is_told_and_found_again(
+def test_the_offline_page_is_shown_until_the_service_is_back(
     visit: Visit, mount: Mount, prefix: str, language: str, title: str, again: str
 ) -> None:
     with mount(prefix) as address:
@@ -100,23 +100,21 @@ def test_a_service_that_is_gone_is_told_and_found_again(
         expect(page.get_by_role("searchbox")).to_be_visible()
 
 
-def test_only_the_page_for_then_is_kept_and_never_a_photo_or_an_answer(
-    visit: Visit, mount: Mount, photo_file: Path
-) -> None:
+def test_only_the_offline_page_is_cached(visit: Visit, mount: Mount, photo_file: Path) -> None:
     with mount() as address:
         page = visit(address, installs=True)
         wait_for_worker(page)
-        page.reload()  # now the worker stands between the page and the service
+        page.reload()  # so that the worker controls the page
         assert page.evaluate("navigator.serviceWorker.controller !== null")
         choose(page, photo_file)
         names(page)
         expect(page.locator(PHOTO)).to_be_visible()
         page.goto(f"{address}flowers")
-        kept = page.evaluate(KEPT)
-        assert list(kept.values()) == [["/offline", "/static/icon.svg", "/static/style.css"]]
+        cached = page.evaluate(CACHED)
+        assert list(cached.values()) == [["/offline", "/static/icon.svg", "/static/style.css"]]
 
 
-def test_another_version_takes_the_place_of_what_was_kept(
+def test_a_new_version_replaces_the_cache(
     visit: Visit, mount: Mount, app: Flask, tmp_path: Path
 ) -> None:
     static = tmp_path / "static"
@@ -129,7 +127,7 @@ def test_another_version_takes_the_place_of_what_was_kept(
         (static / "style.css").write_text(":root { --paper: rgb(1, 2, 3) } body { color: red }")
         page.goto(f"{address}flowers")
         page.goto(address)
-        # By their names alone: to open one that has just been deleted would make it anew.
+        # Only the names, because opening a deleted cache would create it again.
         while set(page.evaluate(CACHES)) & set(before):
             page.wait_for_timeout(50)
         assert len(page.evaluate(CACHES)) == 1

@@ -1,4 +1,4 @@
-"""The ways of a photo to the page, of several after another, and back, in Chromium."""
+"""Choosing, dropping, pasting, queueing and cancelling photos in Chromium."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_several_photos_are_named_one_after_another(
     expect(page.locator(".tile[aria-current]")).to_have_count(1)
     expect(page.get_by_role("status")).to_have_text(message("script.done"))
     assert at_once == [1, 1, 1]
-    # The one that was refused says why, until others are chosen.
+    # The rejected file shows its problem until the next choice.
     page.locator(".tile", has_text=message("script.not_named")).click()
     expect(page.get_by_role("alert")).to_contain_text("JPEG")
     choose(page, photo_file)
@@ -78,7 +78,7 @@ def test_on_a_slow_network_the_share_that_is_sent_is_shown(
     path = tmp_path / "noise.png"
     Image.effect_noise((400, 400), 100).save(path)
     page = visit(bundled_service)
-    # All that the progress ever showed, since a busy machine may look too late.
+    # Records every value of the progress bar, because polling may miss some.
     page.evaluate(
         """() => {
             window.seen = [];
@@ -202,7 +202,7 @@ def test_a_photo_can_be_chosen_by_a_click_on_the_plate(visit: Visit, bundled_ser
 
 def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
-    # Around it all, since Chromium needs a moment to hand file choosers over to Playwright.
+    # Includes the focus, because Chromium needs a moment to report file choosers to Playwright.
     with page.expect_file_chooser():
         page.focus(".brand")
         page.keyboard.press("Tab")
