@@ -162,18 +162,24 @@ def answer_in_german(page: Page, english: str, german: str) -> None:
     page.route("**/predict*", lambda route: route.fulfill(json=answer))
 
 
-def test_a_long_german_word_leaves_room_for_its_percentage(
-    visit: Visit, bundled_service: str, photo_file: Path
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("name", ["Schmetterlingsorchidee", "Paradiesvogelblume"])
+def test_a_long_german_word_is_neither_broken_nor_covered(
+    visit: Visit, bundled_service: str, photo_file: Path, name: str, width: int
 ) -> None:
-    page = visit(bundled_service, language=GERMAN, phone=True, width=320)
-    answer_in_german(page, "Moon orchid", "Schmetterlingsorchidee")
+    page = visit(bundled_service, language=GERMAN, phone=width < 1000, width=width)
+    answer_in_german(page, "Moon orchid", name)
     choose(page, photo_file)
-    names(page)
-    name = page.locator(".prediction .name").bounding_box()
-    percent = page.locator(".prediction .percent").bounding_box()
-    assert name is not None
+    assert names(page) == [name]
+    lines = "name => name.offsetHeight / parseFloat(getComputedStyle(name).lineHeight)"
+    assert page.locator(".name").evaluate(lines) < 1.5
+    shown = page.locator(".name").bounding_box()
+    percent = page.locator(".percent").bounding_box()
+    assert shown is not None
     assert percent is not None
-    assert name["x"] + name["width"] <= percent["x"]
+    is_beside = shown["x"] + shown["width"] <= percent["x"]
+    is_above = shown["y"] + shown["height"] <= percent["y"]
+    assert is_beside or is_above
 
 
 def test_the_german_name_is_in_all_that_the_script_says(
