@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from model.backends.base import Outputs
-from model.imaging.decode import FORMAT_NAMES
+from model.imaging.formats import FORMAT_NAMES
 from tests.app.conftest import MakeApp, encoded, form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT, flower_image
