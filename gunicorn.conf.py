@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.context import context_of
-from app.gunicorn_worker import max_connections, raise_descriptor_limit
+from app.server.worker import max_connections, raise_descriptor_limit
 from app.settings import Settings, SettingsError
 
 try:
@@ -33,7 +33,7 @@ bind = f"{_host}:{_settings.port}"
 # The model exists once, so there is one process. CUDA does not survive a fork, so the worker loads
 # the app itself.
 workers = 1
-worker_class = "app.gunicorn_worker.ThreadWorker"
+worker_class = "app.server.worker.ThreadWorker"
 threads = _settings.threads
 worker_connections = max_connections(raise_descriptor_limit(), threads)
 preload_app = False
@@ -61,6 +61,9 @@ control_socket_disable = True
 # By default gunicorn takes SCRIPT_NAME and PATH_INFO headers from a proxy on the same machine,
 # which forwards them from clients. The path prefix comes as X-Forwarded-Prefix instead.
 forwarder_headers = ""
+
+# sendfile() waits for the client; the worker does not.
+sendfile = False
 
 # The app logs requests itself, as JSON on standard output.
 accesslog = None

@@ -21,12 +21,9 @@ from werkzeug.exceptions import (
 
 from app.http.content_negotiation import PROBLEM_JSON, prefers_html
 from app.http.problems import Code, Problem, ProblemDetails, quoted
-from app.http.request_body import drain
 from app.http.request_id import request_id
 
 _log: Final = logging.getLogger(__name__)
-
-_MAX_DRAIN_SECONDS: Final = 1.0
 
 
 def init_error_handlers(app: Flask, render_error_page: Callable[[Problem], Response]) -> None:
@@ -42,7 +39,6 @@ def init_error_handlers(app: Flask, render_error_page: Callable[[Problem], Respo
         return _render(_to_problem(error), render_error_page)
 
     app.register_error_handler(Exception, handle)
-    app.after_request(_drain_after_error)
 
 
 def _to_problem(error: Exception) -> Problem:
@@ -84,10 +80,4 @@ def _render(problem: Problem, render_error_page: Callable[[Problem], Response]) 
     response = details.to_response(status=problem.status, mimetype=PROBLEM_JSON)
     response.vary.add("Accept")
     response.headers.update(problem.headers)
-    return response
-
-
-def _drain_after_error(response: Response) -> Response:
-    if response.status_code >= 400:
-        drain(request, _MAX_DRAIN_SECONDS)
     return response

@@ -1,0 +1,52 @@
+"""Responses to requests that gunicorn refuses, usually because they violate HTTP (RFC 9457)."""
+
+from __future__ import annotations
+
+from werkzeug.http import HTTP_STATUS_CODES
+
+from app.http.content_negotiation import PROBLEM_JSON
+from app.http.problems import Code, ProblemDetails
+from app.http.request_id import REQUEST_ID_HEADER
+from app.http.security_headers import SECURITY_HEADERS
+
+
+class CapturedResponse:
+    """A stand-in for a client's socket that keeps the status of gunicorn's error page."""
+
+    status = 500
+
+    def gettimeout(self) -> float:
+        """Return 0: the socket does not block."""
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        """Keep the status of a response."""
+        self.status = int(data.split(maxsplit=2)[1])
+
+
+def problem_response(status: int, request_id: str) -> bytes:
+    """Return a complete HTTP response, which closes the connection."""
+    if status == 500:
+        code, detail = Code.INTERNAL_ERROR, "Something went wrong on our side."
+    else:
+        code, detail = Code.BAD_REQUEST, "The request violates HTTP or exceeds its limits."
+    title = HTTP_STATUS_CODES[status]
+    problem = ProblemDetails(
+        type="about:blank",
+        title=title,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=request_id,
+    )
+    body = problem.model_dump_json().encode()
+    headers = {
+        **SECURITY_HEADERS,
+        "Cache-Control": "no-store",
+        "Connection": "close",
+        "Content-Length": str(len(body)),
+        "Content-Type": PROBLEM_JSON,
+        REQUEST_ID_HEADER: request_id,
+    }
+    lines = [f"HTTP/1.1 {status} {title}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body

@@ -1,0 +1,295 @@
+"""A gunicorn thread worker whose threads never wait for a client.
+
+gunicorn's own thread worker reads requests and writes responses in its thread pool, and closes
+connections on its accept thread. A few slow or idle clients occupy all of these threads. This
+worker leaves the waiting to the poller of its main thread: a request goes to the pool once it is
+whole, and the poller sends what a client does not take at once. The worker limits the bytes it
+holds, survives a lack of file descriptors, and answers malformed requests with a problem (RFC 9457)
+instead of gunicorn's HTML page.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+import gunicorn  # type: ignore[import-untyped]
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from gunicorn.workers import gthread  # type: ignore[import-untyped]
+
+from app.context import context_of
+from app.server.connection import READ_SIZE, ClientConnection, transfer_seconds
+from app.server.refusals import CapturedResponse, problem_response
+
+# The subclass overrides methods that gunicorn does not document.
+# tests/adversarial/test_idle_connections.py and test_slow_clients.py show whether a new version
+# still fits.
+_GUNICORN_MAJOR: Final = 27
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LINGER_SECONDS: Final = 2.0
+_SWEEP_SECONDS: Final = 0.5
+# Without a pause, the accept loop spins until another connection closes.
+_ACCEPT_RETRY_SECONDS: Final = 0.02
+# The bytes of received requests and unsent responses together, in bodies of the largest size.
+_MAX_HELD_BODIES: Final = 8
+# app.http.request_body reads ahead by this much before it sees that a chunked body is too large.
+_READ_AHEAD_BYTES: Final = 1024 * 1024
+
+# gunicorn's default, which no machine with ordinary limits has to reduce.
+_MAX_CONNECTIONS: Final = 1000
+_MIN_CONNECTIONS: Final = 8
+# Listeners, pipes, epoll, the log, the model's files and the metrics port.
+_OTHER_DESCRIPTORS: Final = 100
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard limit and return the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS refuses an unlimited number
+        return soft
+    return hard
+
+
+def max_connections(descriptor_limit: int, threads: int) -> int:
+    """Return how many connections fit below the limit of open files.
+
+    Args:
+        descriptor_limit: Open files allowed, or `resource.RLIM_INFINITY`.
+        threads: Size of the thread pool. Each thread may hold a selector beside its connection.
+    """
+    if descriptor_limit == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    room = descriptor_limit - threads - _OTHER_DESCRIPTORS
+    return max(_MIN_CONNECTIONS, min(room, _MAX_CONNECTIONS))
+
+
+class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
+    """gunicorn's thread worker with non-blocking connections.
+
+    A connection is either handled by a thread of the pool, idle between requests (gunicorn's
+    `keepalived_conns`), or waiting: for the rest of a request, for the client to take the rest of
+    a response, or for the client to close a finished connection.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Oldest first; a dict because any of them may end first.
+        self._waiting: dict[ClientConnection, None] = {}
+        self._held_bytes = 0
+        self._max_body_bytes = 0
+        self._next_sweep = 0.0
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Refuse a gunicorn whose internals may differ, and TLS, which belongs to the proxy."""
+        if gunicorn.version_info[0] != _GUNICORN_MAJOR:
+            raise SystemExit(
+                f"petalscope: app.server.worker needs gunicorn {_GUNICORN_MAJOR}, and "
+                f"{gunicorn.__version__} is installed. Install the version in requirements.txt."
+            )
+        if cfg.is_ssl:
+            raise SystemExit("petalscope: The service speaks no TLS. Use a reverse proxy for it.")
+        super().check_config(cfg, log)
+
+    def load_wsgi(self) -> None:
+        """Load the app, and read its limit for bodies."""
+        super().load_wsgi()
+        self._max_body_bytes = context_of(self.wsgi).settings.max_body_bytes
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, or leave it in the backlog while no descriptor is free."""
+        try:
+            accepted, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(_ACCEPT_RETRY_SECONDS)
+            elif error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
+                raise
+            return
+        self.nr_conns += 1
+        self._receive(ClientConnection(self.cfg, accepted, address, listener.getsockname()))
+
+    def on_client_socket_readable(self, conn: ClientConnection, client: socket.socket) -> None:
+        """Receive the next request of an idle connection."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._receive(conn)
+
+    def handle_request(self, req: Any, conn: ClientConnection) -> Any:
+        """Handle a request in a thread of the pool."""
+        # The main thread has already sent "100 Continue".
+        req._expected_100_continue = False
+        if not conn.framing.is_whole:
+            req.force_close()
+        return super().handle_request(req, conn)
+
+    def _keepalive_after(self, conn: ClientConnection, keepalive: bool) -> bool:
+        """Return True if the connection can be reused; skip what the app left of the body."""
+        if not keepalive or not conn.framing.is_whole:
+            return False
+        with suppress(ParseException, OSError):
+            while conn.parser.mesg.body.read(READ_SIZE):
+                pass
+        return not conn.parser.mesg.body.failed
+
+    def finish_request(self, conn: ClientConnection, fs: Future[Any]) -> None:
+        """Send the rest of a response. The main thread calls this once a request was handled."""
+        if fs.cancelled() or fs.exception() is not None:
+            self._close(conn)
+            return
+        conn.take_back()
+        self._count(conn)
+        if conn.sock.unsent:
+            conn.deadline = time.monotonic() + transfer_seconds(len(conn.sock.unsent))
+            self._wait(conn, selectors.EVENT_WRITE, partial(self._on_writable, fs))
+        else:
+            self._after_response(conn, fs)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer a request that gunicorn refuses, usually because it violates HTTP."""
+        refusal = CapturedResponse()
+        super().handle_error(req, refusal, addr, exc)  # logs the cause and chooses the status
+        request_id = uuid4().hex
+        self.log.warning("The refused request has the ID %s", request_id)
+        # The client may be gone.
+        with suppress(OSError):
+            client.sendall(problem_response(refusal.status, request_id))
+
+    def murder_pending(self) -> None:
+        """Close connections whose time is up. The main loop calls this after each event."""
+        now = time.monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + _SWEEP_SECONDS
+        for conn in [conn for conn in self._waiting if conn.deadline <= now]:
+            self._give_up(conn)
+
+    def _receive(self, conn: ClientConnection) -> None:
+        """Begin a request; part of it may have come with the last one."""
+        conn.start_request(self._max_body_bytes + _READ_AHEAD_BYTES)
+        if conn.framing.is_ready(conn.received):
+            self.enqueue_req(conn)
+            return
+        self._wait(conn, selectors.EVENT_READ, self._on_readable)
+        if conn in self._waiting:
+            self._on_readable(conn)
+
+    def _on_readable(self, conn: ClientConnection) -> None:
+        try:
+            conn.receive()
+        except OSError:
+            self._close(conn)
+            return
+        self._count(conn)
+        if conn not in self._waiting:
+            return
+        if conn.framing.is_ready(conn.received) or (conn.has_ended and conn.received):
+            self._stop_waiting(conn)
+            self.enqueue_req(conn)
+        elif conn.has_ended:
+            self._close(conn)
+        elif conn.framing.expects_continue:
+            conn.framing.expects_continue = False
+            conn.sock.sendall(_CONTINUE)
+
+    def _on_writable(self, fs: Future[Any], conn: ClientConnection) -> None:
+        try:
+            conn.sock.send_rest()
+        except OSError:
+            self._close(conn)
+            return
+        self._count(conn)
+        if conn in self._waiting and not conn.sock.unsent:
+            self._stop_waiting(conn)
+            self._after_response(conn, fs)
+
+    def _after_response(self, conn: ClientConnection, fs: Future[Any]) -> None:
+        if not fs.result():
+            self._linger(conn)
+        elif conn.received:
+            self._receive(conn)
+        else:
+            super().finish_request(conn, fs)
+
+    def _linger(self, conn: ClientConnection) -> None:
+        """Close a connection once its client has closed it.
+
+        Closing at once would reset the connection if the client has sent more than was read, and
+        the client could lose the response (RFC 9112, section 9.6).
+        """
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
+            return
+        conn.deadline = time.monotonic() + _LINGER_SECONDS
+        conn.is_finished = True
+        self._wait(conn, selectors.EVENT_READ, self._discard)
+
+    def _discard(self, conn: ClientConnection) -> None:
+        try:
+            if conn.sock.recv(READ_SIZE, socket.MSG_DONTWAIT):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._close(conn)
+
+    def _give_up(self, conn: ClientConnection) -> None:
+        """Refuse an incomplete body, by letting the app find its end; close anything else."""
+        if conn.is_finished or conn.sock.unsent or not conn.framing.has_head:
+            self._close(conn)
+        else:
+            self._stop_waiting(conn)
+            self.enqueue_req(conn)
+
+    def _wait(
+        self, conn: ClientConnection, events: int, proceed: Callable[[ClientConnection], None]
+    ) -> None:
+        """Call `proceed` whenever the poller reports one of `events` for the connection."""
+        try:
+            self.poller.register(conn.sock, events, lambda _: proceed(conn))
+        except (OSError, ValueError, KeyError):
+            self._close(conn)
+            return
+        self._waiting[conn] = None
+        # Leave room for new connections, however many clients are slow or never close theirs.
+        if len(self._waiting) > self.worker_connections // 2:
+            self._give_up(
+                next((other for other in self._waiting if other.is_finished), None)
+                or next(iter(self._waiting))
+            )
+
+    def _stop_waiting(self, conn: ClientConnection) -> None:
+        if conn in self._waiting:
+            del self._waiting[conn]
+            self.poller.unregister(conn.sock)
+
+    def _close(self, conn: ClientConnection) -> None:
+        self._stop_waiting(conn)
+        self.nr_conns -= 1
+        self._held_bytes -= conn.counted_bytes
+        conn.close()
+
+    def _count(self, conn: ClientConnection) -> None:
+        """Count the bytes that a connection holds. Above the limit, give up on the oldest one."""
+        size = len(conn.received) + len(conn.sock.unsent)
+        self._held_bytes += size - conn.counted_bytes
+        conn.counted_bytes = size
+        if self._held_bytes > _MAX_HELD_BODIES * self._max_body_bytes:
+            oldest = next((one for one in self._waiting if one.counted_bytes >= READ_SIZE), None)
+            if oldest is not None:
+                self._give_up(oldest)
