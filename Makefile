@@ -76,7 +76,7 @@ OPENVINO_TESTS := tests/model/backends/test_openvino_backend.py tests/model/back
 .PHONY: test
 test: lint ## lint, and run all tests
 	$(PYTEST) $(OPENVINO_TESTS:%=--ignore=%)
-	$(IN_VENV) -m pytest $(OPENVINO_TESTS)
+	$(PYTEST) $(OPENVINO_TESTS)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its API allows (FUZZ_SEED=1 sends others)

@@ -211,7 +211,7 @@ def test_check_runs_the_fast_tests_and_test_runs_all(checkout: Checkout) -> None
     assert "not slow" in fast
     ignored, openvino = runs["test"]
     left_out = re.findall(r"--ignore=(\S+)", ignored)
-    assert left_out == openvino.removeprefix("python -m pytest ").split()
+    assert left_out == [word for word in openvino.split() if word.startswith("tests/")]
     assert all((ROOT / path).is_file() for path in left_out)
 
 
