@@ -67,7 +67,7 @@ PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: check
 check: lint ## lint, and run the fast tests (under a minute)
-	$(PYTEST) -m "not slow and not browser and not redis and not nginx"
+	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx"
 
 # OpenVINO's tests run in a process without training: signals crashed a process that did both.
 OPENVINO_TESTS := tests/model/backends/test_openvino_backend.py tests/model/backends/test_quantization.py \
