@@ -32,6 +32,8 @@ from model.errors import PetalscopeError
 _log: Final = logging.getLogger(__name__)
 
 _EXTENSION: Final = "petalscope_rate_limits"
+# Keeps the counters apart from those of other programs in the same Redis.
+_NAMESPACE: Final = "petalscope"
 _MEMORY: Final = "memory://"
 _REDIS_TIMEOUT_SECONDS: Final = 0.5
 _REDIS_RETRY_SECONDS: Final = 5.0
@@ -101,10 +103,15 @@ class RateLimiter:
         self, limiter: SlidingWindowCounterRateLimiter, sender: str, photos: int
     ) -> RateLimitStatus:
         refused = next(
-            (rate for rate in self._rates if not limiter.hit(rate, sender, cost=photos)), None
+            (
+                rate
+                for rate in self._rates
+                if not limiter.hit(rate, _NAMESPACE, sender, cost=photos)
+            ),
+            None,
         )
         rate = refused or self._rates[0]
-        window = limiter.get_window_stats(rate, sender)
+        window = limiter.get_window_stats(rate, _NAMESPACE, sender)
         reset_seconds = math.ceil(window.reset_time - time.time())
         return RateLimitStatus(
             rate,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from flask import Flask, request
-from werkzeug.sansio.utils import host_is_trusted
 
 from app.http.problems import Code, Problem, quoted
 from app.http.route_options import current_route_options
+
+# Werkzeug's own check splits IPv6 addresses at their first colon and never matches them.
+_HOST: Final = re.compile(r"([a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]{1,5})?")
 
 
 def init_trusted_hosts(app: Flask, hosts: tuple[str, ...]) -> None:
@@ -27,13 +32,24 @@ def init_trusted_hosts(app: Flask, hosts: tuple[str, ...]) -> None:
         if not hosts or current_route_options().is_public:
             return
         for host in received or [""]:
-            if not host_is_trusted(host.lower(), hosts):
+            if not _is_trusted(host, hosts):
                 raise Problem(
                     Code.UNTRUSTED_HOST,
                     f"The host {quoted(host)} is not in PETALSCOPE_TRUSTED_HOSTS.",
                 )
 
     app.before_request(check_host)
+
+
+def _is_trusted(host: str, trusted: tuple[str, ...]) -> bool:
+    match = _HOST.fullmatch(host.lower())
+    if match is None:
+        return False
+    name = match[1]
+    return any(
+        name.endswith(item) or name == item[1:] if item.startswith(".") else name == item
+        for item in trusted
+    )
 
 
 def _received_hosts() -> list[str]:

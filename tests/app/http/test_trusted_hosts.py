@@ -5,11 +5,20 @@ import pytest
 from app.http.problems import Code
 from tests.app.conftest import MakeApp
 
-TRUSTED = ("flowers.example", ".example.org")
+TRUSTED = ("flowers.example", ".example.org", "[2001:db8::1]")
 
 
 @pytest.mark.parametrize(
-    "host", ["flowers.example", "flowers.example:8000", "a.example.org", "FLOWERS.Example"]
+    "host",
+    [
+        "flowers.example",
+        "flowers.example:8000",
+        "FLOWERS.Example",
+        "example.org",
+        "a.b.example.org",
+        "[2001:db8::1]",
+        "[2001:DB8::1]:8000",
+    ],
 )
 def test_a_trusted_host_is_accepted(make_app: MakeApp, host: str) -> None:
     client = make_app(trusted_hosts=TRUSTED).test_client()
@@ -17,7 +26,18 @@ def test_a_trusted_host_is_accepted(make_app: MakeApp, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "flowers.example.evil", "10.0.0.1:8000", "", "a b"]
+    "host",
+    [
+        "evil.example",
+        "flowers.example.evil",
+        "evilexample.org",
+        "evil.example/.example.org",
+        "10.0.0.1:8000",
+        "[2001:db8::2]",
+        "2001:db8::1",
+        "",
+        "a b",
+    ],
 )
 def test_any_other_host_is_refused_except_for_health_checks(make_app: MakeApp, host: str) -> None:
     client = make_app(trusted_hosts=TRUSTED).test_client()
