@@ -49,7 +49,7 @@ class ClassificationResult:
     Attributes:
         predictions: Top-k classes, most probable first.
         verdict: "unchecked" without an OOD rule; "unknown" below the threshold; "unsure" if the
-            top class has less than half of the probability; otherwise "known".
+            top probability is below the rule's `known_probability`; otherwise "known".
         ood: Out-of-distribution check; None without an OOD rule.
     """
 

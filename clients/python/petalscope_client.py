@@ -125,8 +125,8 @@ class PhotoResult:
     Attributes:
         predictions: Predictions, most probable first.
         verdict: "unchecked" for a model without an OOD rule, "unknown" if the OOD score is below
-            the threshold, "unsure" if the top name has less than half of the probability,
-            otherwise "known".
+            the threshold, "unsure" if the top probability is below the model's
+            `known_probability`, otherwise "known".
         ood: Out-of-distribution check, or None if unchecked.
     """
 
