@@ -33,7 +33,7 @@ from app.web.flowers import flowers
 from app.web.pages import pages
 from app.web.pwa import pwa
 from app.web.rendering import init_rendering, render_error_page
-from model.checkpoint.bundled import bundled_checkpoint
+from model import bundled_checkpoint
 from model.errors import PetalscopeError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from model.data.data_folder import DATA_VARIABLE
+from model.data import DATA_VARIABLE
 from model.errors import PetalscopeError
 
 _PREFIX: Final = "PETALSCOPE_"

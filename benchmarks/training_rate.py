@@ -20,7 +20,7 @@ from torch import nn
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_rounds, write_csv
 from model.backbones import build_network, data_transform
-from model.checkpoint.architecture import Architecture
+from model.checkpoint.metadata import Architecture
 from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,

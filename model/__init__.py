@@ -1,5 +1,6 @@
 """Training and inference code shared by the scripts and the service; independent of Flask."""
 
+import importlib.util
 from pathlib import Path
 from typing import Final
 
@@ -7,3 +8,21 @@ __version__ = "0.1.0"
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUNDLED_CHECKPOINT: Final = ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"
+
+
+def bundled_checkpoint(device: str) -> Path:
+    """Return the bundled .safetensors file for a GPU, or the bundled .onnx file for a CPU.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N"; "auto" is the GPU if PyTorch finds one.
+    """
+    on_gpu = _has_gpu() if device == "auto" else device != "cpu"
+    return BUNDLED_CHECKPOINT if on_gpu else BUNDLED_CHECKPOINT.with_suffix(".onnx")
+
+
+def _has_gpu() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -17,7 +17,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from model.checkpoint.architecture import Architecture
+from model.checkpoint.metadata import Architecture
 from model.errors import PetalscopeError
 from model.imaging.transforms import EvaluationTransform
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from model.backends.base import Array, Backend, Outputs
+from model.backends.reference import check_reference
 from model.checkpoint.metadata import CheckpointError, Metadata
 from model.ood import Verdict, verdict
 
@@ -99,6 +100,7 @@ class Classifier:
             DeviceError: The device does not exist here.
         """
         network, metadata = _load(path, device, threads, nice, compiled)
+        check_reference(network, metadata, path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(network, metadata, digest[:_DIGEST_LENGTH])

@@ -6,10 +6,9 @@ its logits indicate whether the photo shows one of these classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -19,6 +18,7 @@ Verdict = Literal["known", "unsure", "unknown", "unchecked"]
 
 # Likelier than all other classes together; also for checkpoints without a value.
 DEFAULT_KNOWN_PROBABILITY: Final = 0.5
+_MAX_VALUE: Final = 1e6
 
 
 def _energy(scaled: Array) -> Array:
@@ -80,29 +80,17 @@ class OodRule:
         """Check the values.
 
         Raises:
-            ValueError: There is no such score, or a number is not finite.
+            ValueError: There is no such score, or a number is out of range.
         """
         if self.score not in SCORES:
-            raise ValueError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
-        if not all(map(math.isfinite, (self.threshold, *self.logit_adjustment))):
-            raise ValueError("threshold and logit_adjustment must be finite numbers")
+            raise ValueError(f"score must be one of {', '.join(SCORES)}")
+        # NaN fails the comparison; larger numbers would overflow float32.
+        if not all(abs(value) <= _MAX_VALUE for value in (self.threshold, *self.logit_adjustment)):
+            raise ValueError(
+                f"threshold and logit_adjustment must be numbers from {-_MAX_VALUE} to {_MAX_VALUE}"
+            )
         if not 0 <= self.known_probability <= 1:
             raise ValueError(f"known_probability is {self.known_probability}; it must be 0 to 1")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> OodRule:
-        """Rebuild a rule from its values.
-
-        Raises:
-            KeyError, TypeError, ValueError: Values are missing or wrong.
-        """
-        logit_adjustment = values["logit_adjustment"]
-        return cls(
-            str(values["score"]),
-            float(values["threshold"]),
-            tuple(map(float, logit_adjustment)),
-            float(values.get("known_probability", DEFAULT_KNOWN_PROBABILITY)),
-        )
 
     def scores(self, logits: Array, temperature: float) -> Array:
         """Score photos by their logits, float32 (N, classes); return float32 (N,)."""

@@ -15,7 +15,7 @@ from typing import Final, ParamSpec
 import numpy as np
 
 from model.classifier import Classifier
-from model.data.data_folder import DATA_VARIABLE, default_data_folder
+from model.data import DATA_VARIABLE, default_data_folder
 from model.errors import PetalscopeError
 
 FAILED: Final = 1

@@ -19,7 +19,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from model.checkpoint.bundled import bundled_checkpoint
+from model import bundled_checkpoint
 from model.imaging.activation_map import laid_over, overlay
 from model.imaging.decode import decode_image
 from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES

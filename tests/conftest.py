@@ -85,9 +85,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from model.backbones import build_network, data_transform
-    from model.checkpoint.architecture import Architecture
     from model.checkpoint.format import save_checkpoint
-    from model.checkpoint.metadata import Metadata
+    from model.checkpoint.metadata import Architecture, Metadata
 
     torch.manual_seed(0)
     architecture = Architecture("test_efficientnet", len(TINY_CLASSES))

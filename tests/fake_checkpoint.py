@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from model.backbones import build_network, data_transform
-from model.checkpoint.architecture import Architecture
 from model.checkpoint.format import save_checkpoint
 from model.checkpoint.labels import FlowerClass
-from model.checkpoint.metadata import Metadata
+from model.checkpoint.metadata import Architecture, Metadata
 from model.ood import OodRule
 from tests.conftest import TINY_CLASSES
 

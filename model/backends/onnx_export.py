@@ -9,6 +9,7 @@ metadata_props["petalscope"]  the metadata, as JSON
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from model.atomic_write import atomic_write
-from model.backends.torch_backend import map_head
+from model.backends.torch_backend import map_head, network_reference
 from model.checkpoint.metadata import METADATA_KEY, Metadata
 
 INPUT: Final = "images"
@@ -36,6 +37,8 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
         OSError: The file cannot be written.
     """
     side = metadata.transform.crop
+    if metadata.reference is None:
+        metadata = replace(metadata, reference=network_reference(network, metadata.transform))
     example = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
     head = map_head(network, example)
     names = ["logits"] if head is None else ["logits", "activations"]

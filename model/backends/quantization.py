@@ -9,15 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-import model.backends.openvino_backend  # noqa: F401 - before NNCF, which would report to Google too
 from model.atomic_write import atomic_write
 from model.backends.base import Array
-from model.backends.onnx_export import INPUT
+from model.backends.onnx_export import INPUT, write_metadata
+from model.backends.openvino_backend import load_onnx
+from model.backends.reference import INT8_TOLERANCE, make_reference, reference_input
 from model.errors import PetalscopeError
 
 
@@ -53,10 +55,16 @@ def quantize(source: Path, photos: Sequence[Array], path: Path) -> None:
     onnx.checker.check_model(quantized)
     with atomic_write(path) as temporary:
         onnx.save(quantized, str(temporary))
+        network, metadata = load_onnx(temporary, "cpu")
+        logits = network.run(reference_input(metadata.transform)).logits[0]
+        reference = make_reference(logits, INT8_TOLERANCE)
+        write_metadata(temporary, replace(metadata, reference=reference))
 
 
 def _quantized(plain: onnx.ModelProto, photos: Sequence[Array]) -> Any:
-    import nncf  # here, since it takes seconds, and a plain export does without
+    # Imported late: it takes seconds, and a float32 export does not need it. It must come after
+    # `openvino_backend`, which disables OpenVINO's telemetry.
+    import nncf
 
     inputs = nncf.Dataset([{INPUT: photo} for photo in photos])
     # Bars of progress, which stand beside those of tqdm; stdout is for results.

@@ -14,6 +14,9 @@ import torch
 from torch import nn
 
 from model.backends.base import Array, DeviceError, Outputs
+from model.backends.reference import make_reference, reference_input
+from model.checkpoint.metadata import Reference
+from model.imaging.transforms import EvaluationTransform
 
 
 class TorchBackend:
@@ -125,6 +128,16 @@ def map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
     means = features.mean(dim=(2, 3))
     same = pooled.shape == means.shape and torch.allclose(pooled, means, rtol=1e-3, atol=1e-4)
     return head if same else None
+
+
+@torch.inference_mode()
+def network_reference(network: nn.Module, transform: EvaluationTransform) -> Reference:
+    """Return the reference of a network on the CPU, in evaluation mode.
+
+    Raises:
+        NotANumberError: A logit is not finite.
+    """
+    return make_reference(_array(network(torch.from_numpy(reference_input(transform))))[0])
 
 
 def resolve_device(name: str) -> torch.device:

@@ -7,7 +7,10 @@ without the weights. Nothing is pickled, because unpickling can execute code.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,7 @@ from torch import nn
 
 from model.atomic_write import atomic_write
 from model.backbones import BackboneError, build_network
+from model.backends.torch_backend import network_reference
 from model.checkpoint.metadata import (
     JSON_DAMAGE,
     METADATA_KEY,
@@ -40,20 +44,26 @@ def save_checkpoint(
     *,
     half_precision: bool = False,
 ) -> None:
-    """Write a checkpoint atomically: `path` holds the old file or the whole new one.
+    """Write a checkpoint atomically, with the reference logits of its weights.
 
     Args:
-        path: Where to; folders are made.
+        path: File to write; missing folders are created.
         weights: The network's state dict, on any device.
-        metadata: What it says about itself.
+        metadata: The network's metadata; any reference is replaced.
         half_precision: Store matrices and kernels as float16, half the size. Vectors (biases,
             batch statistics) stay float32: some variances are too small for float16.
 
     Raises:
+        NotANumberError: The network computes logits that are not finite.
         OSError: The file cannot be written.
     """
     tensors = {name: _stored(tensor, half_precision) for name, tensor in weights.items()}
-    header = {METADATA_KEY: metadata.to_text()}
+    # Training must not continue with other random numbers because it saved a checkpoint.
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(metadata.architecture).eval()
+    network.load_state_dict(_float32(tensors))
+    reference = network_reference(network, metadata.transform)
+    header = {METADATA_KEY: replace(metadata, reference=reference).to_text()}
     with atomic_write(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=header)
 
@@ -84,16 +94,17 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Metadata]:
         stored = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise NotACheckpointError(f"The weights in {path} are damaged.") from error
-    weights = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in stored.items()
-    }
+    weights = _float32(stored)
+    widths = (*metadata.architecture.hidden_layers, metadata.architecture.num_classes)
+    if sum(map(math.prod, pairwise(widths))) > sum(map(torch.numel, weights.values())):
+        # Checked before building, which would allocate these layers.
+        raise MismatchedWeightsError(f"{path} holds fewer weights than its hidden layers have.")
     try:
         network = build_network(metadata.architecture)
     except BackboneError as error:
         raise UnknownArchitectureError(f"{path} cannot be rebuilt: {error}") from error
     except RuntimeError as error:
-        # PyTorch has not the memory for widths that no one has trained.
+        # PyTorch raises it if memory runs out.
         raise UnknownArchitectureError(
             f"{path} cannot be rebuilt: its layers are too large for this machine."
         ) from error
@@ -117,6 +128,13 @@ def _stored(tensor: torch.Tensor, half_precision: bool) -> torch.Tensor:
         tensor = tensor.half()
     # A clone, since safetensors refuses tensors that share memory, as tied weights do.
     return tensor.detach().cpu().contiguous().clone()
+
+
+def _float32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _read_header(path: Path) -> str | None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from model.checkpoint.architecture import Architecture
+from pydantic import TypeAdapter, ValidationError
+
 from model.checkpoint.labels import FlowerClass
 from model.errors import PetalscopeError
 from model.imaging.transforms import EvaluationTransform
@@ -23,6 +24,10 @@ METADATA_KEY: Final = "petalscope"
 # temperature makes probabilities NaN.
 _MIN_TEMPERATURE: Final = 0.01
 _MAX_TEMPERATURE: Final = 100.0
+_MAX_WIDTH: Final = 65_536
+_MAX_LAYERS: Final = 8
+_MAX_QUOTED: Final = 200  # characters of a value in a message
+_REMEDY: Final = "write the file again with scripts/train.py or scripts/export.py."
 # Exceptions that parsing arbitrary JSON can raise.
 JSON_DAMAGE: Final = (
     ValueError,
@@ -67,7 +72,68 @@ class MismatchedClassesError(CheckpointError):
 
 
 class NotANumberError(CheckpointError):
-    """A weight that is infinite or NaN, for example after diverged training."""
+    """A weight or a logit that is infinite or NaN, for example after diverged training."""
+
+
+class MismatchedLogitsError(CheckpointError):
+    """A network whose logits differ from the reference in its file."""
+
+
+class InferenceFailedError(CheckpointError):
+    """A network that fails on the reference image."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Arguments that rebuild a network without its weights.
+
+    Attributes:
+        backbone: timm model name, such as "densenet161".
+        num_classes: Number of logits.
+        hidden_layers: Widths of the head's hidden layers; empty for one linear layer.
+        dropout: Dropout probability, in [0, 1), before each linear layer of the head except the
+            first; before the only one if there are no hidden layers.
+    """
+
+    backbone: str
+    num_classes: int
+    hidden_layers: tuple[int, ...] = ()
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        if len(self.hidden_layers) > _MAX_LAYERS:
+            raise ValueError(f"hidden_layers must hold at most {_MAX_LAYERS} widths")
+        if not all(1 <= width <= _MAX_WIDTH for width in (self.num_classes, *self.hidden_layers)):
+            raise ValueError(f"num_classes and hidden_layers must be from 1 to {_MAX_WIDTH}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Logits of the reference image, computed by the program that wrote the file.
+
+    Attributes:
+        logits: One per class, not divided by the temperature.
+        tolerance: Allowed difference of a logit at load, as a fraction of the logits' range.
+    """
+
+    logits: tuple[float, ...]
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance is {self.tolerance}; it must be above 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -85,6 +151,8 @@ class Metadata:
         revision: Source revision at training.
         created: Time of writing, ISO 8601 in UTC.
         ood_rule: Out-of-distribution rule; None if none was fitted.
+        reference: Logits to check at load; None in files of earlier versions. Not compared, because
+            each file has its own.
     """
 
     architecture: Architecture
@@ -97,50 +165,38 @@ class Metadata:
     revision: str = ""
     created: str = ""
     ood_rule: OodRule | None = None
+    reference: Reference | None = field(default=None, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metadata as JSON-ready values."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
-
-    def to_text(self) -> str:
-        """Return the metadata as JSON text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
-        """Rebuild the metadata from `to_dict`.
+    def __post_init__(self) -> None:
+        """Check the temperature.
 
         Raises:
-            KeyError, TypeError, ValueError: Values are missing or wrong.
+            ValueError: It is out of range.
         """
-        architecture = values["architecture"]
-        rule = values["ood_rule"]
-        return cls(
-            architecture=Architecture(
-                backbone=str(architecture["backbone"]),
-                num_classes=int(architecture["num_classes"]),
-                hidden_layers=tuple(int(width) for width in architecture["hidden_layers"]),
-                dropout=float(architecture["dropout"]),
-            ),
-            classes=tuple(
-                FlowerClass(str(item["class_id"]), str(item["name"])) for item in values["classes"]
-            ),
-            transform=EvaluationTransform.from_dict(values["transform"]),
-            temperature=float(values["temperature"]),
-            training=dict(values["training"]),
-            metrics=dict(values["metrics"]),
-            versions=dict(values["versions"]),
-            revision=str(values["revision"]),
-            created=str(values["created"]),
-            ood_rule=None if rule is None else OodRule.from_dict(rule),
-        )
+        if not _MIN_TEMPERATURE <= self.temperature <= _MAX_TEMPERATURE:
+            raise ValueError(f"temperature must be from {_MIN_TEMPERATURE} to {_MAX_TEMPERATURE}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metadata without the reference, as JSON-ready values."""
+        values = {"format_version": FORMAT_VERSION, **asdict(self)}
+        del values["reference"]
+        return values
+
+    def to_text(self) -> str:
+        """Return the metadata as the JSON text of a file."""
+        reference = None if self.reference is None else asdict(self.reference)
+        return json.dumps({**self.to_dict(), "reference": reference}, ensure_ascii=False)
+
+
+_SCHEMA: Final = TypeAdapter(Metadata)
+_REQUIRED: Final = tuple(item.name for item in fields(Metadata) if item.name != "reference")
 
 
 def parse_metadata(text: str, path: Path) -> Metadata:
     """Parse and validate the output of `Metadata.to_text`.
 
     Args:
-        text: The JSON.
+        text: The JSON text.
         path: The file, for messages.
 
     Raises:
@@ -148,31 +204,53 @@ def parse_metadata(text: str, path: Path) -> Metadata:
     """
     try:
         values = json.loads(text)
-        # Rejects NaN, infinity and lone surrogates anywhere: no JSON response could carry them.
+        # Reject NaN, infinity and lone surrogates anywhere: no JSON response can carry them.
         json.dumps(values, allow_nan=False, ensure_ascii=False).encode()
         version = values["format_version"]
-        if version != FORMAT_VERSION:
-            raise CheckpointVersionError(
-                f"{path} has checkpoint format {version}, but this version reads format "
-                f"{FORMAT_VERSION}; train or export the model again with this version."
-            )
-        metadata = Metadata.from_dict(values)
     except JSON_DAMAGE as error:
-        raise NotACheckpointError(f"The metadata in {path} are damaged.") from error
+        raise NotACheckpointError(
+            f"The metadata in {path} are not valid JSON with a format_version; {_REMEDY}"
+        ) from error
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise CheckpointVersionError(
+            f"{path} has checkpoint format {str(version)[:_MAX_QUOTED]}, but this version reads "
+            f"format {FORMAT_VERSION}; train or export the model again with this version."
+        )
+    # The defaults are for new metadata: in a file, a missing temperature is damage.
+    if missing := [name for name in _REQUIRED if name not in values]:
+        raise NotACheckpointError(f"The metadata in {path} lack {missing[0]}; {_REMEDY}")
+    try:
+        metadata = _SCHEMA.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise NotACheckpointError(
+            f"The metadata in {path} are invalid: {_first_problem(error)}; {_REMEDY}"
+        ) from error
+    _check_classes(metadata, path)
+    return metadata
+
+
+def _check_classes(metadata: Metadata, path: Path) -> None:
+    """Check that all parts have the same number of classes, with different ids."""
     logits, classes = metadata.architecture.num_classes, len(metadata.classes)
     if logits != classes:
         raise MismatchedClassesError(f"{path} names {classes} classes for {logits} logits.")
-    if metadata.ood_rule is not None and len(metadata.ood_rule.logit_adjustment) not in (
-        0,
-        classes,
-    ):
+    rule, reference = metadata.ood_rule, metadata.reference
+    if rule is not None and len(rule.logit_adjustment) not in (0, classes):
         raise MismatchedClassesError(
-            f"{path} has a logit_adjustment whose length is not the number of classes."
+            f"{path} has a logit_adjustment of {len(rule.logit_adjustment)} values for {classes} "
+            "classes."
+        )
+    if reference is not None and len(reference.logits) != classes:
+        raise MismatchedClassesError(
+            f"{path} has {len(reference.logits)} reference logits for {classes} classes."
         )
     if len({item.class_id for item in metadata.classes}) != classes:
         raise NotACheckpointError(f"{path} has two classes with the same class_id.")
-    if not _MIN_TEMPERATURE <= metadata.temperature <= _MAX_TEMPERATURE:
-        raise NotACheckpointError(
-            f"The temperature in {path} must be from {_MIN_TEMPERATURE} to {_MAX_TEMPERATURE}."
-        )
-    return metadata
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the first problem on one line, such as "transform: crop is 5; …"."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    text = problem["msg"].removeprefix("Value error, ")
+    line = ": ".join([*map(str, problem["loc"]), text])
+    return " ".join(line.split())[:_MAX_QUOTED]

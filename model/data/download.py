@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from model.checkpoint.labels import LabelsError, read_category_names
+from model.data import NAMES_FILE
 from model.data.archive import SPLITS, ArchiveError, unpack
-from model.data.data_folder import NAMES_FILE
 from model.data.fetch import DownloadError, check_space, fetch
 from model.folder_lock import only_process_in
 from model.imaging.formats import IMAGE_SUFFIXES

@@ -127,7 +127,7 @@ def report_json(
             "revision": metadata.revision,
             "created": metadata.created,
         },
-        "transform": metadata.transform.to_dict(),
+        "transform": asdict(metadata.transform),
         "command": command,
         "device": classifier.network.device,
         "versions": {

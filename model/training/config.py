@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from model.data.data_folder import default_data_folder
+from model.data import default_data_folder
 from model.errors import PetalscopeError
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model.checkpoint.labels import FlowerClass, name_classes, read_category_names
-from model.data.data_folder import NAMES_FILE
+from model.data import NAMES_FILE
 from model.data.ood_photos import Half, ood_photos
 from model.data.photo_folder import (
     PhotoFolder,

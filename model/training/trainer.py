@@ -18,9 +18,8 @@ from torch import nn
 from tqdm import tqdm
 
 from model.backbones import build_network, data_transform, freeze_backbone, freeze_groups
-from model.checkpoint.architecture import Architecture
 from model.checkpoint.format import load_checkpoint
-from model.checkpoint.metadata import Metadata
+from model.checkpoint.metadata import Architecture, Metadata
 from model.evaluation.metrics import compute_metrics
 from model.folder_lock import only_process_in
 from model.training import run_report as report

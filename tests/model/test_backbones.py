@@ -22,7 +22,7 @@ from model.backbones import (
     head_parameters,
     set_train_mode,
 )
-from model.checkpoint.architecture import Architecture
+from model.checkpoint.metadata import Architecture
 
 TINY = Architecture("test_efficientnet", 6)
 

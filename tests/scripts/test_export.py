@@ -81,7 +81,7 @@ def test_8_bits_are_written_beside_with_what_was_fitted_to_them(
     )
     assert main([str(checkpoint), "--int8", "--data", str(flower_folder)]) == 0
     valid = flower_folder / "valid"
-    assert f"names 2 photos of 12 of {valid}, 2 before" in capsys.readouterr().out
+    assert f"2 of 12 photos of {valid}" in capsys.readouterr().out
     before = Classifier.load(checkpoint, "cpu").metadata
     after = Classifier.load(tmp_path / "mine-int8.onnx").metadata
     assert after.classes == before.classes
@@ -106,13 +106,13 @@ def test_8_bits_that_name_fewer_photos_replace_none(
             logits[0] = logits[0].roll(1)
         return logits, targets
 
-    monkeypatch.setattr("scripts.export.compute_logits", rigged)
+    monkeypatch.setattr("model.backends.export_check.compute_logits", rigged)
     output = tmp_path / "mine.onnx"
     output.write_text("good")
     assert main(int8_arguments(tiny_checkpoint, flower_folder, output)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {output} was not written")
-    assert "name 11 photos of 12" in error
+    assert "11 of 12 photos" in error
     assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
     assert output.read_text() == "good"
 

@@ -18,10 +18,9 @@ import pytest
 from PIL import Image
 
 from model.backbones import build_network, data_transform
-from model.checkpoint.architecture import Architecture
 from model.checkpoint.format import save_checkpoint
 from model.checkpoint.labels import name_classes, read_category_names
-from model.checkpoint.metadata import Metadata
+from model.checkpoint.metadata import Architecture, Metadata
 from model.classifier import Classifier
 from model.imaging.decode import decode_image
 from model.ood import OodRule

@@ -12,15 +12,14 @@ import numpy as np
 import onnx
 import pytest
 
-from model import BUNDLED_CHECKPOINT
+from model import BUNDLED_CHECKPOINT, bundled_checkpoint
 from model.backbones import build_network, data_transform
 from model.backends.base import Array, DeviceError
 from model.backends.onnx_export import export
 from model.backends.openvino_backend import OpenVinoBackend
-from model.checkpoint.architecture import Architecture
-from model.checkpoint.bundled import bundled_checkpoint
 from model.checkpoint.format import load_checkpoint
 from model.checkpoint.metadata import (
+    Architecture,
     CheckpointError,
     CheckpointNotFoundError,
     CheckpointVersionError,

@@ -15,7 +15,7 @@ from model import BUNDLED_CHECKPOINT
 from model.backbones import build_network
 from model.backends.base import Array
 from model.backends.torch_backend import TorchBackend
-from model.checkpoint.architecture import Architecture
+from model.checkpoint.metadata import Architecture
 from model.classifier import Classifier
 from model.imaging.activation_map import evidence, laid_over, overlay
 from model.imaging.decode import decode_image

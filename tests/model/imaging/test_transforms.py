@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +141,6 @@ def test_an_image_is_not_changed_by_its_transform() -> None:
     assert image.tobytes() == before
 
 
-def test_a_transform_survives_json() -> None:
-    for transform in TRANSFORMS.values():
-        values = json.loads(json.dumps(transform.to_dict()))
-        assert EvaluationTransform.from_dict(values) == transform
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -157,8 +150,9 @@ def test_a_transform_survives_json() -> None:
         {"crop": -1},
         {"crop": 293},
         {"resize": 0},
-        {"mean": (0.5, 0.5)},
-        {"std": (0.5, 0.5, 0.5, 0.5)},
+        {"crop": 10**9, "resize": 10**9},
+        {"mean": (0.5, 127.5, 0.5)},
+        {"std": (0.5, 5e-324, 0.5)},
         {"std": (0.5, 0.0, 0.5)},
         {"std": (0.5, -0.1, 0.5)},
         {"mean": (0.5, float("nan"), 0.5)},
@@ -166,21 +160,9 @@ def test_a_transform_survives_json() -> None:
         {"std": (0.5, 0.5, float("inf"))},
     ],
 )
-def test_a_wrong_value_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must"):
+def test_a_value_out_of_range_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the messages differ
         dataclasses.replace(BICUBIC, **changes)
-    with pytest.raises(ValueError):  # noqa: PT011
-        EvaluationTransform.from_dict({**BICUBIC.to_dict(), **changes})
-
-
-@pytest.mark.parametrize("key", ["resize", "crop", "interpolation", "mean", "std"])
-def test_a_stored_transform_must_be_complete_and_of_the_right_types(key: str) -> None:
-    values = BICUBIC.to_dict()
-    with pytest.raises((KeyError, TypeError, ValueError)):
-        EvaluationTransform.from_dict({**values, key: None})
-    del values[key]
-    with pytest.raises(KeyError):
-        EvaluationTransform.from_dict(values)
 
 
 def test_the_backbones_configuration_sets_the_transform() -> None:

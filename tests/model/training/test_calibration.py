@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.checkpoint.architecture import Architecture
 from model.checkpoint.labels import FlowerClass
-from model.checkpoint.metadata import Metadata
+from model.checkpoint.metadata import Architecture, Metadata
 from model.evaluation.metrics import compute_metrics
 from model.evaluation.verdict_metrics import compute_verdict_metrics
 from model.imaging.transforms import EvaluationTransform

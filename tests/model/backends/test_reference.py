@@ -1,0 +1,198 @@
+"""The reference check at load, on every backend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import safetensors.torch
+import torch
+from onnx import numpy_helper
+
+from model import BUNDLED_CHECKPOINT
+from model.backends.base import Array, Outputs
+from model.backends.onnx_export import export
+from model.backends.quantization import int8_path, quantize
+from model.backends.reference import FLOAT_TOLERANCE, check_reference, reference_input
+from model.checkpoint.format import load_checkpoint
+from model.checkpoint.metadata import (
+    CheckpointError,
+    InferenceFailedError,
+    MismatchedLogitsError,
+    NotANumberError,
+)
+from model.classifier import Classifier
+
+Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+
+def nan(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.full_like(weights, np.nan)
+
+
+def reversed_classes(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return weights[::-1].copy()
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export(*load_checkpoint(tiny_checkpoint), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantized(plain: Path) -> Path:
+    classifier = Classifier.load(plain)
+    side = classifier.metadata.transform.crop
+    photos = np.random.default_rng(0).normal(size=(4, 1, 3, side, side)).astype(np.float32)
+    path = plain.with_name("tiny-int8.onnx")
+    quantize(plain, list(photos), path)
+    return path
+
+
+def change_safetensors(source: Path, path: Path, change: Change) -> None:
+    with safetensors.safe_open(source, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(source)
+    tensors["classifier.weight"] = torch.from_numpy(change(tensors["classifier.weight"].numpy()))
+    safetensors.torch.save_file(tensors, path, metadata=metadata)
+
+
+def change_onnx(source: Path, path: Path, change: Change) -> None:
+    model = onnx.load(str(source))
+    (head,) = (
+        item
+        for item in model.graph.initializer
+        if "classifier.weight" in item.name and len(item.dims) == 2
+    )
+    changed = change(numpy_helper.to_array(head))
+    head.CopyFrom(numpy_helper.from_array(changed, head.name))
+    onnx.save(model, str(path))
+
+
+def without_reference(path: Path) -> None:
+    model = onnx.load(str(path))
+    (entry,) = model.metadata_props
+    values = json.loads(entry.value)
+    del values["reference"]
+    entry.value = json.dumps(values)
+    onnx.save(model, str(path))
+
+
+def test_written_files_hold_their_reference(
+    tiny_checkpoint: Path, plain: Path, quantized: Path
+) -> None:
+    for path in (tiny_checkpoint, plain, quantized):
+        reference = Classifier.load(path, "cpu").metadata.reference
+        assert reference is not None
+        assert len(reference.logits) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "error"), [(nan, NotANumberError), (reversed_classes, MismatchedLogitsError)]
+)
+def test_other_weights_in_a_safetensors_file_are_refused(
+    tiny_checkpoint: Path, tmp_path: Path, change: Change, error: type[CheckpointError]
+) -> None:
+    path = tmp_path / "other.safetensors"
+    change_safetensors(tiny_checkpoint, path, change)
+    with pytest.raises(error):
+        Classifier.load(path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"), [(nan, NotANumberError), (reversed_classes, MismatchedLogitsError)]
+)
+def test_other_weights_in_an_onnx_file_are_refused(
+    plain: Path, tmp_path: Path, change: Change, error: type[CheckpointError]
+) -> None:
+    path = tmp_path / "other.onnx"
+    change_onnx(plain, path, change)
+    with pytest.raises(error) as caught:
+        Classifier.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_other_weights_in_an_int8_file_are_refused(quantized: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.onnx"
+    change_onnx(quantized, path, reversed_classes)
+    with pytest.raises(MismatchedLogitsError):
+        Classifier.load(path)
+
+
+def test_a_file_without_a_reference_loads_if_its_logits_are_finite(
+    plain: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.onnx"
+    path.write_bytes(plain.read_bytes())
+    without_reference(path)
+    assert Classifier.load(path).metadata.reference is None
+    change_onnx(path, path, nan)
+    with pytest.raises(NotANumberError):
+        Classifier.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", "-int8.onnx", ".safetensors"])
+def test_the_bundled_files_load(suffix: str) -> None:
+    path = BUNDLED_CHECKPOINT.with_name(BUNDLED_CHECKPOINT.stem + suffix)
+    assert path in (BUNDLED_CHECKPOINT, int8_path(BUNDLED_CHECKPOINT), path.with_suffix(".onnx"))
+    Classifier.load(path, "cpu")
+
+
+class FakeNetwork:
+    """A backend that returns given logits, or raises if there are none."""
+
+    device = "cpu"
+    max_batch_size = None
+    out_of_memory = (MemoryError,)
+
+    def __init__(self, logits: Array | None) -> None:
+        self.logits = logits
+
+    def batch_sizes(self, max_batch_size: int) -> list[int]:
+        return [1]
+
+    def run(self, batch: Array) -> Outputs:
+        if self.logits is None:
+            raise RuntimeError("no kernel")
+        return Outputs(self.logits[None], None)
+
+
+def test_the_difference_is_measured_against_the_range_of_the_logits(tiny_checkpoint: Path) -> None:
+    metadata = Classifier.load(tiny_checkpoint, "cpu").metadata
+    reference = metadata.reference
+    assert reference is not None
+    logits = np.array(reference.logits, np.float32)
+    for share, refused in ((0.9, False), (1.1, True)):
+        moved = logits.copy()
+        moved[2] += share * FLOAT_TOLERANCE * np.ptp(logits)
+        network = FakeNetwork(moved)
+        if refused:
+            with pytest.raises(MismatchedLogitsError):
+                check_reference(network, metadata, tiny_checkpoint)
+        else:
+            check_reference(network, metadata, tiny_checkpoint)
+
+
+def test_a_network_that_fails_is_one_sentence(tiny_checkpoint: Path) -> None:
+    metadata = Classifier.load(tiny_checkpoint, "cpu").metadata
+    with pytest.raises(InferenceFailedError) as caught:
+        check_reference(FakeNetwork(None), metadata, tiny_checkpoint)
+    assert "no kernel" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_reference_image_has_the_shape_of_the_transform(tiny_checkpoint: Path) -> None:
+    transform = load_checkpoint(tiny_checkpoint)[1].transform
+    assert reference_input(transform).shape == (1, 3, transform.crop, transform.crop)
+    smaller = replace(transform, crop=32, resize=40)
+    assert reference_input(smaller).dtype == np.float32
+    assert reference_input(smaller).shape == (1, 3, 32, 32)
