@@ -128,7 +128,9 @@ def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[Sequence[
     if not folder.is_dir():
         side = classifier.metadata.transform.crop
         noise = np.random.default_rng(0).normal(size=(count, 1, 3, side, side))
-        return noise.astype(np.float32), f"{count} inputs of noise, because {folder} does not exist"
+        return list(
+            noise.astype(np.float32)
+        ), f"{count} inputs of noise, because {folder} does not exist"
     photos = labelled_photos(classifier, folder)
     chosen = range(0, len(photos), max(1, len(photos) // count))[:count]
     return [photos[index][0].numpy()[None] for index in chosen], f"{len(chosen)} photos of {folder}"

@@ -176,16 +176,9 @@ class Metadata:
         if not _MIN_TEMPERATURE <= self.temperature <= _MAX_TEMPERATURE:
             raise ValueError(f"temperature must be from {_MIN_TEMPERATURE} to {_MAX_TEMPERATURE}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metadata without the reference, as JSON-ready values."""
-        values = {"format_version": FORMAT_VERSION, **asdict(self)}
-        del values["reference"]
-        return values
-
     def to_text(self) -> str:
         """Return the metadata as the JSON text of a file."""
-        reference = None if self.reference is None else asdict(self.reference)
-        return json.dumps({**self.to_dict(), "reference": reference}, ensure_ascii=False)
+        return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False)
 
 
 _SCHEMA: Final = TypeAdapter(Metadata)

@@ -89,14 +89,6 @@ def test_without_a_rule_the_verdict_is_unchecked() -> None:
     assert verdict(None, 0.0, 0.99) == "unchecked"
 
 
-def test_a_rule_without_a_least_probability_takes_half() -> None:
-    values = asdict(OodRule("energy", 1.0))
-    del values["known_probability"]
-    assert OodRule.from_dict(values).known_probability == 0.5
-    with pytest.raises(ValueError, match="known_probability"):
-        OodRule("energy", 1.0, (), 1.5)
-
-
 def test_auroc_is_that_of_all_pairs() -> None:
     generator = np.random.default_rng(1)
     known = generator.normal(1, 1, 300).round(1).astype(np.float32)  # rounded, so that some tie

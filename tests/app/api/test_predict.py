@@ -114,7 +114,7 @@ def test_model_returns_the_metadata_and_the_device(
     client: FlaskClient, classifier: Classifier, tiny_checkpoint: Path
 ) -> None:
     model = client.get("/model").get_json()
-    metadata = json.loads(json.dumps(classifier.metadata.to_dict()))
+    metadata = json.loads(classifier.metadata.to_text())
     for name in metadata.keys() & model.keys():
         assert model[name] == metadata[name]
     assert model["version"] == classifier.version

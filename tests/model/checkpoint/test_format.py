@@ -33,6 +33,7 @@ from model.checkpoint.metadata import (
     TruncatedCheckpointError,
     UnknownArchitectureError,
 )
+from model.ood import DEFAULT_KNOWN_PROBABILITY
 from tests.conftest import TINY_CLASSES
 
 
@@ -438,6 +439,13 @@ def test_hostile_metadata_are_refused_in_one_sentence(
     message = refusal(checkpoint, NotACheckpointError)
     assert "\n" not in message
     assert len(message) < 500
+
+
+def test_a_rule_without_a_known_probability_has_the_default(checkpoint: Path) -> None:
+    tampered(checkpoint, ood_rule=RULE)
+    rule = read_metadata(checkpoint).ood_rule
+    assert rule is not None
+    assert rule.known_probability == DEFAULT_KNOWN_PROBABILITY
 
 
 def test_a_reference_of_other_classes_is_refused(checkpoint: Path) -> None:

@@ -117,7 +117,7 @@ def test_class_ids_keep_their_names_in_folder_order(tiny_options: MakeOptions) -
 def test_the_checkpoint_holds_no_path_of_the_trainer(tiny_options: MakeOptions) -> None:
     options = tiny_options(epochs=1)
     checkpoint = train(options)
-    text = json.dumps(read_metadata(checkpoint).to_dict())
+    text = read_metadata(checkpoint).to_text()
     assert str(options.data) not in text
     assert options.data.name in text
 
