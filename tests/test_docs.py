@@ -1,4 +1,4 @@
-"""The README and docs/ say what the code does; blocks marked `<!-- tested -->` are run."""
+"""Tests of the README and docs/ against the code; blocks marked `<!-- tested -->` are run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BLOCKS = [
 ]
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
+def test_the_settings_table_matches_the_code() -> None:
     rows = [
         f"| `{row.variable}` | `{row.default}` | {row.meaning} |" for row in Settings.describe()
     ]
@@ -47,7 +47,7 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("document", TEXTS)
-def test_links_into_the_project_lead_somewhere(document: str) -> None:
+def test_relative_links_have_targets(document: str) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[document])
     folder = (ROOT / document).parent
     inside = [target for target in targets if "://" not in target]
@@ -55,11 +55,11 @@ def test_links_into_the_project_lead_somewhere(document: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:scripts|benchmarks)/\w+\.py", ALL))))
-def test_a_script_that_is_named_is_there(path: str) -> None:
+def test_mentioned_scripts_exist(path: str) -> None:
     assert Path(ROOT, path).is_file()
 
 
-def test_every_option_of_training_that_is_shown_exists() -> None:
+def test_mentioned_training_options_exist() -> None:
     known = {"--" + item.name.replace("_", "-") for item in fields(TrainingConfig)}
     commands = re.findall(r"scripts/train\.py ((?:[^\n]*\\\n)*[^\n`]*)", ALL)
     shown = {option for text in commands for option in re.findall(r"--[a-z-]+", text)}
@@ -67,7 +67,7 @@ def test_every_option_of_training_that_is_shown_exists() -> None:
     assert shown - known <= {"--resume", "--recipe", "--help"}
 
 
-def test_every_variable_that_is_named_is_a_setting() -> None:
+def test_mentioned_variables_are_the_settings() -> None:
     known = {row.variable for row in Settings.describe()} | {"PETALSCOPE_DATA"}
     assert set(re.findall(r"PETALSCOPE_[A-Z_]*[A-Z]", ALL)) == known
 
@@ -77,7 +77,7 @@ def test_every_code_is_documented_with_its_status() -> None:
     documented = {
         (int(status), code)
         for statuses, cell in rows
-        # Where a row has several statuses, a semicolon parts the codes of each.
+        # In a row with several statuses, semicolons separate the codes of each.
         for status, codes in zip(statuses.split(","), cell.split(";"), strict=True)
         for code in re.findall(r"`(\w+)`", codes)
     }
@@ -94,17 +94,17 @@ def metric_names() -> set[str]:
     return names
 
 
-def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+def test_the_dashboard_uses_existing_metrics() -> None:
     dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    asked = {
+    used = {
         name for text in expressions for name in re.findall(r"(?:petalscope|process)_\w+", text)
     }
-    assert len(asked) > 8
-    assert asked <= metric_names()
+    assert len(used) > 8
+    assert used <= metric_names()
 
 
-def test_the_metrics_that_are_documented_exist() -> None:
+def test_documented_metrics_exist() -> None:
     rows = re.findall(r"^\| `(petalscope_\w+)`", TEXTS["docs/deploying.md"], re.MULTILINE)
     assert len(rows) > 6
     known = metric_names()
@@ -119,9 +119,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.document)
-def test_a_block_that_is_marked_runs(block: Block, server: Server, tmp_path: Path) -> None:
-    for room in ("app", "checkpoints", "model", "scripts"):
-        (tmp_path / room).symlink_to(ROOT / room)
+def test_marked_blocks_run(block: Block, server: Server, tmp_path: Path) -> None:
+    for folder in ("app", "checkpoints", "model", "scripts"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     flower_image((400, 300), 0).save(tmp_path / "photo.jpg")
     code = block.code.replace("localhost:8000", f"127.0.0.1:{server.port}")
     commands = {
@@ -141,6 +141,6 @@ def test_a_block_that_is_marked_runs(block: Block, server: Server, tmp_path: Pat
     assert "problem" not in done.stdout
 
 
-def test_enough_blocks_are_marked() -> None:
+def test_blocks_are_marked_in_several_documents() -> None:
     assert {block.language for block in BLOCKS} == {"sh", "python"}
     assert len({block.document for block in BLOCKS}) >= 3

@@ -13,7 +13,9 @@ from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-unty
 from playwright.sync_api import Locator, Page, Route, expect
 
 PHOTO = "img.photo"
-EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize(
+    "javascript", [True, False], ids=["scripts", "no scripts"]
+)
 LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
 SCROLL_WIDTH = "document.documentElement.scrollWidth"
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

@@ -59,7 +59,7 @@ def test_no_other_page_breaks_wcag(visit: Visit, bundled_service: str, path: str
     assert violations(visit(f"{bundled_service}{path}")) == []
 
 
-def test_no_answer_without_the_script_breaks_wcag(
+def test_no_result_without_scripts_breaks_wcag(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service, phone=True)
@@ -105,7 +105,7 @@ def test_nothing_is_wider_than_the_screen(
 
 
 @pytest.mark.parametrize("size", [(16, 16), (1200, 40), (40, 1200), (2000, 3000)])
-def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
+def test_photos_of_any_aspect_ratio_are_shown_whole(
     visit: Visit, bundled_service: str, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     path = tmp_path / "photo.jpg"
@@ -125,7 +125,7 @@ def test_a_photo_of_any_shape_is_shown_whole_beside_its_names(
     assert page.locator("img.map:visible").bounding_box() == pytest.approx(seen, abs=1)
 
 
-def test_the_plate_leaves_room_for_the_list_of_this_visit(
+def test_the_drawing_leaves_room_for_the_list_of_photos(
     visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -138,7 +138,7 @@ def test_the_plate_leaves_room_for_the_list_of_this_visit(
     assert page.evaluate("document.documentElement.scrollHeight") == 800
 
 
-def test_all_can_be_reached_by_keyboard(
+def test_every_control_is_reachable_by_keyboard(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -206,7 +206,7 @@ def moved(page: Page) -> Any:
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
-def test_nothing_moves_while_the_page_loads_and_answers(
+def test_loading_and_results_cause_no_layout_shift(
     visit: Visit, bundled_service: str, photo_file: Path, phone: bool
 ) -> None:
     page = visit(bundled_service, phone=phone)

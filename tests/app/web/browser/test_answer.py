@@ -16,8 +16,8 @@ from playwright.sync_api import Page, expect
 from app.web.translations import format_percent
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
-    EITHER_WAY,
     PHOTO,
+    WITH_AND_WITHOUT_SCRIPTS,
     answer_of,
     answer_with,
     best,
@@ -44,8 +44,8 @@ def flower(data_dir: Path) -> Any:
 
 @pytest.mark.data
 @pytest.mark.parametrize(("class_id", "phone"), [("21", False), ("54", True)])
-@EITHER_WAY
-def test_a_real_photo_is_named(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_a_real_photo_is_classified(
     visit: Visit,
     bundled_service: str,
     data_dir: Path,
@@ -67,8 +67,8 @@ def test_a_real_photo_is_named(
 
 
 @pytest.mark.data
-@EITHER_WAY
-def test_the_map_of_any_name_can_be_laid_over_the_photo(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_each_name_has_a_heat_map(
     visit: Visit, bundled_service: str, flower: Any, javascript: bool
 ) -> None:
     page = visit(bundled_service, javascript=javascript)
@@ -98,8 +98,8 @@ def test_the_map_of_any_name_can_be_laid_over_the_photo(
 
 
 @pytest.mark.data
-@EITHER_WAY
-def test_the_answer_leads_to_its_flowers(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_a_result_links_to_its_flowers(
     visit: Visit, bundled_service: str, flower: Any, javascript: bool
 ) -> None:
     page = visit(bundled_service, javascript=javascript)
@@ -120,8 +120,8 @@ def test_the_answer_leads_to_its_flowers(
     expect(page.get_by_role("heading", name=found[1])).to_be_visible()
 
 
-@EITHER_WAY
-def test_a_photo_of_no_known_flower_is_told_in_words(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_an_unknown_flower_is_reported(
     visit: Visit, bundled_service: str, photo_file: Path, javascript: bool
 ) -> None:
     page = visit(bundled_service, javascript=javascript)
@@ -132,7 +132,7 @@ def test_a_photo_of_no_known_flower_is_told_in_words(
 
 
 @pytest.mark.data
-def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: Any) -> None:
+def test_a_result_can_be_copied(visit: Visit, bundled_service: str, flower: Any) -> None:
     page = visit(bundled_service)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(page, flower("54"))
@@ -161,7 +161,7 @@ def test_the_answer_can_be_copied(visit: Visit, bundled_service: str, flower: An
 
 
 @pytest.mark.data
-def test_what_was_named_before_can_be_seen_again(
+def test_earlier_results_can_be_shown_again(
     visit: Visit, bundled_service: str, flower: Any
 ) -> None:
     page = visit(bundled_service, phone=True)
@@ -204,7 +204,7 @@ def sent(page: Page, path: Path) -> bytes:
 
 
 @pytest.mark.data
-def test_a_large_photo_is_made_smaller_before_it_is_sent(
+def test_a_large_photo_is_downscaled_before_the_upload(
     visit: Visit, bundled_service: str, flower: Any, tmp_path: Path
 ) -> None:
     page = visit(bundled_service)
@@ -226,11 +226,11 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
 
 
 @pytest.mark.data
-def test_a_small_photo_is_sent_as_it_is(visit: Visit, bundled_service: str, flower: Any) -> None:
+def test_a_small_photo_is_sent_unchanged(visit: Visit, bundled_service: str, flower: Any) -> None:
     assert sent(visit(bundled_service), flower("54")) == flower("54").read_bytes()
 
 
-def test_a_long_strip_keeps_a_side_that_the_model_can_see(
+def test_a_long_strip_keeps_a_minimum_side(
     visit: Visit, bundled_service: str, tmp_path: Path
 ) -> None:
     strip = tmp_path / "strip.png"
@@ -241,7 +241,7 @@ def test_a_long_strip_keeps_a_side_that_the_model_can_see(
 
 @pytest.mark.data
 @pytest.mark.parametrize("language", ["en-GB", "de-DE"])
-def test_the_script_draws_what_the_server_draws(
+def test_script_and_server_render_the_same_result(
     visit: Visit, bundled_service: str, flower: Any, language: str
 ) -> None:
     # A cultivar without a German name, and a flower without a scientific name.
@@ -266,7 +266,7 @@ def test_the_script_draws_what_the_server_draws(
         ("de-AT", (">\xa099,9\xa0%", "94,1\xa0%", "<\xa00,1\xa0%")),
     ],
 )
-def test_percentages_read_the_same_from_script_and_server(
+def test_script_and_server_format_the_same_percentages(
     visit: Visit,
     bundled_service: str,
     photo_file: Path,
@@ -284,7 +284,7 @@ def test_percentages_read_the_same_from_script_and_server(
     assert (served[0], served[3], served[-1]) == expected
 
 
-def test_a_model_that_does_not_tell_where_it_looked_has_no_switch(
+def test_a_model_without_heat_maps_has_no_switch(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)

@@ -156,7 +156,9 @@ def test_photos_are_selected_by_keyboard_and_announced(
     expect(page.get_by_role("status")).to_have_text(f"{message('page.known')} Camellia, 60.0%")
 
 
-def test_going_back_changes_nothing(visit: Visit, bundled_service: str, photos: list[Path]) -> None:
+def test_leaving_the_selection_changes_nothing(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
     page = visit(bundled_service)
     answer(page)
     choose(page, *photos[:2])

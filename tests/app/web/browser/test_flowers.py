@@ -24,7 +24,7 @@ def rows(page: Page) -> list[str]:
 @pytest.mark.parametrize(
     "query", ["", "dahlia", "amaryllidaceae", "Colt’s", "barbeton", "x_y", "Löwen", "hahnenfuss"]
 )
-def test_the_script_finds_what_the_server_finds(
+def test_script_and_server_find_the_same_flowers(
     visit: Visit, bundled_service: str, query: str, language: str
 ) -> None:
     typed = visit(f"{bundled_service}flowers", language=language)

@@ -13,9 +13,9 @@ from app.web.translations import ENGLISH, message_catalogs
 from tests.app.conftest import encoded
 from tests.app.web.browser.conftest import MAX_BODY_MIB, Visit
 from tests.app.web.browser.page import (
-    EITHER_WAY,
     LONG_NAMES,
     SCROLL_WIDTH,
+    WITH_AND_WITHOUT_SCRIPTS,
     answer_of,
     answer_with,
     choose,
@@ -48,7 +48,7 @@ def english_on(page: Page) -> list[str]:
     return found
 
 
-@EITHER_WAY
+@WITH_AND_WITHOUT_SCRIPTS
 def test_no_english_is_left_on_a_german_page(
     visit: Visit, bundled_service: str, photo_file: Path, text_file: Path, javascript: bool
 ) -> None:
@@ -70,14 +70,14 @@ def test_no_english_is_left_on_a_german_page(
         assert english_on(page) == []
 
 
-def test_english_that_is_left_would_be_found(visit: Visit, bundled_service: str) -> None:
+def test_leftover_english_is_detected(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
     assert message("page.choose") in english_on(page)
     assert message("page.cancel_rest") in english_on(page)
 
 
-@EITHER_WAY
-def test_refusals_are_told_in_german(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_problems_are_german(
     visit: Visit, bundled_service: str, tmp_path: Path, javascript: bool
 ) -> None:
     page = visit(bundled_service, language=GERMAN, javascript=javascript)
@@ -95,7 +95,7 @@ def test_refusals_are_told_in_german(
     )
 
 
-def test_what_the_script_says_is_german(
+def test_messages_of_the_scripts_are_german(
     visit: Visit, bundled_service: str, photo_file: Path, tmp_path: Path
 ) -> None:
     page = visit(bundled_service, language=GERMAN)
@@ -182,7 +182,7 @@ def test_a_long_german_word_is_neither_broken_nor_covered(
     assert is_beside or is_above
 
 
-def test_the_german_name_is_in_all_that_the_script_says(
+def test_the_german_name_appears_everywhere(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service, language=GERMAN)
@@ -202,7 +202,7 @@ def test_the_german_name_is_in_all_that_the_script_says(
     assert copied == f"{message('page.known', 'de')}\nRuhmeskrone: 90,0\xa0%"
 
 
-def test_the_search_counts_in_german_as_the_server_does(visit: Visit, bundled_service: str) -> None:
+def test_script_and_server_count_in_german(visit: Visit, bundled_service: str) -> None:
     told = []
     for javascript in (True, False):
         page = visit(f"{bundled_service}flowers", language=GERMAN, javascript=javascript)

@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 from tests.app.web.browser.conftest import MAX_BODY_MIB, Visit
 from tests.app.web.browser.page import (
-    EITHER_WAY,
     PHOTO,
+    WITH_AND_WITHOUT_SCRIPTS,
     choose,
     drop,
     hold,
@@ -36,7 +36,7 @@ NO_PHOTOS = {
 }
 
 
-def test_what_is_no_photo_is_told_before_it_is_sent(
+def test_other_files_are_rejected_before_the_upload(
     visit: Visit, bundled_service: str, tmp_path: Path
 ) -> None:
     page = visit(bundled_service)
@@ -52,7 +52,7 @@ def test_what_is_no_photo_is_told_before_it_is_sent(
     assert "POST" not in sent
 
 
-def test_a_folder_is_told_to_be_none(visit: Visit, bundled_service: str, photo_file: Path) -> None:
+def test_a_folder_is_rejected(visit: Visit, bundled_service: str, photo_file: Path) -> None:
     page = visit(bundled_service)
     # Browsers report a folder as a file that cannot be read.
     page.evaluate("File.prototype.slice = () => ({ arrayBuffer: () => Promise.reject() })")
@@ -60,8 +60,8 @@ def test_a_folder_is_told_to_be_none(visit: Visit, bundled_service: str, photo_f
     expect(page.get_by_role("alert")).to_contain_text(message("script.unreadable_detail"))
 
 
-@EITHER_WAY
-def test_a_file_that_is_no_photo_is_told_readably(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_a_rejected_file_shows_a_readable_problem(
     visit: Visit, bundled_service: str, text_file: Path, photo_file: Path, javascript: bool
 ) -> None:
     page = visit(bundled_service, javascript=javascript)
@@ -76,8 +76,8 @@ def test_a_file_that_is_no_photo_is_told_readably(
     expect(page.get_by_role("alert")).not_to_be_attached()
 
 
-@EITHER_WAY
-def test_a_photo_that_is_too_large_is_told_with_the_limit(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_a_too_large_photo_shows_the_limit(
     visit: Visit, bundled_service: str, tmp_path: Path, javascript: bool
 ) -> None:
     large = tmp_path / "large.jpg"
@@ -87,7 +87,7 @@ def test_a_photo_that_is_too_large_is_told_with_the_limit(
     expect(page.get_by_role("alert")).to_contain_text("1\xa0MiB")
 
 
-def test_a_broken_connection_is_told_and_can_be_tried_again(
+def test_a_broken_connection_can_be_retried(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -100,7 +100,7 @@ def test_a_broken_connection_is_told_and_can_be_tried_again(
     assert len(names(page)) == 5
 
 
-def test_an_answer_that_is_not_ours_is_told_and_can_be_tried_again(
+def test_a_response_of_a_proxy_can_be_retried(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -110,7 +110,7 @@ def test_an_answer_that_is_not_ours_is_told_and_can_be_tried_again(
     expect(page.get_by_role("button", name=message("page.retry"))).to_be_visible()
 
 
-def test_a_service_that_goes_away_keeps_what_it_has_said(
+def test_results_stay_when_the_service_disappears(
     visit: Visit, tmp_path: Path, photo_file: Path
 ) -> None:
     with serving(tmp_path) as server:
@@ -129,7 +129,7 @@ def test_a_service_that_goes_away_keeps_what_it_has_said(
     assert names(page) == expected
 
 
-def test_a_busy_service_is_told_and_can_be_tried_again(
+def test_a_busy_service_can_be_retried(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -144,7 +144,7 @@ def test_a_busy_service_is_told_and_can_be_tried_again(
     assert len(names(page)) == 5
 
 
-def test_an_unknown_address_leads_back_to_the_page(visit: Visit, bundled_service: str) -> None:
+def test_an_unknown_path_links_to_the_start_page(visit: Visit, bundled_service: str) -> None:
     page = visit(f"{bundled_service}nothing/here")
     expect(page.get_by_role("alert")).to_contain_text("/nothing/here")
     page.get_by_role("link", name=message("titles.back")).click()

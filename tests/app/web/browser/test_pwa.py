@@ -61,7 +61,7 @@ def wait_for_worker(page: Page) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/garden"])
-def test_it_can_be_installed(visit: Visit, mount: Mount, prefix: str) -> None:
+def test_the_page_is_installable(visit: Visit, mount: Mount, prefix: str) -> None:
     with mount(prefix) as address:
         page = visit(address, installs=True)
         wait_for_worker(page)

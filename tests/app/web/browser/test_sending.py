@@ -11,8 +11,8 @@ from playwright.sync_api import Request, Route, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
-    EITHER_WAY,
     PHOTO,
+    WITH_AND_WITHOUT_SCRIPTS,
     answer_of,
     answer_with,
     choose,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("way", [drop, paste])
-def test_a_photo_dropped_or_pasted_is_named(
+def test_a_dropped_or_pasted_photo_is_classified(
     visit: Visit, bundled_service: str, photo_file: Path, way: Callable[..., None]
 ) -> None:
     page = visit(bundled_service)
@@ -40,7 +40,7 @@ def test_a_photo_dropped_or_pasted_is_named(
 
 
 @pytest.mark.parametrize("way", [drop, choose])
-def test_several_photos_are_named_one_after_another(
+def test_several_photos_are_classified_in_turn(
     visit: Visit,
     bundled_service: str,
     photo_file: Path,
@@ -72,9 +72,7 @@ def test_several_photos_are_named_one_after_another(
     expect(tiles(page)).to_have_text([expected[0]] * 3)
 
 
-def test_on_a_slow_network_the_share_that_is_sent_is_shown(
-    visit: Visit, bundled_service: str, tmp_path: Path
-) -> None:
+def test_the_upload_progress_is_shown(visit: Visit, bundled_service: str, tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     Image.effect_noise((400, 400), 100).save(path)
     page = visit(bundled_service)
@@ -111,7 +109,7 @@ def test_on_a_slow_network_the_share_that_is_sent_is_shown(
     assert seen[-1] == [message("script.looking"), None]
 
 
-def test_cancel_leads_back_to_what_was_before(
+def test_cancel_restores_the_previous_result(
     visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -142,7 +140,7 @@ def test_cancel_leads_back_to_what_was_before(
     expect(page.locator(PHOTO)).to_be_visible()
 
 
-def test_the_rest_can_be_cancelled_while_the_first_is_read(
+def test_the_remaining_photos_can_be_cancelled(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -160,7 +158,7 @@ def test_the_rest_can_be_cancelled_while_the_first_is_read(
     expect(tiles(page)).to_have_text([expected[0]] * 2)
 
 
-def test_another_photo_takes_the_place_of_one_under_way(
+def test_a_new_photo_replaces_a_pending_one(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -183,9 +181,7 @@ def test_another_photo_takes_the_place_of_one_under_way(
     expect(tiles(page)).to_have_text(["rose"])
 
 
-def test_a_name_is_text_and_never_markup(
-    visit: Visit, bundled_service: str, photo_file: Path
-) -> None:
+def test_names_are_escaped(visit: Visit, bundled_service: str, photo_file: Path) -> None:
     page = visit(bundled_service)
     name = "<img src=x onerror=alert(1)>"
     answer_with(page, (name, 0.9))
@@ -194,13 +190,13 @@ def test_a_name_is_text_and_never_markup(
     expect(page.locator(".result img")).not_to_be_attached()
 
 
-def test_a_photo_can_be_chosen_by_a_click_on_the_plate(visit: Visit, bundled_service: str) -> None:
+def test_a_click_on_the_drawing_opens_the_file_chooser(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
     with page.expect_file_chooser():
         page.click(".plate")
 
 
-def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, bundled_service: str) -> None:
+def test_the_file_chooser_opens_by_keyboard(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
     # Includes the focus, because Chromium needs a moment to report file choosers to Playwright.
     with page.expect_file_chooser():
@@ -210,8 +206,8 @@ def test_a_photo_can_be_chosen_by_keyboard(visit: Visit, bundled_service: str) -
         page.keyboard.press("Enter")
 
 
-@EITHER_WAY
-def test_a_phone_is_offered_its_camera_and_a_desktop_is_not(
+@WITH_AND_WITHOUT_SCRIPTS
+def test_only_phones_have_a_camera_button(
     visit: Visit, bundled_service: str, javascript: bool
 ) -> None:
     phone = visit(bundled_service, javascript=javascript, phone=True)
