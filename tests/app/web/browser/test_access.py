@@ -59,13 +59,15 @@ def test_no_other_page_breaks_wcag(visit: Visit, bundled_service: str, path: str
     assert violations(visit(f"{bundled_service}{path}")) == []
 
 
+@pytest.mark.parametrize("blocked", ["page.js", "queue.js"])
 def test_no_result_without_scripts_breaks_wcag(
-    visit: Visit, bundled_service: str, photo_file: Path
+    visit: Visit, bundled_service: str, photo_file: Path, blocked: str
 ) -> None:
     page = visit(bundled_service, phone=True)
-    # axe-core needs JavaScript, so only the page's own script is blocked.
-    page.route("**/page.js", lambda route: route.abort())
+    # axe-core needs JavaScript, so only the page's own scripts are blocked.
+    page.route(f"**/{blocked}", lambda route: route.abort())
     page.reload()
+    expect(page.locator("html.js")).not_to_be_attached()
     choose(page, photo_file)
     names(page)
     page.get_by_label(message("page.explain")).check()

@@ -39,6 +39,20 @@ def test_a_dropped_or_pasted_photo_is_classified(
     expect(page.locator(PHOTO)).to_be_visible()
 
 
+def test_a_photo_chosen_before_the_modules_arrive_is_classified(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    held: list[Route] = []
+    page.route("**/queue.js", lambda route: held.append(route))
+    page.reload(wait_until="commit")
+    expect(page.locator("html.js")).to_be_attached()
+    page.set_input_files("#file", photo_file)
+    wait_for_one(page, held)
+    held[0].continue_()
+    assert len(names(page)) == 5
+
+
 @pytest.mark.parametrize("way", [drop, choose])
 def test_several_photos_are_classified_in_turn(
     visit: Visit,
