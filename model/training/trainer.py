@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from model.backbones import build_network, data_transform, freeze_backbone, freeze_groups
-from model.checkpoint.format import load_checkpoint
+from model.backbones import data_transform
 from model.checkpoint.metadata import Architecture, Metadata
 from model.evaluation.metrics import compute_metrics
 from model.folder_lock import only_process_in
@@ -34,8 +32,8 @@ from model.training.data import (
     training_photos,
     valid_photos,
 )
-from model.training.distillation import Teacher
 from model.training.engine import Engine, TrainingError, create_accelerator
+from model.training.networks import load_teacher, starting_network
 from model.training.optimization import learning_rate
 from model.training.resume import (
     Interrupt,
@@ -103,10 +101,7 @@ class _Run:
         self.architecture = Architecture(
             options.backbone, len(self.classes), options.hidden_layers, options.dropout
         )
-        network = self._starting_network()
-        if options.freeze_backbone:
-            freeze_backbone(network)
-        freeze_groups(network, options.freeze_groups)
+        network = starting_network(options, self.architecture, self.classes)
         self.transform = data_transform(network, options.image_size)
         self.photos = training_photos(options, self.classes, self.transform)
         valid = valid_photos(options, self.transform)
@@ -121,7 +116,7 @@ class _Run:
             options,
             num_classes=len(self.classes),
             steps_per_epoch=self.steps_per_epoch,
-            teacher=self._teacher(),
+            teacher=load_teacher(options, self.classes, self.transform),
         )
         self.train_loader, self.valid_loader = self.accelerator.prepare(
             train_loader, photo_loader(valid, options)
@@ -143,33 +138,6 @@ class _Run:
             f"{self.steps_per_epoch} steps of {self.batch_size} photos an epoch, "
             f"{options.epochs} epochs",
         ]
-
-    def _starting_network(self) -> nn.Module:
-        options = self.options
-        if options.initial_checkpoint is None:
-            return build_network(
-                self.architecture,
-                pretrained=not options.from_scratch,
-                weights=options.pretrained_path,
-            )
-        network, metadata = load_checkpoint(options.initial_checkpoint)
-        if (metadata.architecture, metadata.classes) != (self.architecture, self.classes):
-            raise TrainingError(
-                f"{options.initial_checkpoint} differs from this run in architecture or classes. "
-                "Use --pretrained-path to load only the backbone's weights."
-            )
-        return network
-
-    def _teacher(self) -> Teacher | None:
-        options = self.options
-        if options.teacher is None:
-            return None
-        network, metadata = load_checkpoint(options.teacher)
-        if metadata.classes != self.classes:
-            raise TrainingError(f"--teacher {options.teacher} has other classes than this run.")
-        return Teacher(
-            network, metadata.transform, self.transform, options.distillation_temperature
-        )
 
     def train(self, interrupt: Interrupt) -> Path:
         main = self.accelerator.is_main_process
