@@ -79,7 +79,11 @@ test: lint ## lint, and run all tests
 	$(PYTEST) $(OPENVINO_TESTS)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## send the service 20,000 mutated uploads, and all that its API allows (FUZZ_SEED=1 sends others)
+soak: $(VENV)/.dev ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")
+	@exec $(IN_VENV) -m tests.adversarial.soak $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## send 20,000 mutated uploads and 500 requests per API operation (FUZZ_SEED=1 sends others)
 	FUZZ_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/adversarial/test_fuzz.py tests/contract
 
 .PHONY: train

@@ -2,7 +2,7 @@
 
 Each backend runs in its own process.
 
-    python -m benchmarks.backends
+python -m benchmarks.backends
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _BACKENDS: Final = ("openvino", "onnxruntime", "torch")
 
 
 def measure(backend: str, seconds: float) -> dict[str, Any]:
-    """Load the model in this process and run it repeatedly on one photo."""
-    begun = time.perf_counter()
+    """Load the model in this process, run it repeatedly on one photo, and return the table row."""
+    started = time.perf_counter()
     if backend == "onnxruntime":
         import onnxruntime
 
@@ -47,13 +47,13 @@ def measure(backend: str, seconds: float) -> dict[str, Any]:
         run, side = classifier.logits, classifier.metadata.transform.crop
     images = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
     logits = run(images)
-    ready = time.perf_counter() - begun
+    ready = time.perf_counter() - started
     times = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        one = time.perf_counter()
+        run_started = time.perf_counter()
         run(images)
-        times.append(time.perf_counter() - one)
+        times.append(time.perf_counter() - run_started)
     memory = next(
         int(line.split()[1])
         for line in Path("/proc/self/smaps_rollup").read_text().splitlines()
@@ -91,8 +91,8 @@ def main() -> None:
     write_csv(options.output / "backends.csv", rows)
     medians = {
         backend: {
-            what: statistics.median(row[what] for row in rows if row["backend"] == backend)
-            for what in ("ready_s", "photo_ms", "memory_mib")
+            column: statistics.median(row[column] for row in rows if row["backend"] == backend)
+            for column in ("ready_s", "photo_ms", "memory_mib")
         }
         for backend in _BACKENDS
     }

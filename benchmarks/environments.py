@@ -1,7 +1,4 @@
-"""Environments of the servers that Petalscope is compared with.
-
-name -> build/benchmarks/NAME: a virtual environment with the server on top of the project's
-"""
+"""Virtual environments of the servers compared with Petalscope, in build/benchmarks/."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ PACKAGES: Final = {
 
 
 def python_of(name: str) -> Path:
-    """Return the interpreter of an environment, which is made where it is not there yet."""
+    """Return the interpreter of a server's environment; create the environment if it is missing."""
     if name not in PACKAGES:
         return Path(sys.executable)
     folder = ROOT / "build" / "benchmarks" / name
@@ -30,9 +27,9 @@ def python_of(name: str) -> Path:
     if not done.exists():
         venv.create(folder, clear=True, with_pip=True)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        # What the project has installed is found behind what is installed here.
-        lent = folder / "lib" / version / "site-packages" / "project.pth"
-        lent.write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+        # The project's packages are importable; the environment's own take precedence.
+        path_file = folder / "lib" / version / "site-packages" / "project.pth"
+        path_file.write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
         subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES[name]], check=True)
         done.touch()
     return python

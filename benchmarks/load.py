@@ -1,9 +1,6 @@
-"""Servers under load: start one, send it photos by wrk, read what it did and what it took.
+"""Load generation: server processes, and photos sent by wrk.
 
-    command -> started() -> Running: address, seconds to ready, memory
-    photo, clients, seconds -> send() -> Load: answers a second, percentiles, refusals
-
-wrk is Debian's package of that name: a client in C, which leaves the cores to the server.
+wrk (Debian package `wrk`) is a client in C, which leaves the CPU to the server.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-_PATIENCE: Final = 180  # seconds for a server to start
+_START_SECONDS: Final = 180
 _BOUNDARY: Final = "petalscope-benchmark"
 _SCRIPT: Final = """
 local file = io.open(BODY, "rb")
@@ -46,13 +43,13 @@ end
 
 @dataclass(frozen=True)
 class Target:
-    """A URL that takes a photo as a form field or as the body."""
+    """A path that accepts a photo, as a form field or as the body."""
 
     path: str
     field: str | None = None
 
     def body(self, photo: bytes) -> tuple[bytes, str]:
-        """Return the request's body and its content type."""
+        """Return the request body and its Content-Type."""
         if self.field is None:
             return photo, "image/jpeg"
         head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{self.field}"; '
@@ -64,22 +61,22 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server that answers.
+class ServerProcess:
+    """A running server.
 
     Attributes:
-        port: Where.
-        start: Seconds from its start to its first answer to a photo.
-        process: Its first process's number.
+        port: Port on the loopback interface.
+        start: Seconds from the start to the first classified photo.
+        pid: ID of its first process.
     """
 
     port: int
     start: float
-    process: int
+    pid: int
 
     def memory(self) -> float:
-        """Return the memory of all its processes in MiB, what they share counted once (PSS)."""
-        server = psutil.Process(self.process)
+        """Return the memory of all its processes in MiB, with shared pages counted once (PSS)."""
+        server = psutil.Process(self.pid)
         total = 0
         for process in (server, *server.children(recursive=True)):
             with suppress(psutil.Error):
@@ -89,13 +86,13 @@ class Running:
 
 @dataclass(frozen=True)
 class Load:
-    """Results of a period of sending photos.
+    """Results of sending photos for some time.
 
     Attributes:
-        rate: Photos answered a second.
-        p50: Median time of an answer in milliseconds; `p95` and `p99` alike.
-        failed: Requests answered otherwise than 200, or not at all.
-        sent: Requests answered a second, whatever their status.
+        rate: Responses with status 200 per second.
+        p50: Median response time in milliseconds; `p95` and `p99` are percentiles.
+        failed: Requests with another status or without a response.
+        sent: Requests per second, whatever their status.
     """
 
     rate: float
@@ -107,7 +104,7 @@ class Load:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens at."""
+    """Return an unused port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -122,10 +119,14 @@ def started(
     port: int,
     environment: Mapping[str, str],
     folder: Path,
-) -> Iterator[Running]:
-    """Run a server until the block ends; it has answered a photo when the block begins."""
+) -> Iterator[ServerProcess]:
+    """Run a server until the block ends; the block begins once it has classified a photo.
+
+    Raises:
+        RuntimeError: The server ended or was not ready in time. The text is the end of its log.
+    """
     with TemporaryDirectory() as home, (Path(home) / "log").open("wb") as log:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -135,11 +136,11 @@ def started(
             start_new_session=True,
         )
         try:
-            while not _answers(target, photo, port):
-                if process.poll() is not None or time.monotonic() - begun > _PATIENCE:
+            while not _is_ready(target, photo, port):
+                if process.poll() is not None or time.monotonic() - started_at > _START_SECONDS:
                     raise RuntimeError((Path(home) / "log").read_text()[-3000:])
                 time.sleep(0.02)
-            yield Running(port, time.monotonic() - begun, process.pid)
+            yield ServerProcess(port, time.monotonic() - started_at, process.pid)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
@@ -150,9 +151,9 @@ def started(
             process.wait()
 
 
-def _answers(target: Target, photo: bytes, port: int) -> bool:
-    body, kind = target.body(photo)
-    request = Request(f"http://127.0.0.1:{port}{target.path}", body, {"Content-Type": kind})
+def _is_ready(target: Target, photo: bytes, port: int) -> bool:
+    body, content_type = target.body(photo)
+    request = Request(f"http://127.0.0.1:{port}{target.path}", body, {"Content-Type": content_type})
     try:
         with urlopen(request, timeout=30) as response:
             return bool(response.status == 200 and b"predictions" in response.read())
@@ -163,23 +164,23 @@ def _answers(target: Target, photo: bytes, port: int) -> bool:
 def send(
     target: Target, photo: bytes, port: int, clients: int, seconds: float, pause: float = 0
 ) -> Load:
-    """Send a photo over and over by so many clients, each of which waits for its answer.
+    """Send a photo repeatedly from several clients; each waits for its response.
 
     Args:
-        target: Where the server takes photos.
-        photo: The photo.
-        port: The server's.
-        clients: How many.
-        seconds: How long.
-        pause: Seconds that each client waits before it sends, on average: by chance between none
-            and twice as many, since clients that wait alike would all send at once.
+        target: Path and form field of the server.
+        photo: JPEG file.
+        port: Port of the server.
+        clients: Number of concurrent clients.
+        seconds: Duration.
+        pause: Mean pause of a client before each request, in seconds. Pauses are drawn uniformly
+            from 0 to twice the mean, so that the clients do not send in step.
     """
-    body, kind = target.body(photo)
+    body, content_type = target.body(photo)
     with TemporaryDirectory() as folder:
         body_file, script = Path(folder) / "body", Path(folder) / "send.lua"
         body_file.write_bytes(body)
         script.write_text(
-            f"local BODY, TYPE = {json.dumps(str(body_file))}, {json.dumps(kind)}\n"
+            f"local BODY, TYPE = {json.dumps(str(body_file))}, {json.dumps(content_type)}\n"
             f"local PAUSE = {pause * 1000:.0f}\n{_SCRIPT}"
         )
         threads = str(min(2, clients))
@@ -188,12 +189,12 @@ def send(
              "-s", str(script), f"http://127.0.0.1:{port}{target.path}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-    told = json.loads(done.stdout.splitlines()[-1])
+    summary = json.loads(done.stdout.splitlines()[-1])
     return Load(
-        rate=(told["requests"] - told["failed"]) / told["seconds"],
-        p50=told["p50"] * 1000,
-        p95=told["p95"] * 1000,
-        p99=told["p99"] * 1000,
-        failed=told["failed"],
-        sent=told["requests"] / told["seconds"],
+        rate=(summary["requests"] - summary["failed"]) / summary["seconds"],
+        p50=summary["p50"] * 1000,
+        p95=summary["p95"] * 1000,
+        p99=summary["p99"] * 1000,
+        failed=summary["failed"],
+        sent=summary["requests"] / summary["seconds"],
     )

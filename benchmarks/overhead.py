@@ -1,9 +1,7 @@
-r"""Overhead of the service over the model: one client, many clients, large photos.
+"""Benchmark of the service's overhead over the model: one client, many clients, large photos.
 
-    the bare model, decoding and the service behind gunicorn, in turn -> overhead.csv, a table
-
-What a photo costs before the model is measured here alone, in one thread and without a server: no
-service that decodes the photo and resizes it can add less to the model than that.
+Decoding and the transform are measured in one thread without a server. They are the least that any
+service adds to the model.
 
 python -m benchmarks.overhead
 """
@@ -22,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.environments import ROOT
-from benchmarks.load import Running, send
+from benchmarks.load import ServerProcess, send
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
 from benchmarks.results_file import print_rounds, write_csv
@@ -34,32 +32,32 @@ _BATCH: Final = 16
 _MANY: Final = 32
 
 
-def bare(classifier: Classifier, count: int, seconds: float) -> float:
-    """Return the median milliseconds of the model on a batch of `count` photos."""
+def model_ms(classifier: Classifier, batch_size: int, seconds: float) -> float:
+    """Return the model's median time for a batch in milliseconds."""
     image = Image.open(io.BytesIO(photo(500))).convert("RGB")
-    batch = np.stack([classifier.preprocess(image)] * count)
-    return median(lambda: classifier.outputs(batch), seconds)
+    batch = np.stack([classifier.preprocess(image)] * batch_size)
+    return median_ms(lambda: classifier.outputs(batch), seconds)
 
 
-def median(work: Callable[[], object], seconds: float) -> float:
-    """Return the median milliseconds of what is done over and over."""
+def median_ms(work: Callable[[], object], seconds: float) -> float:
+    """Return the median time of a repeated call in milliseconds."""
     times = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - started)
     return statistics.median(times) * 1000
 
 
-def before_the_model(classifier: Classifier, data: bytes, seconds: float) -> float:
-    """Return the median milliseconds from a photo's bytes to the network's input."""
+def preprocess_ms(classifier: Classifier, data: bytes, seconds: float) -> float:
+    """Return the median time from a photo's bytes to the network's input in milliseconds."""
     side = classifier.metadata.transform.resize
-    return median(lambda: classifier.preprocess(decode_image(data, target_side=side)), seconds)
+    return median_ms(lambda: classifier.preprocess(decode_image(data, target_side=side)), seconds)
 
 
-def by_libjpeg(classifier: Classifier, data: bytes, seconds: float) -> float:
-    """Return the median milliseconds of libjpeg alone, at the scale that the service asks for."""
+def libjpeg_ms(classifier: Classifier, data: bytes, seconds: float) -> float:
+    """Return libjpeg's median time in milliseconds, at the scale that the service uses."""
     side = least_decoded_side(classifier.metadata.transform.resize)
 
     def decode() -> None:
@@ -67,29 +65,29 @@ def by_libjpeg(classifier: Classifier, data: bytes, seconds: float) -> float:
             image.draft(None, (side, side))
             image.load()
 
-    return median(decode, seconds)
+    return median_ms(decode, seconds)
 
 
-def measure(classifier: Classifier, server: Running, seconds: float) -> dict[str, float]:
-    """Measure each thing once, one after the other."""
+def measure(classifier: Classifier, server: ServerProcess, seconds: float) -> dict[str, float]:
+    """Return one measurement of each kind, taken in turn."""
     target = PEERS["petalscope"].target
     small, large = photo(500), photo(4000)
-    one = bare(classifier, 1, seconds)
-    floor = before_the_model(classifier, small, seconds / 2)
+    one = model_ms(classifier, 1, seconds)
+    preprocessing = preprocess_ms(classifier, small, seconds / 2)
     one_client = send(target, small, server.port, 1, seconds)
-    batch = bare(classifier, _BATCH, seconds)
+    batch = model_ms(classifier, _BATCH, seconds)
     many_clients = send(target, small, server.port, _MANY, seconds)
-    large_alone = by_libjpeg(classifier, large, seconds / 2)
+    large_alone = libjpeg_ms(classifier, large, seconds / 2)
     large_photos = send(target, large, server.port, 1, seconds)
     return {
-        "bare_ms": one,
-        "decode_and_transform_ms": floor,
-        "bare_after_decode_and_transform_over_bare": (floor + one) / one,
+        "baseline_ms": one,
+        "decode_and_transform_ms": preprocessing,
+        "baseline_with_decode_and_transform_over_baseline": (preprocessing + one) / one,
         "one_client_ms": one_client.p50,
-        "one_client_over_bare": one_client.p50 / one,
-        "bare_rate": _BATCH / batch * 1000,
+        "one_client_over_baseline": one_client.p50 / one,
+        "baseline_rate": _BATCH / batch * 1000,
         "many_clients_rate": many_clients.rate,
-        "many_clients_over_bare": many_clients.rate / (_BATCH / batch * 1000),
+        "many_clients_over_baseline": many_clients.rate / (_BATCH / batch * 1000),
         "libjpeg_on_12_megapixels_ms": large_alone,
         "libjpeg_on_12_megapixels_over_500_pixels": large_alone / one_client.p50,
         "12_megapixels_ms": large_photos.p50,
@@ -101,7 +99,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Measure what the service adds to the model.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=6, help="duration of each measurement")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"), "cpu")

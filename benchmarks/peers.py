@@ -1,6 +1,4 @@
-r"""Petalscope against other servers: the same checkpoint, photo, machine and client, in turn.
-
-    servers × rounds × clients -> peers.csv, a table, a picture
+"""Benchmark of Petalscope and other servers with the same checkpoint, photo, machine and client.
 
 python -m benchmarks.peers
 """
@@ -17,21 +15,21 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.environments import ROOT, python_of
-from benchmarks.load import Running, Target, free_port, send, started
+from benchmarks.load import ServerProcess, Target, free_port, send, started
 from benchmarks.photos import photo
-from benchmarks.pictures import bars
+from benchmarks.plots import bar_chart
 from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
 _FORM: Final = Target("/predict", "image")
 _CLIENTS: Final = (1, 8, 32, 128)
-# Places for as many photos as there are clients: what is turned away would not be comparable.
+# A slot for each client: a server that refuses photos could not be compared.
 _PETALSCOPE: Final = {"PETALSCOPE_THREADS": "160", "PETALSCOPE_MAX_IN_FLIGHT": "140"}
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server: where it takes photos, its environment's name, its command's arguments."""
+    """A server: target, name of its environment, and arguments of its command."""
 
     target: Target
     environment: str
@@ -57,7 +55,7 @@ PEERS: Final = {
 
 @dataclass(frozen=True)
 class Row:
-    """One server at one number of clients in one round."""
+    """Results of one server for one number of clients in one round."""
 
     server: str
     backend: str
@@ -75,7 +73,7 @@ class Row:
 
 
 @contextmanager
-def serving(name: str, backend: str = "openvino", **settings: str) -> Iterator[Running]:
+def serving(name: str, backend: str = "openvino", **settings: str) -> Iterator[ServerProcess]:
     """Run a server on the bundled checkpoint until the block ends."""
     peer, port = PEERS[name], free_port()
     suffix = {"openvino": ".onnx", "torch": ".safetensors"}[backend]
@@ -97,13 +95,13 @@ def serving(name: str, backend: str = "openvino", **settings: str) -> Iterator[R
         yield server
 
 
-def petalscope(**settings: str) -> AbstractContextManager[Running]:
+def petalscope(**settings: str) -> AbstractContextManager[ServerProcess]:
     """Run Petalscope until the block ends."""
     return serving("petalscope", **settings)
 
 
 def measure(name: str, backend: str, number: int, seconds: float) -> list[Row]:
-    """Start a server, and send it photos by each number of clients."""
+    """Start a server, and measure it with each number of clients."""
     target, data, rows = PEERS[name].target, photo(500), []
     with serving(name, backend) as server:
         rest = server.memory()
@@ -120,16 +118,16 @@ def measure(name: str, backend: str, number: int, seconds: float) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Summarise rows as Markdown: means over the rounds, rates as multiples of Petalscope's."""
+    """Return a Markdown table of the means over the rounds, with rates relative to Petalscope's."""
     groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.server, row.backend, row.clients].append(row)
 
-    def mean(key: tuple[str, str, int], what: str) -> float:
-        return statistics.fmean(getattr(row, what) for row in groups[key])
+    def mean(key: tuple[str, str, int], column: str) -> float:
+        return statistics.fmean(getattr(row, column) for row in groups[key])
 
     lines = [
-        "| clients | server | backend | photos/s | of Petalscope's | p50 ms | p95 ms | p99 ms "
+        "| clients | server | backend | photos/s | over Petalscope | p50 ms | p95 ms | p99 ms "
         "| failed | start s | MiB at rest | MiB under load |",
         "| --- " * 12 + "|",
     ]
@@ -138,9 +136,9 @@ def table(rows: list[Row]) -> str:
         cells = [
             str(key[2]), key[0], key[1], f"{mean(key, 'rate'):.1f}",
             f"{mean(key, 'rate') / best:.2f}",
-            *(f"{mean(key, what):.0f}" for what in ("p50", "p95", "p99", "failed")),
+            *(f"{mean(key, column):.0f}" for column in ("p50", "p95", "p99", "failed")),
             f"{mean(key, 'start_s'):.1f}",
-            *(f"{mean(key, what):.0f}" for what in ("rest_mib", "load_mib")),
+            *(f"{mean(key, column):.0f}" for column in ("rest_mib", "load_mib")),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -150,7 +148,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Compare Petalscope with other servers.")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=8, help="of each load")
+    parser.add_argument("--seconds", type=float, default=8, help="duration of each load")
     parser.add_argument("--servers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument(
         "--backends", nargs="+", default=["openvino", "torch"], choices=["openvino", "torch"]
@@ -171,9 +169,9 @@ def main() -> None:
         label = f"{row.server}, {row.backend}"
         heights.setdefault(label, [0.0] * len(_CLIENTS))
         heights[label][_CLIENTS.index(row.clients)] += row.rate / options.rounds
-    bars(
+    bar_chart(
         options.output / "peers.png", heights, [f"{count} clients" for count in _CLIENTS],
-        "photos a second",
+        "photos per second",
     )  # fmt: skip
 
 

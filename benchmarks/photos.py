@@ -1,4 +1,4 @@
-"""Photos to measure with, made by code: none of a data set is part of the project."""
+"""Synthetic photos for benchmarks, because the project contains no photo of a data set."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-# Of brightness, in shades of 256, and of colour beside it, as it is in photos of flowers.
+# Standard deviation of the luma (of 256 levels), and of the chroma relative to it, as in photos of
+# flowers.
 _CONTRAST: Final = 50
 _COLOUR: Final = 0.32
-# By which power of the frequency amplitudes fall: JPEGs of these photos are a little heavier than
-# real ones of 500 pixels, and as heavy as those of a phone with 12 megapixels.
+# Exponent by which amplitudes fall with frequency. JPEG files are slightly larger than real ones at
+# 500 pixels, and as large at 12 megapixels.
 _POWER: Final = 1.2
 
 
 def photo(longest_side: int, quality: int = 85, seed: int = 0) -> bytes:
-    """Make a JPEG of 4:3 with a photo's detail: most of it brightness, and less the finer it is."""
+    """Return a 4:3 JPEG of noise whose spectrum resembles a photo's."""
     random = np.random.default_rng(seed)
     size = longest_side * 3 // 4, longest_side
     contrasts = (_CONTRAST, _COLOUR * _CONTRAST, _COLOUR * _CONTRAST)

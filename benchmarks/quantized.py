@@ -26,10 +26,10 @@ _COLUMNS = {
     "photos": "photos",
     "float32_top1": "float32 top-1",
     "int8_top1": "int8 top-1",
-    "named_alike": "same class",
-    "verdicts_alike": "same verdict",
-    "alone": "time of one photo, int8 / float32",
-    "in_batches": "time of a batch, int8 / float32",
+    "same_class": "same class",
+    "same_verdict": "same verdict",
+    "photo_ratio": "time of one photo, int8 / float32",
+    "batch_ratio": "time of a batch, int8 / float32",
 }
 
 
@@ -45,9 +45,9 @@ class Pair:
         seconds, logits = [0.0, 0.0], [batch, batch]
         # The order alternates, because the first run finds the batch in the CPU caches.
         for index in (0, 1) if len(self._ratios) % 2 else (1, 0):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             logits[index] = self._classifiers[index].logits(batch)
-            seconds[index] = time.perf_counter() - begun
+            seconds[index] = time.perf_counter() - started
         self._ratios.append(seconds[1] / seconds[0])
         return logits
 
@@ -61,32 +61,30 @@ def compare(classifiers: Sequence[Classifier], folder: Path) -> dict[str, Any]:
     plain = classifiers[0]
     photos = labelled_photos(plain, folder)
     size = plain.network.max_batch_size or 1
-    alone, together = Pair(classifiers), Pair(classifiers)
-    answers: tuple[list[ClassificationResult], list[ClassificationResult]] = ([], [])
+    single, batched = Pair(classifiers), Pair(classifiers)
+    results: tuple[list[ClassificationResult], list[ClassificationResult]] = ([], [])
     for start in range(0, len(photos), size):
         chosen = range(start, min(start + size, len(photos)))
         batch = np.stack([photos[index][0].numpy() for index in chosen])
         for image in batch:
-            alone.run(image[None])
-        for classifier, found, logits in zip(
-            classifiers, answers, together.run(batch), strict=True
-        ):
+            single.run(image[None])
+        for classifier, found, logits in zip(classifiers, results, batched.run(batch), strict=True):
             found += [classifier.result(row, 1) for row in logits]
     truth = [plain.metadata.classes[target].class_id for target in photos.targets]
-    named = [[answer.predictions[0].class_id for answer in found] for found in answers]
-    verdicts = [[answer.verdict for answer in found] for found in answers]
+    named = [[result.predictions[0].class_id for result in found] for found in results]
+    verdicts = [[result.verdict for result in found] for found in results]
     return {
         "photos": f"{folder.name}, {len(photos)}",
-        "float32_top1": f"{alike(named[0], truth):.2%}",
-        "int8_top1": f"{alike(named[1], truth):.2%}",
-        "named_alike": f"{alike(*named):.2%}",
-        "verdicts_alike": f"{alike(*verdicts):.2%}",
-        "alone": f"{alone.ratio():.2f}",
-        "in_batches": f"{together.ratio():.2f}",
+        "float32_top1": f"{agreement(named[0], truth):.2%}",
+        "int8_top1": f"{agreement(named[1], truth):.2%}",
+        "same_class": f"{agreement(*named):.2%}",
+        "same_verdict": f"{agreement(*verdicts):.2%}",
+        "photo_ratio": f"{single.ratio():.2f}",
+        "batch_ratio": f"{batched.ratio():.2f}",
     }
 
 
-def alike(one: Sequence[object], other: Sequence[object]) -> float:
+def agreement(one: Sequence[object], other: Sequence[object]) -> float:
     """Return the fraction of equal elements of two lists."""
     return statistics.fmean(a == b for a, b in zip(one, other, strict=True))
 

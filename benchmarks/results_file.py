@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same columns, one at least, and the folder for them."""
+    """Write rows with the same columns; there must be at least one. Create the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -19,8 +19,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rounds(rows: Sequence[Mapping[str, float]]) -> None:
-    """Print a table of each round, one at least, and of the median of all."""
-    print("| what | each round | median |\n| --- | --- | --- |")
+    """Print the values of each round and their median; there must be at least one round."""
+    print("| measurement | each round | median |\n| --- | --- | --- |")
     for name in rows[0]:
         values = [row[name] for row in rows]
         each = ", ".join(f"{value:.2f}" for value in values)
@@ -30,12 +30,12 @@ def print_rounds(rows: Sequence[Mapping[str, float]]) -> None:
 def print_table(
     rows: Sequence[Mapping[str, Any]], number: str = "", titles: Mapping[str, str] | None = None
 ) -> None:
-    """Print rows of the same columns, one at least.
+    """Print rows with the same columns as a Markdown table; there must be at least one.
 
     Args:
         rows: The rows.
-        number: The format of each float, such as ".4g".
-        titles: Of the columns, in their order, where their names do not tell.
+        number: Format of floats, such as ".4g".
+        titles: Titles of all columns in order; by default their names.
     """
     named = titles.values() if titles else [name.replace("_", " ") for name in rows[0]]
     print(f"| {' | '.join(named)} |\n|{' --- |' * len(rows[0])}")

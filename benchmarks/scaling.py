@@ -1,8 +1,4 @@
-r"""Scaling of the service with model threads, clients and time.
-
-    photos in a batch -> photos a second of the bare model -> batches.csv
-    model threads × clients -> photos a second             -> scaling.csv
-    20,000 photos -> memory                                -> memory.csv
+"""Benchmark of scaling: batch size, model threads and clients, and memory over 20,000 photos.
 
 python -m benchmarks.scaling
 """
@@ -16,7 +12,7 @@ from typing import Any, Final
 
 from benchmarks.environments import ROOT
 from benchmarks.load import send
-from benchmarks.overhead import bare
+from benchmarks.overhead import model_ms
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
 from benchmarks.results_file import print_table, write_csv
@@ -29,16 +25,16 @@ _TARGET: Final = PEERS["petalscope"].target
 
 
 def by_batch(seconds: float) -> list[dict[str, Any]]:
-    """Measure photos a second of the model alone for each size of batch."""
+    """Return photos per second of the model alone for each batch size."""
     classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"), "cpu")
-    rates = {size: size / bare(classifier, size, seconds) * 1000 for size in _BATCHES}
+    rates = {size: size / model_ms(classifier, size, seconds) * 1000 for size in _BATCHES}
     return [
         {"batch": size, "rate": rate, "of_batch_1": rate / rates[1]} for size, rate in rates.items()
     ]
 
 
 def by_threads(seconds: float) -> list[dict[str, Any]]:
-    """Measure photos a second for each number of the model's threads and of clients."""
+    """Return photos per second for each number of model threads and clients."""
     data, rows = photo(500), []
     for threads in range(1, (os.cpu_count() or 1) + 1):
         with petalscope(PETALSCOPE_MODEL_THREADS=str(threads)) as server:
@@ -58,9 +54,9 @@ def by_threads(seconds: float) -> list[dict[str, Any]]:
 
 
 def over_time(photos: int, pieces: int = 20) -> list[dict[str, Any]]:
-    """Measure the service's memory while it answers photos from 16 clients.
+    """Return the service's memory while 16 clients send photos.
 
-    `growth` is over what it was after the first tenth of the photos, which warms it up.
+    `growth` is relative to the memory after the first tenth of the photos, the warm-up.
     """
     data, rows, answered = photo(500), list[dict[str, Any]](), 0.0
     seconds = max(2.0, photos / pieces / 60)
@@ -87,7 +83,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Measure how the service scales.")
-    parser.add_argument("--seconds", type=float, default=5, help="of each load")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of each load")
     parser.add_argument("--photos", type=int, default=20_000)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()

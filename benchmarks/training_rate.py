@@ -2,7 +2,7 @@
 
 The three run in turn. The ratio of the first two shows the cost of decoding and augmentation.
 
-    python -m benchmarks.training_rate --data data/oxford102
+python -m benchmarks.training_rate --data data/oxford102
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Training:
-    """A network, its loader of training photos, and one batch kept in memory."""
+    """A network, the loader of its training photos, and one batch in memory."""
 
     def __init__(self, options: TrainingConfig, precision: str) -> None:
         self._accelerator = Accelerator(mixed_precision=precision)
@@ -54,23 +54,23 @@ class Training:
             steps_per_epoch=len(loader),
         )
         self._engine.start_epoch()
-        # What Engine holds, without its augmentation, averaging and limits on the gradient.
+        # The same network for the baseline, without augmentation, averaging and gradient clipping.
         self._network: nn.Module = self._accelerator.unwrap_model(network)
         self._loader = self._accelerator.prepare(loader)
         self._steps = 0
         self.in_memory = next(self.from_folder())
 
     def from_folder(self) -> Iterator[Batch]:
-        """Yield batches as the training's loader makes them."""
+        """Yield batches from the training loader."""
         yield from self._loader
 
     def step(self, batch: Batch) -> None:
-        """Do a step as the training does."""
+        """Run one training step of the engine."""
         self._engine.step(*batch, number=self._steps, seed=self._steps)
         self._steps += 1
 
-    def bare_step(self, batch: Batch) -> None:
-        """Do the forward pass, the backward pass and the optimizer's step, and no more."""
+    def baseline_step(self, batch: Batch) -> None:
+        """Run the forward pass, the backward pass and the optimizer step alone."""
         images, targets = batch
         with self._accelerator.autocast():
             logits = self._network(images.contiguous(memory_format=torch.channels_last))
@@ -81,46 +81,46 @@ class Training:
 
 
 def rate(step: Callable[[Batch], None], batches: Iterator[Batch], steps: int) -> float:
-    """Return photos a second, after some steps that are not counted."""
+    """Return photos per second after the warm-up steps."""
     for _ in range(_WARM_UP):
         step(next(batches))
-    begun, photos = time.perf_counter(), 0
+    started, photos = time.perf_counter(), 0
     for _ in range(steps):
         batch = next(batches)
         step(batch)
         photos += len(batch[0])
-    return photos / (time.perf_counter() - begun)
+    return photos / (time.perf_counter() - started)
 
 
 def measure(training: Training, steps: int) -> dict[str, float]:
-    """Measure each of the three once, one after the other."""
+    """Return one measurement of each of the three, taken in turn."""
 
     def memory() -> Iterator[Batch]:
         while True:
             yield training.in_memory
 
-    bare = rate(training.bare_step, memory(), steps)
-    fed = rate(training.step, memory(), steps)
+    baseline = rate(training.baseline_step, memory(), steps)
+    from_memory = rate(training.step, memory(), steps)
     trained = rate(training.step, training.from_folder(), steps)
     return {
-        "bare_loop_rate": bare,
-        "steps_from_memory_rate": fed,
+        "baseline_rate": baseline,
+        "steps_from_memory_rate": from_memory,
         "training_rate": trained,
-        "steps_over_bare_loop": fed / bare,
-        "training_over_bare_loop": trained / bare,
+        "steps_over_baseline": from_memory / baseline,
+        "training_over_baseline": trained / baseline,
     }
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Measure photos a second of a training.")
+    parser = argparse.ArgumentParser(description="Measure photos per second of training.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and valid/")
     parser.add_argument("--backbone", default="tf_efficientnet_lite2")
     parser.add_argument("--size", type=int, default=192, help="side of an image in pixels")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--precision", choices=["no", "bf16", "fp16"], default="no")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12, help="of each in a round")
+    parser.add_argument("--steps", type=int, default=12, help="steps per measurement")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     training = Training(

@@ -25,8 +25,9 @@ _MIN_BYTES_PER_SECOND: Final = 8 * 1024
 _MAX_HEAD_BYTES: Final = 1024 * 1024
 _MAX_CHUNK_LINE_BYTES: Final = 256
 _MAX_TRAILER_BYTES: Final = 8 * 1024
-# Parsing a chunk costs some microseconds, however small it is. Clients send 8 KiB and more.
-_MAX_CHUNKS: Final = 16 * 1024
+# Parsing a chunk costs microseconds, however small it is. Clients send chunks of 8 KiB and more.
+_MIN_MEAN_CHUNK_BYTES: Final = 256
+_MAX_SMALL_CHUNKS: Final = 1024
 
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.I)
 _TRANSFER_ENCODING: Final = re.compile(rb"\r\ntransfer-encoding:", re.I)
@@ -119,7 +120,7 @@ class RequestFraming:
             if line_end < 0:
                 return len(received) - self._next >= _MAX_CHUNK_LINE_BYTES
             digits = _CHUNK_SIZE.match(received, self._next, line_end)
-            if digits is None or self._chunks == _MAX_CHUNKS:
+            if digits is None or self._has_tiny_chunks():
                 return True
             size = int(digits[0], 16)
             if size == 0:
@@ -135,6 +136,9 @@ class RequestFraming:
                 self._next -= excess + 1
                 return len(received) >= self._next
         return False
+
+    def _has_tiny_chunks(self) -> bool:
+        return self._chunks > _MAX_SMALL_CHUNKS + self._body_bytes // _MIN_MEAN_CHUNK_BYTES
 
 
 class ClientConnection(gthread.TConn):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""BentoML, with adaptive batching as its documentation shows."""
+"""BentoML server with adaptive batching, as in its documentation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from model.classifier import Classifier
 
 @bentoml.service(workers=1, traffic={"timeout": 60})
 class Flowers:
-    """One service, one model."""
+    """Service with one model."""
 
     def __init__(self) -> None:
         self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
 
     @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=10000)
     def predict(self, images: list[PilImage]) -> list[dict[str, Any]]:
-        """Name the flower in each photo."""
+        """Classify each photo."""
         inputs = [self.classifier.preprocess(image.convert("RGB")) for image in images]
         logits = self.classifier.logits(np.stack(inputs))
         return [asdict(self.classifier.result(row)) for row in logits]

@@ -1,4 +1,4 @@
-"""The server of PyTorch's and Flask's tutorials: one route, one photo at a time."""
+"""Flask server as in the PyTorch tutorial: one route, one photo at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
 
 @app.post("/predict")
 def predict() -> dict[str, Any]:
-    """Name the flower in a photo."""
+    """Classify one photo."""
     image = Image.open(request.files["image"].stream).convert("RGB")
     return asdict(classifier.predict([image])[0])
 

@@ -1,6 +1,6 @@
-"""LitServe, with the batching that its documentation shows for image models."""
+"""LitServe server with batching, as its documentation shows for image models."""
 
-# No `from __future__ import annotations` here: LitServe looks at the type of the request itself.
+# Without `from __future__ import annotations`, because LitServe inspects the request's type.
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +15,10 @@ from model.classifier import Classifier
 
 
 class Flowers(litserve.LitAPI):
-    """Decode, batch, run, unbatch."""
+    """LitServe API of the classifier."""
 
     def setup(self, device: str) -> None:
-        """Load the model, once a worker."""
+        """Load the model once per worker."""
         self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
 
     def decode_request(self, request: Request) -> Any:
@@ -34,11 +34,11 @@ class Flowers(litserve.LitAPI):
         return self.classifier.logits(batch)
 
     def unbatch(self, output: Any) -> list[Any]:
-        """Give each photo its own logits."""
+        """Split the logits by photo."""
         return list(output)
 
     def encode_response(self, output: Any) -> dict[str, Any]:
-        """Name the classes."""
+        """Return the classification result."""
         return asdict(self.classifier.result(output))
 
 

@@ -1,4 +1,4 @@
-"""Mosec, as its example for image models has it: decoding workers, one that runs batches."""
+"""Mosec server as in its example for image models: decoding workers, one inference worker."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from model.classifier import Classifier
 
 
 class Preprocess(Worker):
-    """Decode and transform a photo."""
+    """Worker that decodes and transforms a photo."""
 
     def __init__(self) -> None:
         self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
 
     def deserialize(self, data: bytes) -> Any:
-        """Take the body as it is."""
+        """Return the body unchanged."""
         return data
 
     def forward(self, data: bytes) -> Any:
@@ -31,13 +31,13 @@ class Preprocess(Worker):
 
 
 class Inference(Worker):
-    """Run the model on what has gathered."""
+    """Worker that runs the model on batches."""
 
     def __init__(self) -> None:
         self.classifier = Classifier.load(Path(os.environ["BENCHMARK_CHECKPOINT"]), "cpu")
 
     def forward(self, data: list[Any]) -> list[Any]:
-        """Name the classes of each photo."""
+        """Classify each photo of a batch."""
         logits = self.classifier.logits(np.stack(data))
         return [asdict(self.classifier.result(row)) for row in logits]
 

@@ -1,4 +1,4 @@
-"""Mutations of valid uploads: 300 by default, 20,000 in `make soak`."""
+"""Mutations of valid uploads: 300 by default, 20,000 in `make fuzz`."""
 
 from __future__ import annotations
 

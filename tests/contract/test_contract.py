@@ -1,7 +1,7 @@
 """Schemathesis test of a running service against its own /openapi.json.
 
 Every response must have a documented status, content type, headers and schema, and none may be a
-5xx. `make soak` sends more examples per operation.
+5xx. `make fuzz` sends more examples per operation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bar charts of what was measured."""
+"""Bar charts of measurements."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 
-def bars(
+def bar_chart(
     path: Path, heights: Mapping[str, Sequence[float]], groups: Sequence[str], unit: str
 ) -> None:
-    """Draw a bar for each series in each group, and write the picture as a PNG."""
+    """Write a grouped bar chart as PNG.
+
+    Args:
+        path: PNG file to write.
+        heights: Heights of each series, one per group.
+        groups: Labels of the groups.
+        unit: Label of the y axis.
+    """
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(heights)
     for number, (label, values) in enumerate(heights.items()):
-        places = [group + (number + 0.5) * width - 0.4 for group in range(len(groups))]
-        axes.bar(places, values, width, label=label)
+        positions = [group + (number + 0.5) * width - 0.4 for group in range(len(groups))]
+        axes.bar(positions, values, width, label=label)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
