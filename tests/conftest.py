@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,12 +65,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _flushed_log() -> Iterator[None]:
-    """Write the log lines of a test before the next one captures output."""
-    yield
-    for handler in logging.getLogger("app").handlers:
-        handler.flush()
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Write a test's log lines while its output is still captured."""
+    try:
+        return (yield)
+    finally:
+        for handler in logging.getLogger("app").handlers:
+            handler.flush()
 
 
 @pytest.fixture(scope="session")
