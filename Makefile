@@ -69,14 +69,15 @@ PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
 check: lint ## lint, and run the fast tests (under a minute)
 	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx"
 
-# OpenVINO's tests run in a process without training: signals crashed a process that did both.
-OPENVINO_TESTS := tests/model/backends/test_openvino_backend.py tests/model/backends/test_quantization.py \
-    tests/scripts/test_export.py
+# These tests run alone, in one process. The adversarial ones measure response times, and a process
+# that trained with PyTorch and ran OpenVINO crashed on signals.
+SEPARATE_TESTS := tests/adversarial tests/model/backends/test_openvino_backend.py \
+    tests/model/backends/test_quantization.py tests/scripts/test_export.py
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(PYTEST) $(OPENVINO_TESTS:%=--ignore=%)
-	$(PYTEST) $(OPENVINO_TESTS)
+	$(PYTEST) $(SEPARATE_TESTS:%=--ignore=%)
+	$(IN_VENV) -m pytest $(SEPARATE_TESTS)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")

@@ -209,10 +209,10 @@ def test_check_runs_the_fast_tests_and_test_runs_all(checkout: Checkout) -> None
         runs[target] = [call for call in checkout.calls() if "pytest" in call]
     (fast,) = runs["check"]
     assert "not slow" in fast
-    ignored, openvino = runs["test"]
-    left_out = re.findall(r"--ignore=(\S+)", ignored)
-    assert left_out == [word for word in openvino.split() if word.startswith("tests/")]
-    assert all((ROOT / path).is_file() for path in left_out)
+    parallel, separate = runs["test"]
+    left_out = re.findall(r"--ignore=(\S+)", parallel)
+    assert left_out == [word for word in separate.split() if word.startswith("tests/")]
+    assert all((ROOT / path).exists() for path in left_out)
 
 
 def photos(clone: Path) -> Path:
