@@ -192,7 +192,8 @@ def count_photos(photos: int) -> None:
 
 
 def _count_request() -> None:
-    # Before the body is read, so that a refused upload costs neither memory nor a slot.
+    # Before the form is parsed, so that a refused upload takes no slot. The other photos of a form
+    # are counted later, by `count_photos`.
     if request.method == "POST" and current_route_options().takes_photos:
         count_photos(1)
 
