@@ -11,12 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move it there when the block ends well.
+    """Yield a temporary path beside `path`, and move it to `path` if the block succeeds.
 
-    A reader, or a run after a kill, finds either the old file or the new one, never a part.
+    Readers find either the old file or the whole new one, even after a kill.
+
+    Args:
+        path: File to write; missing folders are created.
 
     Raises:
-        OSError: The folder cannot be written, or the disk is full; `path` is then as it was.
+        OSError: The folder is not writable or the disk is full; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

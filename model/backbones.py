@@ -1,7 +1,7 @@
-"""Networks: any timm image-classification backbone by name, under a head of our own.
+"""Networks: any timm image-classification backbone by name, with Petalscope's head.
 
-The head takes the place of timm's classifier inside the timm model, so that timm's layer groups,
-feature extraction and data configuration work as they do on the original.
+The head replaces the classifier inside the timm model, so timm's layer groups, feature extraction
+and data configuration still work.
 """
 
 from __future__ import annotations
@@ -25,29 +25,28 @@ _CLOSEST_NAMES: Final = 5
 
 
 class BackboneError(PetalscopeError):
-    """The backbone is unknown, cannot take the head, or its weights cannot be loaded."""
+    """A backbone that cannot be built: unknown, incompatible with the head, or without weights."""
 
 
 class UnknownBackboneError(BackboneError):
-    """timm has no image-classification model of this name, or no weights of this tag."""
+    """A name that timm has no image-classification model for, or a tag without weights."""
 
 
 def build_network(
     architecture: Architecture, *, pretrained: bool = False, weights: Path | None = None
 ) -> nn.Module:
-    """Build a network that takes float32 N×3×H×W and gives logits N×num_classes.
+    """Build a network from float32 (N, 3, H, W) to logits, float32 (N, num_classes).
 
     Args:
-        architecture: What to build.
-        pretrained: Start the backbone from timm's pretrained weights, fetched from timm's hub.
-        weights: Start it from this local file instead: safetensors in timm's key names, such as a
-            checkpoint of ours, or in the original's where timm knows how to convert them. The head
-            always starts at random.
+        architecture: Backbone and head. The head always starts at random.
+        pretrained: Initialize the backbone with timm's pretrained weights, downloaded from its hub.
+        weights: Initialize the backbone from this safetensors file instead. Its keys are timm's, as
+            in a checkpoint, or the original model's if timm can convert them.
 
     Raises:
-        UnknownBackboneError: No such backbone; the message lists the nearest names.
-        BackboneError: The weights cannot be fetched, read or fitted, or hidden layers were asked
-            for on a backbone whose classifier is not one linear layer.
+        UnknownBackboneError: There is no such backbone; the message lists the nearest names.
+        BackboneError: The weights cannot be downloaded, read or matched, or the architecture has
+            hidden layers or dropout and the backbone's classifier is not one linear layer.
     """
     name = architecture.backbone
     if not _is_known(name):
@@ -64,16 +63,15 @@ def build_network(
             pretrained_cfg_overlay=None if tensors is None else {"state_dict": tensors},
         )
         if tensors is not None and not _names_agree(network, tensors.keys()):
-            # For want of a head, timm passes over names that it does not know. With the original's
-            # head it does not, once it has converted the original's names.
+            # With a replaced head timm ignores unknown keys. With the original head it raises.
             timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
     except Exception as error:
-        # timm lets through whatever its hub client or state dict raises.
+        # timm passes on any exception of its hub client or state dict.
         if weights is not None:
             raise BackboneError(f"The weights in {weights} are not those of {name}.") from error
         if pretrained:
             raise BackboneError(
-                f"The pretrained weights of {name} could not be fetched from timm's hub. "
+                f"The pretrained weights of {name} could not be downloaded from timm's hub. "
                 "Give a local file (--pretrained-path FILE), or start at random (--from-scratch)."
             ) from error
         raise
@@ -83,27 +81,27 @@ def build_network(
 
 
 def data_transform(network: nn.Module, image_size: int | None = None) -> EvaluationTransform:
-    """Build the evaluation transform from the backbone's own data configuration.
+    """Build the evaluation transform from the backbone's data configuration.
 
     Args:
-        network: As `build_network` returns it.
-        image_size: Side of the input in pixels, where not the backbone's own.
+        network: Return value of `build_network`.
+        image_size: Side of the input in pixels; None for the backbone's own.
     """
     config: Mapping[str, Any] = timm.data.resolve_model_data_config(network)
     return EvaluationTransform.from_data_config(config, image_size)
 
 
 def head_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of the head: all that a frozen backbone leaves to train."""
+    """Return the parameters of the head, the only trainable ones with a frozen backbone."""
     return list(_classifier(network).parameters())
 
 
 @torch.no_grad()
 def add_to_logits(network: nn.Module, offsets: torch.Tensor) -> None:
-    """Add to each class's logit, once and for all, by the bias of the head's last layer.
+    """Add constants to the logits, in place, through the bias of the head's last layer.
 
     Args:
-        network: As `build_network` returns it.
+        network: Return value of `build_network`.
         offsets: float32 (num_classes,).
 
     Raises:
@@ -118,39 +116,40 @@ def add_to_logits(network: nn.Module, offsets: torch.Tensor) -> None:
 
 
 def freeze_backbone(network: nn.Module) -> None:
-    """Keep every parameter but the head's from changing.
-
-    Batch statistics are kept too, by `set_train_mode`.
-    """
+    """Freeze all parameters except the head's; `set_train_mode` freezes batch statistics."""
     network.requires_grad_(False)
     for parameter in head_parameters(network):
         parameter.requires_grad_(True)
 
 
 def freeze_groups(network: nn.Module, count: int) -> None:
-    """Keep the parameters of the first `count` of timm's coarse layer groups from changing.
+    """Freeze the parameters of timm's first coarse layer groups: the stem, then blocks or stages.
 
-    The first is the stem; blocks or stages follow. They cost most of a training step's time and
-    hold few of its parameters, and what they see, edges and colours, is the same in any photo.
+    Early groups take most of the time of a training step, hold few parameters, and detect edges and
+    colours that are the same in any photo.
+
+    Args:
+        network: Return value of `build_network`.
+        count: Number of groups to freeze, fewer than the network has.
 
     Raises:
-        BackboneError: The network has not so many groups, or would have nothing left to train.
+        BackboneError: The network has too few groups.
     """
     matcher = network.group_matcher(coarse=True)  # type: ignore[operator]
     groups = list(group_parameters(network, matcher).values())
     if count >= len(groups):
         raise BackboneError(
-            f"The backbone has {len(groups)} layer groups, of which {count} cannot be frozen; "
-            f"the most is {len(groups) - 1}."
+            f"The backbone has {len(groups)} layer groups; {count} cannot be frozen, at most "
+            f"{len(groups) - 1} can."
         )
     for name in (name for group in groups[:count] for name in group):
         network.get_parameter(name).requires_grad_(False)
 
 
 def set_train_mode(network: nn.Module) -> None:
-    """Enter training mode; a module with nothing to train stays as it is in evaluation.
+    """Set training mode, except for modules without trainable parameters.
 
-    Otherwise a frozen backbone would go on learning batch statistics and dropping features.
+    Otherwise a frozen backbone would update its batch statistics and apply dropout.
     """
     network.train()
     for module in network.modules():
@@ -168,22 +167,22 @@ def _is_known(name: str) -> bool:
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise BackboneError(f"There is no file of weights at {path}.")
+        raise BackboneError(f"There is no weights file at {path}.")
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise BackboneError(
-            f"The weights in {path} cannot be read: the file is damaged, or is not safetensors."
+            f"The weights in {path} cannot be read: the file is damaged or not safetensors."
         ) from error
     if not tensors:
-        raise BackboneError(f"There is not one weight in {path}.")
+        raise BackboneError(f"{path} holds no weights.")
     return tensors
 
 
 def _names_agree(network: nn.Module, names: Set[str]) -> bool:
     heads = tuple(f"{name}." for name in _classifier_names(network))
     differing = names ^ network.state_dict().keys()
-    # Counters of batches are of no use in inference, and older files lack them.
+    # Inference does not use batch counters, and older files lack them.
     return all(name.startswith(heads) or "num_batches_" in name for name in differing)
 
 
@@ -199,7 +198,7 @@ def _classifier_names(network: nn.Module) -> tuple[str, ...]:
 
 def _classifier(network: nn.Module) -> nn.Module:
     classifier = network.get_classifier()  # type: ignore[operator]
-    # Distilled transformers have two, and average what they say.
+    # Distilled transformers have two heads and average their logits.
     return classifier if isinstance(classifier, nn.Module) else nn.ModuleList(classifier)
 
 
@@ -210,7 +209,7 @@ def _replace_classifier(network: nn.Module, architecture: Architecture) -> None:
     if not isinstance(classifier, nn.Linear):
         raise BackboneError(
             f"The classifier of {architecture.backbone} is not one linear layer; "
-            "hidden layers and dropout can only take the place of one."
+            "hidden layers and dropout can only replace such a layer."
         )
     parent, _, attribute = _classifier_names(network)[0].rpartition(".")
     head = _head(classifier.in_features, architecture)

@@ -60,14 +60,14 @@ class ClassificationResult:
 
 
 class Classifier:
-    """A network with its transform, temperature and names: loaded once, used from any thread.
+    """A network with its transform, temperature and class names.
 
-    Nothing in it changes after it was made, so that threads need no lock.
+    It is immutable, so threads can share it without a lock.
 
     Attributes:
-        network: What runs.
-        metadata: What its file says about it.
-        version: First digits of the file's SHA-256, which tell one model from another.
+        network: The network on its backend.
+        metadata: Metadata of its file.
+        version: First 12 hexadecimal digits of the file's SHA-256; empty if not loaded from a file.
     """
 
     def __init__(self, network: Backend, metadata: Metadata, version: str = "") -> None:
@@ -89,15 +89,16 @@ class Classifier:
 
         Args:
             path: The checkpoint: .safetensors for PyTorch, .onnx for OpenVINO.
-            device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; an .onnx file
-                runs on the CPU alone.
+            device: "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1"; an .onnx file runs
+                only on the CPU.
             threads: Number of threads of the network on a CPU; 0 leaves it to the library.
             nice: Nice value added to OpenVINO's threads, 0 to 19; Linux only.
             compiled: Compile the network with `torch.compile`; OpenVINO always compiles.
 
         Raises:
-            CheckpointError: The file cannot be used.
-            DeviceError: The device does not exist here.
+            CheckpointError: The file cannot be used, or its network computes other logits than
+                the reference in it.
+            DeviceError: The device is unknown or not present.
         """
         network, metadata = _load(path, device, threads, nice, compiled)
         check_reference(network, metadata, path)
@@ -106,39 +107,61 @@ class Classifier:
         return cls(network, metadata, digest[:_DIGEST_LENGTH])
 
     def preprocess(self, image: Image.Image) -> Array:
-        """Transform one RGB image to the network's input, float32 of shape (3, H, W)."""
+        """Transform one upright RGB image to a network input, float32 (3, H, W)."""
         return self.metadata.transform(image)
 
     def logits(self, batch: Array) -> Array:
-        """Run the network on float32 (N, 3, H, W); return float32 logits (N, classes).
+        """Return the logits of a batch.
 
-        The logits are as the network gives them, not yet divided by the temperature.
+        Args:
+            batch: float32 (N, 3, H, W).
+
+        Returns:
+            float32 (N, classes), not divided by the temperature.
         """
         return self.network.run(batch).logits
 
     def outputs(self, batch: Array) -> list[Outputs]:
-        """Run the network on float32 (N, 3, H, W); return its outputs for each photo."""
+        """Run the network on a batch, float32 (N, 3, H, W); return the outputs of each photo."""
         logits, maps = self.network.run(batch)
         return [
             Outputs(row, None if maps is None else maps[index]) for index, row in enumerate(logits)
         ]
 
     def probabilities(self, batch: Array) -> Array:
-        """Run the network on float32 (N, 3, H, W); return (N, classes), each row summing to 1."""
+        """Return the calibrated probabilities of a batch.
+
+        Args:
+            batch: float32 (N, 3, H, W).
+
+        Returns:
+            float32 (N, classes); each row sums to 1.
+        """
         return self.calibrated(self.logits(batch))
 
     def calibrated(self, logits: Array) -> Array:
-        """Turn logits (…, classes) into probabilities by the checkpoint's temperature."""
+        """Convert logits to probabilities by temperature scaling and softmax.
+
+        Args:
+            logits: float32 (…, classes).
+
+        Returns:
+            float32 of the same shape; the last axis sums to 1.
+        """
         scaled = logits.astype(np.float64) / self.metadata.temperature
         exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         probabilities: Array = exponents / exponents.sum(axis=-1, keepdims=True)
         return probabilities.astype(np.float32)
 
     def result(self, logits: Array, top_k: int = 5) -> ClassificationResult:
-        """Return the result for one photo from its logits, float32 (classes,).
+        """Return the classification of one photo.
+
+        Args:
+            logits: float32 (classes,).
+            top_k: Number of predictions, from 1 to the number of classes.
 
         Raises:
-            ValueError: `top_k` is not from 1 to the number of classes.
+            ValueError: `top_k` is out of range.
         """
         predictions = self.rank(self.calibrated(logits), top_k)
         best = predictions[0].probability
@@ -150,10 +173,14 @@ class Classifier:
         return ClassificationResult(predictions, verdict(rule, score, best), ood)
 
     def rank(self, probabilities: Array, top_k: int = 5) -> list[Prediction]:
-        """Name the `top_k` likeliest classes of one row of probabilities, the likeliest first.
+        """Return the most probable classes, most probable first; ties keep the class order.
+
+        Args:
+            probabilities: float32 (classes,).
+            top_k: Number of predictions, from 1 to the number of classes.
 
         Raises:
-            ValueError: `top_k` is not from 1 to the number of classes.
+            ValueError: `top_k` is out of range.
         """
         classes = self.metadata.classes
         if not 1 <= top_k <= len(classes):
@@ -164,7 +191,15 @@ class Classifier:
         ]
 
     def predict(self, images: Sequence[Image.Image], top_k: int = 5) -> list[ClassificationResult]:
-        """Classify RGB images in one batch; return one result per image."""
+        """Classify upright RGB images in one batch; return one result per image.
+
+        Args:
+            images: Images of any size.
+            top_k: Number of predictions, from 1 to the number of classes.
+
+        Raises:
+            ValueError: `top_k` is out of range.
+        """
         if not images:
             return []
         batch = np.stack([self.preprocess(image) for image in images])
@@ -174,7 +209,7 @@ class Classifier:
 def _load(
     path: Path, device: str, threads: int, nice: int, compiled: bool
 ) -> tuple[Backend, Metadata]:
-    # Each library is imported where its kind of file is: a service needs one of them only.
+    # Import only the library that the file needs: a service without a GPU has no PyTorch.
     if path.suffix == ".onnx":
         from model.backends.openvino_backend import load_onnx
 
@@ -184,8 +219,8 @@ def _load(
         from model.checkpoint.format import load_checkpoint
     except ModuleNotFoundError as error:
         raise CheckpointError(
-            f"{path.name} is run by PyTorch, which is not installed: install "
-            "requirements-cuda.txt, or make an .onnx file of it with scripts/export.py."
+            f"{path.name} needs PyTorch, which is not installed: install requirements-cuda.txt, or "
+            "convert the file to .onnx with scripts/export.py."
         ) from error
     chosen = resolve_device(device)
     module, metadata = load_checkpoint(path)

@@ -1,4 +1,4 @@
-"""A lock that keeps a second process out of a folder."""
+"""An exclusive lock on a folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if sys.platform != "win32":
 
 
 class FolderInUseError(PetalscopeError):
-    """Another process works in the folder."""
+    """A folder that another process is using."""
 
 
 @contextmanager
 def only_process_in(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made where missing, until the block ends; a kill sets it free.
+    """Lock a folder until the block ends, and create it if missing.
 
-    Windows has no such lock; there nothing is held.
+    The system releases the lock of a killed process. On Windows nothing is locked.
 
     Raises:
-        FolderInUseError: Another process holds it.
+        FolderInUseError: Another process holds the lock.
+        OSError: The folder cannot be created or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

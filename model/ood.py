@@ -16,7 +16,7 @@ from model.backends.base import Array
 
 Verdict = Literal["known", "unsure", "unknown", "unchecked"]
 
-# Likelier than all other classes together; also for checkpoints without a value.
+# More probable than all other classes together. Also used for files without a value.
 DEFAULT_KNOWN_PROBABILITY: Final = 0.5
 _MAX_VALUE: Final = 1e6
 
@@ -40,10 +40,10 @@ def _log_probability(scaled: Array) -> Array:
 
 
 def _contrast(scaled: Array) -> Array:
-    """Return how far the largest logit stands above the mean of all.
+    """Return the largest logit minus the mean of all logits.
 
-    A network that was taught to be unsure of photos of none of the classes (outlier exposure,
-    Hendrycks et al. 2019) gives them logits that are alike, at whatever level they lie.
+    A network trained with outlier exposure (Hendrycks et al. 2019) gives OOD photos nearly equal
+    logits, at any level; the difference removes the level.
     """
     above: Array = scaled.max(axis=1) - scaled.mean(axis=1)
     return above
@@ -93,16 +93,31 @@ class OodRule:
             raise ValueError(f"known_probability is {self.known_probability}; it must be 0 to 1")
 
     def scores(self, logits: Array, temperature: float) -> Array:
-        """Score photos by their logits, float32 (N, classes); return float32 (N,)."""
+        """Return the OOD scores of photos.
+
+        Args:
+            logits: float32 (N, classes), not divided by the temperature.
+            temperature: Divisor of the logits.
+
+        Returns:
+            float32 (N,).
+        """
         return ood_scores(self.score, logits, temperature, self.logit_adjustment)
 
 
 def ood_scores(
     score: str, logits: Array, temperature: float, logit_adjustment: Sequence[float] = ()
 ) -> Array:
-    """Score photos by logits, float32 (N, classes), divided by the temperature; float32 (N,).
+    """Return the OOD scores of photos.
 
-    Where there are `logit_adjustment`, (classes,), they are taken off the logits before.
+    Args:
+        score: A key of `SCORES`.
+        logits: float32 (N, classes), not divided by the temperature.
+        temperature: Divisor of the logits.
+        logit_adjustment: Values to subtract from the logits first, (classes,) or empty.
+
+    Returns:
+        float32 (N,); higher looks more like one of the classes.
     """
     if logit_adjustment:
         logits = logits - np.array(logit_adjustment, np.float32)

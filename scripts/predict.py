@@ -1,7 +1,4 @@
-"""Name the flowers in photos.
-
-    files, folders, "-" -> model.prediction.stream -> model.prediction.formats -> stdout
-                                              -> a line for each photo that cannot be read -> stderr
+"""Command line that names the flowers in photos.
 
 python scripts/predict.py rose.jpg
 python scripts/predict.py holiday/ --top-k 1 --format csv > holiday.csv
@@ -37,24 +34,24 @@ from scripts.command_line import (
 )
 
 _TOP_K: Final = 5
-_MOST_PLOTTED: Final = 12
+_MAX_PLOTTED: Final = 12
 _PLOTTED_SIDE: Final = 640  # px
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; return its exit code: 0, 1 when some or all photos failed, 2 for usage."""
+    """Run the script; return its exit code: 0, 1 if a photo failed, 2 for wrong usage."""
     parser = _parser()
     options = parser.parse_args(argv)
     failures = _Failures()
     photos = list(_listed(options.photos, failures))
     for option, path in (("--plot", options.plot), ("--explain", options.explain)):
-        if path and len(photos) > _MOST_PLOTTED:
-            parser.error(f"argument {option}: up to {_MOST_PLOTTED} photos, not {len(photos):,}")
+        if path and len(photos) > _MAX_PLOTTED:
+            parser.error(f"argument {option}: up to {_MAX_PLOTTED} photos, not {len(photos):,}")
         if path:
             make_parent_folder(path)
 
-    # PyTorch takes seconds to import; --help and wrong usage do not wait for it.
+    # Imported late: PyTorch takes seconds to import, and --help does not need it.
     from model.classifier import Classifier
 
     checkpoint = options.checkpoint or bundled_checkpoint(options.device)
@@ -64,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if top_k > classes:
         parser.error(f"argument --top-k: the checkpoint has {classes} classes, not {top_k}")
     results = classify(classifier, photos, top_k=top_k, batch_size=options.batch_size)
-    # Where the answers themselves run over the terminal, they are the progress.
+    # Results on the terminal show the progress themselves.
     quiet = sys.stdout.isatty() or not sys.stderr.isatty() or len(photos) <= options.batch_size
     drawn: list[Classified] = []
     with prediction_formats.FORMATS[options.format]() as write:
@@ -87,58 +84,57 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="predict.py",
         description="Name the flowers in photos.",
-        epilog="A file whose name begins with '-' goes after '--', or is written ./-name. "
-        "CSV has one line for each name of each photo; JSON is one array with one line for each "
-        "photo. A photo that cannot be read is reported on stderr and left out. "
-        "Exit code: 0 all photos were named, 1 some or all were not, 2 wrong usage.",
+        epilog="Write a file name that begins with '-' after '--', or as ./-name. "
+        "CSV has one line per prediction; JSON is one array with one line per photo. "
+        "Unreadable photos are reported on stderr and left out. "
+        "Exit code: 0 if all photos were classified, 1 if any failed, 2 for wrong usage.",
     )
     add = parser.add_argument
     add(
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help=f"a {FORMAT_NAMES} file; or a folder, which is searched with all folders in it, "
-        "sorted by name; or - for a photo from stdin",
+        help=f"a {FORMAT_NAMES} file, a folder (searched recursively, sorted by path), or - for a "
+        "photo from stdin",
     )
     add(
         "--checkpoint",
         type=Path,
         metavar="FILE",
         help="a .safetensors file of train.py or an .onnx file of export.py (default: the bundled "
-        "one that suits the device)",
+        "file for the device)",
     )
     add(
         "--top-k",
         type=whole_number(1),
         metavar="K",
-        help=f"how many names to give, the likeliest first (default: {_TOP_K})",
+        help=f"number of predictions per photo (default: {_TOP_K})",
     )
     add(
         "--format",
         choices=prediction_formats.FORMATS,
         default="text",
-        help="how to print them (default: %(default)s)",
+        help="output format (default: %(default)s)",
     )
     add(
         "--plot",
         type=image_file,
         metavar="FILE.png",
-        help="draw the photos there, each above the bars of its probabilities; "
-        f"up to {_MOST_PLOTTED} photos",
+        help="draw the photos with bar charts of their probabilities to this file; "
+        f"up to {_MAX_PLOTTED} photos",
     )
     add(
         "--explain",
         type=image_file,
         metavar="FILE.png",
-        help="draw the photos there likewise, coloured where they look most like their likeliest "
-        "name (its class activation map)",
+        help="draw the same with the class activation map of the top prediction over each photo",
     )
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     return parser
 
 
 class _Failures:
-    """Reports each failure at once, and counts them."""
+    """A counter of failures that reports each on stderr."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -151,7 +147,7 @@ class _Failures:
 def _listed(arguments: Sequence[str], failures: _Failures) -> Iterator[Photo]:
     for argument in arguments:
         if argument == "-":
-            # Read in the main thread, where Ctrl-C can end the waiting for input.
+            # Read on the main thread, which Ctrl-C can interrupt.
             yield Photo("-", sys.stdin.buffer.read())
         elif Path(argument).is_dir():
             yield from _found(argument, failures)
@@ -160,7 +156,7 @@ def _listed(arguments: Sequence[str], failures: _Failures) -> Iterator[Photo]:
 
 
 def _found(folder: str, failures: _Failures) -> list[Photo]:
-    """Search a folder for photos by their suffixes; hidden files and folders are left alone."""
+    """Return the photos below a folder by suffix, without hidden files and folders."""
     failed_before = failures.count
 
     def unreadable(error: OSError) -> None:
@@ -191,8 +187,8 @@ def _draw(
         if explained_by is not None:
             if result.activations is None:
                 raise OutputError(
-                    "--explain cannot be drawn: the head of this checkpoint is not one linear "
-                    "layer on averaged features, and does not tell where it looked."
+                    "--explain is not possible: the head of this checkpoint is not one linear "
+                    "layer on average-pooled features, so it has no class activation maps."
                 )
             image = laid_over(image, overlay(result.activations, image.size, explained_by))
         photos.append((image, result.result.predictions))

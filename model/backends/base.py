@@ -14,17 +14,17 @@ Array = npt.NDArray[np.float32]
 
 
 class DeviceError(PetalscopeError):
-    """A device that this machine lacks."""
+    """A device that is unknown or not present."""
 
 
 class Outputs(NamedTuple):
-    """Outputs of a network for a batch of N, or without N for one photo.
+    """Outputs of a network for a batch of N photos; without the N axis for one photo.
 
     Attributes:
         logits: float32 (N, classes), not yet divided by the temperature.
-        activations: Class activation maps, float32 (N, classes, h, w), whose mean over h and w
-            plus the head's bias is the logits; None where the head is not one linear layer on
-            features averaged over the image.
+        activations: Class activation maps, float32 (N, classes, h, w). Their mean over h and w plus
+            the head's bias equals the logits. None unless the head is one linear layer on
+            average-pooled features.
     """
 
     logits: Array
@@ -32,11 +32,11 @@ class Outputs(NamedTuple):
 
 
 class Backend(Protocol):
-    """A network that is ready to run, from any thread."""
+    """A loaded network; all methods are thread-safe."""
 
     @property
     def device(self) -> str:
-        """Name of the device: "cpu", "cuda:0"."""
+        """Name of the device, such as "cpu" or "cuda:0"."""
 
     @property
     def max_batch_size(self) -> int | None:
@@ -47,7 +47,11 @@ class Backend(Protocol):
         """Exceptions that `run` raises if a batch is too large."""
 
     def batch_sizes(self, max_batch_size: int) -> Sequence[int]:
-        """The sizes of batch to run once each before the network is quick, up to `max_batch`."""
+        """Return the batch sizes to warm up, ascending.
+
+        Args:
+            max_batch_size: Largest batch that will be run, 1 or more.
+        """
 
     def run(self, batch: Array) -> Outputs:
-        """Run on float32 (N, 3, H, W)."""
+        """Run the network on a batch, float32 (N, 3, H, W) with N of 1 or more."""

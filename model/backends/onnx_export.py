@@ -29,11 +29,12 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
     """Write a network as an ONNX file, atomically.
 
     Args:
-        network: As `checkpoint.load_checkpoint` returns it.
-        metadata: Likewise.
-        path: Where to; folders are made.
+        network: Network of `checkpoint.format.load_checkpoint`, on the CPU in evaluation mode.
+        metadata: Its metadata; the reference is computed if missing.
+        path: File to write; missing folders are created.
 
     Raises:
+        NotANumberError: The network's logits are not finite.
         OSError: The file cannot be written.
     """
     side = metadata.transform.crop
@@ -47,7 +48,7 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
         outputs = exported(example)
     with atomic_write(path) as temporary:
         with warnings.catch_warnings():
-            # The exporter by tracing gives a plain graph, and needs no further package.
+            # The tracing exporter is deprecated, but writes a plain graph without more packages.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 exported,
@@ -61,7 +62,7 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
             )
         model = onnx.load(str(temporary))
         for described, output in zip(model.graph.output, outputs, strict=True):
-            # Tracing gives the sides of the maps names, and one of them that of the batch.
+            # Tracing gives names instead of lengths to the axes of the maps.
             lengths = described.type.tensor_type.shape.dim[1:]
             for length, known in zip(lengths, output.shape[1:], strict=True):
                 length.dim_value = known
@@ -71,7 +72,11 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
 
 
 def write_metadata(path: Path, metadata: Metadata) -> None:
-    """Put metadata into an ONNX file, in place of any that it has.
+    """Replace the metadata of an ONNX file.
+
+    Args:
+        path: The file.
+        metadata: The new metadata.
 
     Raises:
         OSError: The file cannot be written.
@@ -82,6 +87,8 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
 
 
 class _WithMaps(nn.Module):
+    """A network that also returns class activation maps, if it has a head for them."""
+
     def __init__(self, network: nn.Module, head: nn.Linear | None) -> None:
         super().__init__()
         self._network = network

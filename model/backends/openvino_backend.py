@@ -28,8 +28,8 @@ from model.checkpoint.metadata import (
     parse_metadata,
 )
 
-# Importing OpenVINO reports to Google Analytics, writes an id of the user into the home folder, and
-# fails where there is no home. Where it cannot import this package, it does none of the three.
+# Importing OpenVINO reports to Google Analytics, writes a user id into the home folder, and fails
+# without a home folder. Without this package it does none of the three.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import openvino  # noqa: E402
@@ -45,7 +45,7 @@ from openvino.frontend import (  # noqa: E402
 LOGITS: Final = "logits"
 ACTIVATIONS: Final = "activations"
 
-# Raised for damaged files and unknown operators; they share no base class but Exception.
+# Raised for damaged files and unknown operators; their only common base class is Exception.
 _READ_FAILURES: Final = (
     GeneralFailure,
     InitializationFailure,
@@ -56,69 +56,70 @@ _READ_FAILURES: Final = (
 )
 
 _OPTIONS: Final = {
-    # Some CPUs would be run in bfloat16, and answers differ from one machine to the other.
+    # The default is bfloat16 on some CPUs, so results would depend on the machine.
     "INFERENCE_PRECISION_HINT": "f32",
 }
-# Each stream has a photo's activations in memory; with more cores than these, some share one.
-_MOST_STREAMS: Final = 8
-# With one for each core, cores would wait at its end for the others and for the next batch.
-_PHOTOS_A_STREAM: Final = 4
+# Each stream keeps one photo's activations in memory. With more cores, several share a stream.
+_MAX_STREAMS: Final = 8
+# With one photo per stream, a stream that finishes first idles until the next batch.
+_PHOTOS_PER_STREAM: Final = 4
 
 
 _Result = tuple[Array, Array | None]
 
 
 class _Requests(NamedTuple):
-    alone: openvino.InferRequest
-    together: openvino.AsyncInferQueue
+    """Inference requests of one thread."""
+
+    single: openvino.InferRequest
+    parallel: openvino.AsyncInferQueue
 
 
 class OpenVinoBackend:
-    """A model that takes images N×3×H×W and gives logits, and class activation maps if it can.
+    """An OpenVINO model with the output "logits" and, optionally, "activations".
 
     Args:
-        model: As OpenVINO read it.
-        side: Side in pixels of an input.
-        threads: Number of threads; 0 for one a core.
-        nice: How far they stand back behind other threads that want the cores, 0 to 19 as nice(1)
-            counts it; on Linux alone.
+        model: The model as read; it is reshaped in place to single photos.
+        side: Side of an input, in pixels.
+        threads: Number of threads; 0 for one per core.
+        nice: Nice value added to the threads, 0 to 19; Linux only.
     """
 
     def __init__(self, model: openvino.Model, side: int, threads: int = 0, nice: int = 0) -> None:
         model.reshape([1, 3, side, side])
-        # Threads are as nice as the one that starts them, which compiling does.
-        with ThreadPoolExecutor(1, initializer=_stand_back, initargs=(nice,)) as starter:
-            self._alone, self._together = starter.submit(_compiled, model, threads).result()
-        self._streams = min(self.threads, _MOST_STREAMS)
+        # Compiling starts OpenVINO's threads, which inherit the nice value of this one.
+        with ThreadPoolExecutor(1, initializer=_add_nice, initargs=(nice,)) as starter:
+            self._single, self._parallel = starter.submit(_compiled, model, threads).result()
+        self._streams = min(self.threads, _MAX_STREAMS)
         self._outputs = {name for output in model.outputs for name in output.names}
         self._of_thread = threading.local()
 
     @property
     def device(self) -> str:
-        """The device: "cpu"."""
+        """Name of the device: "cpu"."""
         return "cpu"
 
     @property
     def threads(self) -> int:
-        """Number of threads that it runs on."""
-        return int(self._alone.get_property("INFERENCE_NUM_THREADS"))
+        """Number of inference threads."""
+        return int(self._single.get_property("INFERENCE_NUM_THREADS"))
 
     @property
     def max_batch_size(self) -> int | None:
-        """A few for each core; more would only be answered later."""
-        return _PHOTOS_A_STREAM * self._streams if self._streams > 1 else 1
+        """Four photos per stream: larger batches only delay the first results."""
+        return _PHOTOS_PER_STREAM * self._streams if self._streams > 1 else 1
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
-        """Exceptions that `run` raises if a batch does not fit into memory."""
+        """Exceptions that `run` raises if a batch does not fit in memory."""
         return (MemoryError,)
 
     def batch_sizes(self, max_batch_size: int) -> list[int]:
-        """One photo alone, and as many as run side by side."""
+        """Return the sizes of the two code paths: one photo, and one photo per stream."""
         return sorted({1, min(self._streams, max_batch_size)})
 
     def run(self, batch: Array) -> Outputs:
-        """Run on float32 (N, 3, H, W)."""
+        """Run the network on a batch, float32 (N, 3, H, W)."""
         results = self._run_each(batch) if len(batch) < self._streams else self._run_all(batch)
         logits, maps = zip(*results, strict=True)
         return Outputs(
@@ -126,7 +127,7 @@ class OpenVinoBackend:
         )
 
     def _run_each(self, batch: Array) -> list[_Result]:
-        request = self._requests().alone
+        request = self._requests().single
         results = []
         for image in batch:
             request.infer({0: np.ascontiguousarray(image[None])})
@@ -134,7 +135,7 @@ class OpenVinoBackend:
         return results
 
     def _run_all(self, batch: Array) -> list[_Result]:
-        queue = self._requests().together
+        queue = self._requests().parallel
         results: dict[int, _Result] = {}
 
         def keep(request: openvino.InferRequest, index: int) -> None:
@@ -147,76 +148,76 @@ class OpenVinoBackend:
         return [results[index] for index in range(len(batch))]
 
     def _copied(self, request: openvino.InferRequest) -> _Result:
-        # The request's own memory is written again by its next run.
+        # The next run overwrites the request's tensors.
         logits = request.get_tensor(LOGITS).data.copy()
         if ACTIVATIONS not in self._outputs:
             return logits, None
         return logits, request.get_tensor(ACTIVATIONS).data.copy()
 
     def _requests(self) -> _Requests:
-        """Return this thread's requests; the same cannot serve two threads at once."""
+        """Return this thread's requests; a request cannot serve two threads at once."""
         try:
             requests: _Requests = self._of_thread.requests
         except AttributeError:
             requests = self._of_thread.requests = _Requests(
-                self._alone.create_infer_request(),
-                openvino.AsyncInferQueue(self._together, self._streams),
+                self._single.create_infer_request(),
+                openvino.AsyncInferQueue(self._parallel, self._streams),
             )
         return requests
 
 
-def _stand_back(nice: int) -> None:
-    """Make this thread, and those that it starts, so much nicer than they would be."""
-    if nice and sys.platform == "linux":  # elsewhere it would be the whole process
+def _add_nice(nice: int) -> None:
+    """Add to the nice value of this thread and of the threads that it starts."""
+    if nice and sys.platform == "linux":  # other systems have one value per process
         thread = threading.get_native_id()
-        with suppress(OSError):  # where it is forbidden, photos are named as well
+        with suppress(OSError):  # sandboxes may forbid it; inference works without
             nicest = min(19, os.getpriority(os.PRIO_PROCESS, thread) + nice)
             os.setpriority(os.PRIO_PROCESS, thread, nicest)
 
 
 def _compiled(model: openvino.Model, threads: int) -> tuple[openvino.CompiledModel, ...]:
-    """Compile a model for one photo on all threads, and for a photo on each of them."""
+    """Return the model compiled twice: one photo on all threads, and one photo per stream."""
     core = openvino.Core()
     options = {**_OPTIONS, "INFERENCE_NUM_THREADS": threads}
-    alone = core.compile_model(model, "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
-    threads = alone.get_property("INFERENCE_NUM_THREADS")
+    single = core.compile_model(model, "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
+    threads = single.get_property("INFERENCE_NUM_THREADS")
     if threads == 1:
-        return alone, alone
-    options |= {"NUM_STREAMS": min(threads, _MOST_STREAMS), "INFERENCE_NUM_THREADS": threads}
-    return alone, core.compile_model(model, "CPU", options)
+        return single, single
+    options |= {"NUM_STREAMS": min(threads, _MAX_STREAMS), "INFERENCE_NUM_THREADS": threads}
+    return single, core.compile_model(model, "CPU", options)
 
 
 def load_onnx(
     path: Path, device: str, threads: int = 0, nice: int = 0
 ) -> tuple[OpenVinoBackend, Metadata]:
-    """Load a model that `onnx_file.export` wrote.
+    """Load a file of `onnx_export.export` or `quantization.quantize`.
 
     Args:
         path: The file.
         device: "auto" or "cpu".
-        threads: Number of threads; 0 for one a core.
-        nice: See `OpenVinoBackend`.
+        threads: Number of threads; 0 for one per core.
+        nice: Nice value added to the threads, 0 to 19; Linux only.
 
     Raises:
         CheckpointError: The file cannot be used.
-        DeviceError: Another device was asked for.
+        DeviceError: `device` is not the CPU.
     """
     if device not in ("auto", "cpu"):
         known = re.fullmatch("cuda(?::[0-9]+)?", device)
-        advice = "it is the .safetensors file that runs on CUDA" if known else "give auto or cpu"
-        raise DeviceError(f"An .onnx file runs on the CPU, and not on {device}; {advice}.")
+        advice = "use the .safetensors file for CUDA" if known else "choose auto or cpu"
+        raise DeviceError(f"An .onnx file runs on the CPU, not on {device}; {advice}.")
     if not path.is_file():
         raise CheckpointNotFoundError(f"There is no checkpoint at {path}.")
     if not os.access(path, os.R_OK):
         raise CheckpointNotFoundError(f"{path} cannot be read: permission denied.")
     try:
-        # By the reader of ONNX alone: others would try a damaged file too, and say so on stderr.
+        # Only the ONNX reader: the others would also try a damaged file and print to stderr.
         reader = FrontEndManager().load_by_framework("onnx")
         model = reader.convert(reader.load(str(path)))
         text: str = model.get_rt_info(["framework", METADATA_KEY]).astype(str)
     except _READ_FAILURES as error:
         raise NotACheckpointError(
-            f"{path} is damaged, has unknown operators or lacks Petalscope's metadata; write it "
+            f"{path} is damaged, has unknown operators or lacks Petalscope's metadata; export it "
             "again with scripts/export.py."
         ) from error
     metadata = parse_metadata(text, path)
@@ -225,11 +226,12 @@ def load_onnx(
         shape = list(model.output(LOGITS).shape)
     except RuntimeError as error:
         raise NotACheckpointError(
-            f"The model in {path} does not take or give what its metadata say."
+            f"The inputs or outputs of the model in {path} do not match its metadata; export it "
+            "again with scripts/export.py."
         ) from error
     classes = len(metadata.classes)
     if shape != [1, classes]:
         raise MismatchedClassesError(
-            f"{path} names {classes} classes, for logits of shape {'×'.join(map(str, shape))}."
+            f"{path} names {classes} classes for logits of shape {'×'.join(map(str, shape))}."
         )
     return network, metadata

@@ -24,32 +24,32 @@ from model.errors import PetalscopeError
 
 
 class QuantizationError(PetalscopeError):
-    """Nothing can be quantized here."""
+    """An environment in which no model can be quantized."""
 
 
 def int8_path(checkpoint: Path) -> Path:
-    """Return where a checkpoint's copy in 8 bits lies unless it is told otherwise: beside it."""
+    """Return the default path of a checkpoint's quantized copy, beside it."""
     return checkpoint.with_name(f"{checkpoint.stem}-int8.onnx")
 
 
 def quantize(source: Path, photos: Sequence[Array], path: Path) -> None:
-    """Write an ONNX file in 8 bits, atomically.
+    """Quantize an ONNX file to 8 bits and write it atomically, with its own reference logits.
 
     Args:
-        source: As `onnx_file.export` writes it.
-        photos: What shows the ranges of the activations, each float32 (1, 3, H, W); some hundreds
-            of those that the network was trained on.
-        path: Where to; folders are made.
+        source: File of `onnx_export.export`.
+        photos: Network inputs that set the ranges of the activations, each float32 (1, 3, H, W);
+            a few hundred training photos.
+        path: File to write; missing folders are created.
 
     Raises:
-        QuantizationError: A package that it takes is not installed.
+        QuantizationError: A required package is not installed.
         OSError: The file cannot be written.
     """
     try:
         quantized = _quantized(onnx.load(str(source)), photos)
     except ModuleNotFoundError as error:
         raise QuantizationError(
-            f"Quantizing takes the package {error.name}, which is not installed: install "
+            f"Quantization needs the package {error.name}, which is not installed: install "
             "requirements-train.txt."
         ) from error
     onnx.checker.check_model(quantized)
@@ -67,6 +67,6 @@ def _quantized(plain: onnx.ModelProto, photos: Sequence[Array]) -> Any:
     import nncf
 
     inputs = nncf.Dataset([{INPUT: photo} for photo in photos])
-    # Bars of progress, which stand beside those of tqdm; stdout is for results.
+    # NNCF prints progress bars to stdout, which is for results.
     with redirect_stdout(sys.stderr):
         return nncf.quantize(plain, inputs, subset_size=len(photos))

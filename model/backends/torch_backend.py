@@ -20,15 +20,15 @@ from model.imaging.transforms import EvaluationTransform
 
 
 class TorchBackend:
-    """A network of timm's, with any head of ours.
+    """A timm network with any head of `Architecture`.
 
     Args:
-        network: As `backbones.build_network` returns it.
-        device: Where to run it.
-        side: Side in pixels of an input that the network takes.
-        threads: Number of threads on a CPU, for all networks of the process; 0 leaves it as it is.
-        compiled: Whether to compile the network with `torch.compile`, for each size of batch.
-        fills_batches: Whether to fill batches up; by default on a GPU alone.
+        network: Return value of `backbones.build_network`.
+        device: Device to run on.
+        side: Side of an input, in pixels.
+        threads: Number of CPU threads of all networks in the process; 0 leaves it unchanged.
+        compiled: Compile the network with `torch.compile`, once per batch size.
+        fills_batches: Pad batches to powers of two; None pads only on a GPU.
     """
 
     def __init__(
@@ -53,30 +53,30 @@ class TorchBackend:
 
     @property
     def device(self) -> str:
-        """The device: "cpu", "cuda:0"."""
+        """Name of the device, such as "cpu" or "cuda:0"."""
         return str(self._device)
 
     @property
     def max_batch_size(self) -> int | None:
-        """None: larger batches are faster, up to what the device's memory holds."""
+        """None: larger batches are faster until the device's memory is full."""
         return None
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
-        """Exceptions that `run` raises if a batch does not fit into memory."""
+        """Exceptions that `run` raises if a batch does not fit in memory."""
         return (torch.OutOfMemoryError, MemoryError)
 
     def batch_sizes(self, max_batch_size: int) -> list[int]:
-        """1, 2, 4, … to the first that holds `max_batch`, where batches are filled up; else 1."""
+        """Return the powers of two up to the padded `max_batch_size`; [1] without padding."""
         if not self._fills_batches:
             return [1]
         return [1 << power for power in range((max_batch_size - 1).bit_length() + 1)]
 
     def run(self, batch: Array) -> Outputs:
-        """Run on float32 (N, 3, H, W).
+        """Run the network on a batch, float32 (N, 3, H, W).
 
         Raises:
-            One of `out_of_memory`: The batch does not fit on the device.
+            One of `out_of_memory`: The batch does not fit in the device's memory.
         """
         count = len(batch)
         if self._fills_batches and (missing := self.batch_sizes(count)[-1] - count):
@@ -84,7 +84,7 @@ class TorchBackend:
         inputs = torch.from_numpy(batch)
         if self._on_gpu:
             inputs = inputs.pin_memory()
-        # Both are properties of the thread: they are entered where the network runs.
+        # Both contexts are thread-local, so they are entered on the calling thread.
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, torch.float16, enabled=self._on_gpu),
@@ -109,11 +109,11 @@ def _array(tensor: torch.Tensor) -> Array:
 
 @torch.inference_mode()
 def map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
-    """Return the head, if it is one linear layer on features averaged over the image.
+    """Return the head if it is one linear layer on average-pooled features, otherwise None.
 
     Args:
-        network: As `backbones.build_network` returns it, in evaluation mode.
-        example: An input to compare averages on, float32 (1, 3, H, W).
+        network: Return value of `backbones.build_network`, in evaluation mode.
+        example: Input on which the pooling is compared with an average, float32 (1, 3, H, W).
     """
     head = network.get_classifier()  # type: ignore[operator]
     if not isinstance(head, nn.Linear):
@@ -122,7 +122,7 @@ def map_head(network: nn.Module, example: torch.Tensor) -> nn.Linear | None:
         features = network.forward_features(example)  # type: ignore[operator]
         pooled = network.forward_head(features, pre_logits=True)  # type: ignore[operator]
     except RuntimeError:
-        return None  # it does not run on inputs of this size, as its first use will tell
+        return None  # wrong input size; the reference check reports it
     if features.dim() != 4 or features.shape[1] != head.in_features:
         return None
     means = features.mean(dim=(2, 3))
@@ -141,10 +141,10 @@ def network_reference(network: nn.Module, transform: EvaluationTransform) -> Ref
 
 
 def resolve_device(name: str) -> torch.device:
-    """Find the device meant by "auto", "cpu", "cuda" or "cuda:N".
+    """Return the device of a name: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        DeviceError: The name is none of these, or there is no such device.
+        DeviceError: The name is none of these, or the device is not present.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,7 +156,7 @@ def resolve_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(match[1] or 0) >= count:
         raise DeviceError(
-            f"The device {name} was asked for, but PyTorch sees {count} CUDA devices; "
+            f"The device {name} is not present: PyTorch finds {count} CUDA devices; "
             "choose auto or cpu, or check the driver with nvidia-smi."
         )
     return torch.device(name)

@@ -69,10 +69,13 @@ def save_checkpoint(
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Read what a checkpoint says about itself, without its weights.
+    """Read the metadata of a checkpoint without its weights.
+
+    Args:
+        path: A .safetensors file.
 
     Raises:
-        CheckpointError: In its subclasses, all but those that need the weights.
+        CheckpointError: The header or the metadata are invalid; the subclass names the cause.
     """
     text = _read_header(path)
     if text is None:
@@ -86,8 +89,14 @@ def read_metadata(path: Path) -> Metadata:
 def load_checkpoint(path: Path) -> tuple[nn.Module, Metadata]:
     """Rebuild a checkpoint's network on the CPU, in float32 and evaluation mode.
 
+    Args:
+        path: A .safetensors file.
+
+    Returns:
+        The network and its metadata.
+
     Raises:
-        CheckpointError: In its subclasses, for each way a file can be wrong.
+        CheckpointError: The file cannot be used; the subclass names the cause.
     """
     metadata = read_metadata(path)
     try:
@@ -126,7 +135,7 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Metadata]:
 def _stored(tensor: torch.Tensor, half_precision: bool) -> torch.Tensor:
     if half_precision and tensor.is_floating_point() and tensor.dim() > 1:
         tensor = tensor.half()
-    # A clone, since safetensors refuses tensors that share memory, as tied weights do.
+    # A clone, because safetensors refuses tensors that share memory, such as tied weights.
     return tensor.detach().cpu().contiguous().clone()
 
 
@@ -138,7 +147,7 @@ def _float32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _read_header(path: Path) -> str | None:
-    """Check the frame of a safetensors file; return its metadata's text, if it has any of ours."""
+    """Check the header of a safetensors file; return Petalscope's metadata text, or None."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """Class ids and their names, always in index order.
 
-Class folders sort as text ("1", "10", "100", "101", …), so a class id is not its index: the list
-made here travels with the checkpoint.
+Class folders sort as text ("1", "10", "100", "101", …), so a class id is not its index. The
+checkpoint stores the list.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from model.errors import PetalscopeError
 
 
 class LabelsError(PetalscopeError):
-    """The file of category names cannot be used."""
+    """A file of category names that cannot be used."""
 
 
 @dataclass(frozen=True)
 class FlowerClass:
-    """One class: its id (the name of its folder, "21") and its common name ("fire lily")."""
+    """One class.
+
+    Attributes:
+        class_id: Name of its folder, such as "21".
+        name: Common name, such as "fire lily".
+    """
 
     class_id: str
     name: str
@@ -44,7 +49,14 @@ def read_category_names(path: Path) -> dict[str, str]:
 
 
 def name_classes(class_ids: Sequence[str], names: dict[str, str]) -> tuple[FlowerClass, ...]:
-    """Pair class ids, in index order, with their names.
+    """Pair class ids with their names.
+
+    Args:
+        class_ids: In index order.
+        names: Map from class id to common name.
+
+    Returns:
+        The classes in index order.
 
     Raises:
         LabelsError: A class id has no name.
@@ -52,7 +64,7 @@ def name_classes(class_ids: Sequence[str], names: dict[str, str]) -> tuple[Flowe
     missing = [class_id for class_id in class_ids if class_id not in names]
     if missing:
         raise LabelsError(
-            f"No name is given for class {', '.join(missing)}; "
+            f"Class {', '.join(missing)} has no name; "
             "add it to the file of category names, or remove its folder."
         )
     return tuple(FlowerClass(class_id, names[class_id]) for class_id in class_ids)

@@ -14,15 +14,19 @@ from PIL import Image
 from model.backends.base import Array
 from model.imaging.transforms import EvaluationTransform
 
-_COLOUR: Final = (0, 215, 255)  # rare among flowers and leaves: red or orange would vanish on many
-_STRONGEST: Final = 200  # of 255: the flower stays visible below
-_LONGEST_SIDE: Final = 320  # px; the map has some ten cells a side, and is smooth between them
+_COLOUR: Final = (0, 215, 255)  # rare among flowers and leaves, unlike red or orange
+_MAX_ALPHA: Final = 200  # of 255: the flower stays visible
+_LONGEST_SIDE: Final = 320  # px; a map has about ten cells per side, so more shows no detail
 
 
 def evidence(activations: Array) -> Array:
-    """Return what speaks for a class, float32 (h, w) in [0, 1], from its map (h, w).
+    """Return the positive part of a class activation map, scaled to [0, 1].
 
-    What speaks against it, below 0, is left out; the strongest cell has 1, unless none speaks for.
+    Args:
+        activations: float32 (h, w).
+
+    Returns:
+        float32 (h, w), whose largest value is 1; all 0 if no activation is positive.
     """
     positive = np.maximum(activations, 0)
     strongest = positive.max()
@@ -36,13 +40,16 @@ def overlay(
     transform: EvaluationTransform,
     longest_side: int = _LONGEST_SIDE,
 ) -> Image.Image:
-    """Draw a class activation map as a transparent RGBA picture of the photo's shape.
+    """Draw a class activation map (Zhou et al. 2016) as a transparent overlay.
 
     Args:
         activations: float32 (h, w), one class of `Outputs.activations`.
         size: Width and height of the upright photo, in any unit.
-        transform: By which the network saw it.
-        longest_side: Of the result, in pixels.
+        transform: Transform of the network; it defines the visible square.
+        longest_side: Longest side of the overlay, in pixels.
+
+    Returns:
+        An RGBA image with the photo's aspect ratio.
     """
     scale = longest_side / max(size)
     width, height = (max(1, round(side * scale)) for side in size)
@@ -50,7 +57,7 @@ def overlay(
     cells = Image.fromarray(evidence(activations).astype(np.float32))
     strength = np.asarray(cells.resize((view, view), Image.Resampling.BICUBIC)).clip(0, 1)
     alpha = Image.new("L", (width, height), 0)
-    seen = Image.fromarray((strength * _STRONGEST).astype(np.uint8))
+    seen = Image.fromarray((strength * _MAX_ALPHA).astype(np.uint8))
     alpha.paste(seen, ((width - view) // 2, (height - view) // 2))
     picture = Image.new("RGB", (width, height), _COLOUR)
     picture.putalpha(alpha)
@@ -58,6 +65,14 @@ def overlay(
 
 
 def laid_over(photo: Image.Image, picture: Image.Image) -> Image.Image:
-    """Lay an `overlay` over its upright RGB photo; return a new RGB image of the photo's size."""
+    """Composite an `overlay` onto its photo.
+
+    Args:
+        photo: Upright RGB image.
+        picture: RGBA overlay of any size.
+
+    Returns:
+        A new RGB image of the photo's size.
+    """
     layer = picture.resize(photo.size, Image.Resampling.BICUBIC)
     return Image.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")

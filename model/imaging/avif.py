@@ -126,6 +126,7 @@ def _boxes(data: bytes, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _streams(data: bytes) -> Iterator[bytes]:
+    """Yield the AV1 stream of each image item, and of each track's first frame."""
     bodies: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for kind, body in _boxes(data):
         bodies[kind].append(body)
@@ -140,6 +141,7 @@ def _streams(data: bytes) -> Iterator[bytes]:
 
 
 def _av1_items(iinf: bytes) -> Iterator[int]:
+    """Yield the ids of the AV1 images of an item information box."""
     version = iinf[0]
     for kind, body in _boxes(iinf[8 if version else 6 :]):
         if kind == b"infe" and body[0] >= 2:
@@ -149,6 +151,7 @@ def _av1_items(iinf: bytes) -> Iterator[int]:
 
 
 def _item_data(iloc: bytes, images: set[int], data: bytes, embedded: bytes) -> Iterator[bytes]:
+    """Yield the bytes of the given items, which an item location box locates."""
     reader = _Reader(iloc)
     version = reader.number(4) >> 24
     lengths = reader.number(2)
@@ -211,6 +214,7 @@ def _stream_sizes(stream: bytes) -> Iterator[Av1Size]:
 
 
 def _leb128(reader: _Reader) -> int:
+    """Read an unsigned integer in LEB128, of at most 8 bytes."""
     value = 0
     for at in range(8):
         byte = reader.number(1)
@@ -221,6 +225,7 @@ def _leb128(reader: _Reader) -> int:
 
 
 def _sequence_size(header: _BitReader) -> Av1Size:
+    """Read the frame size from a sequence header."""
     header.bits(4)  # profile, still picture
     fixed_size = bool(header.bits(1))  # reduced still picture header
     if fixed_size:
@@ -234,6 +239,7 @@ def _sequence_size(header: _BitReader) -> Av1Size:
 
 
 def _skip_operating_points(header: _BitReader) -> None:
+    """Skip the timing and operating point fields before the frame size."""
     delay_length = 0
     if header.bits(1):  # timing info
         header.bits(64)

@@ -10,50 +10,48 @@ import io
 import re
 from typing import Final
 
-# The largest photo needs some 16,000 reads; more than these, in Python, would take most of a
-# second.
+# The largest photo needs about 16,000 reads; 300,000 take most of a second.
 _MAX_READS: Final = 300_000
 
-# Encoders write ten scans or so. A 100 kB file can hold thousands, and each costs a pass over all
+# Encoders write about ten scans. A 100 kB file can hold thousands, and each is a pass over all
 # pixels: hours for one upload.
 _MAX_JPEG_SCANS: Final = 64
-# 32 MiB of metadata fill 512.
+# 32 MiB of metadata fill 512 segments.
 _MAX_JPEG_SEGMENTS: Final = 4096
-# EXIF in more than one segment is rare, and joined in time that grows with the square of their
-# number.
+# EXIF in several segments is rare, and Pillow joins them in quadratic time.
 _MAX_JPEG_EXIF_SEGMENTS: Final = 16
-# A marker that may have a length behind it: neither stuffing, padding, a restart nor start of file.
+# A marker that a length may follow: not stuffing, padding, a restart or the start of the file.
 _JPEG_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _JPEG_SIGNATURE: Final = b"\xff\xd8\xff"
 _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = b"\xd9", b"\xda", b"\xe1"
-# Of these, too, Pillow reads no length; an end before the first scan ends nothing for it.
+# Pillow reads no length after these markers, and ignores an end marker before the first scan.
 _JPEG_BARE: Final = frozenset(bytes([code]) for code in (0xC8, 0xD9, *range(0xF0, 0xFE)))
 
 _PNG_SIGNATURE: Final = b"\x89PNG"
-# Each may unpack to a mebibyte, and is then thrown away.
+# Each may decompress to 1 MiB, which is then discarded.
 _PNG_PACKED_CHUNKS: Final = (b"zTXt", b"iTXt", b"iCCP")
 _MAX_PNG_PACKED_CHUNKS: Final = 64
 
-# The entry of EXIF in an AVIF's list of items, up to its type.
+# Entry of the EXIF block in an AVIF's item list, up to its type.
 _AVIF_EXIF_ITEM: Final = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)
 
 
 class OddStructureError(Exception):
-    """A file built as no encoder builds one; the message says how, and completes a sentence."""
+    """A file with a structure that no encoder writes; the message completes "The image is …"."""
 
 
 class MeteredFile(io.BytesIO):
-    """A file's bytes, to be read in a bounded number of pieces."""
+    """An in-memory file that limits the number of reads."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as a file does.
+        """Read up to `size` bytes; all that remain if it is negative or None.
 
         Raises:
-            OddStructureError: It was read in too many pieces.
+            OddStructureError: The limit of reads is exceeded.
         """
         self._reads += 1
         if self._reads > _MAX_READS:
@@ -62,13 +60,17 @@ class MeteredFile(io.BytesIO):
 
 
 def check_structure(data: bytes) -> int:
-    """Refuse what costs time even where `MeteredFile` bounds the number of pieces.
+    """Check a file for structures that cost time even within the limit of `MeteredFile`.
+
+    Args:
+        data: The file.
 
     Returns:
-        The number of passes that a JPEG is stored in; 1 for other formats.
+        The number of scans of a JPEG; 1 for other formats.
 
     Raises:
-        OddStructureError: The file is built to cost time.
+        OddStructureError: A JPEG has too many scans, segments or EXIF blocks, or a PNG has too
+            many compressed text chunks.
     """
     if data.startswith(_JPEG_SIGNATURE):
         return _jpeg_scans(data)
@@ -83,11 +85,15 @@ def check_structure(data: bytes) -> int:
 
 
 def without_avif_exif(data: bytes) -> bytes:
-    """Return an AVIF whose EXIF is not found; how it is turned stands elsewhere in the file."""
+    """Return an AVIF with its EXIF block renamed, so that it is not parsed.
+
+    The orientation is unaffected: an AVIF stores it in a separate property.
+    """
     return _AVIF_EXIF_ITEM.sub(rb"\1skip", data)
 
 
 def _jpeg_scans(data: bytes) -> int:
+    """Count the scans, and check the numbers of segments and EXIF blocks."""
     scans = segments = exif = 0
     position = 2
     while marker := _JPEG_MARKER.search(data, position):

@@ -20,11 +20,11 @@ _FILTERS: Final = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resamp
 # Bounds against damaged metadata: the largest timm backbones take about 1,000 pixels.
 _MAX_SIDE: Final = 4096
 _MIN_STD: Final = 1e-3
-# Pixels around a pixel that the wider of the filters looks at, and one more.
+# Reach of the wider filter around a pixel, plus one.
 _REACH: Final = 3
 
-# A strip of 16×60,000 pixels would be resized to 292×1,095,000 before all but its middle is thrown
-# away; what lies outside the central 4:1 cannot reach the crop, so it goes first.
+# A strip of 16×60,000 pixels would be resized to 292×1,095,000 before cropping. Pixels outside the
+# central 4:1 never reach the crop, so they are removed first.
 _MAX_ASPECT: Final = 4
 
 
@@ -66,14 +66,14 @@ class EvaluationTransform:
             raise ValueError(f"std must hold numbers from {_MIN_STD} to 1")
 
     def __call__(self, image: Image.Image) -> Array:
-        """Transform one RGB image of any size to a float32 array of shape (3, crop, crop)."""
+        """Transform one RGB image of any size to a network input, float32 (3, crop, crop)."""
         return self.normalize(self.resize_and_crop(image))
 
     def resize_and_crop(self, image: Image.Image) -> Image.Image:
-        """Return the crop×crop RGB image that the network sees, not yet normalised."""
+        """Resize an RGB image and return its central crop×crop square, not yet normalized."""
         image = _trim_to_aspect(image)
         width, height = image.size
-        # Rounding as torchvision does it: the longer side is cut off, the crop's corner rounded.
+        # Round as torchvision does: truncate the longer side, round the crop's corner.
         if width <= height:
             size = self.resize, int(self.resize * height / width)
         else:
@@ -82,8 +82,8 @@ class EvaluationTransform:
         top = round((size[1] - self.crop) / 2.0)
         if size == image.size:
             return image.crop((left, top, left + self.crop, top + self.crop))
-        # Only what the crop keeps is filtered, which takes a third of the time off. One side after
-        # the other: Pillow may take them in another order for a part, and rounds in between.
+        # Filtering only the crop's pixels saves a third of the time. Resize one axis at a time,
+        # because Pillow chooses the order by the size and rounds in between.
         across, down = width / size[0], height / size[1]
         first = max(0, math.floor(top * down - _REACH * max(1.0, down)))
         last = min(height, math.ceil((top + self.crop) * down + _REACH * max(1.0, down)))
@@ -101,8 +101,8 @@ class EvaluationTransform:
         )
 
     def normalize(self, image: Image.Image) -> Array:
-        """Scale an RGB image's values to [0, 1] and normalise, as a (3, H, W) float32 array."""
-        # In place: four times as fast as one new array a step.
+        """Scale an RGB image to [0, 1] and normalize it; return float32 (3, H, W)."""
+        # In-place operations are four times as fast as new arrays.
         values = np.array(np.asarray(image).transpose(2, 0, 1), dtype=np.float32, order="C")
         values /= np.float32(255.0)
         values -= np.asarray(self.mean, dtype=np.float32)[:, None, None]
@@ -113,12 +113,12 @@ class EvaluationTransform:
     def from_data_config(
         cls, config: Mapping[str, Any], image_size: int | None = None
     ) -> EvaluationTransform:
-        """Build the transform that a timm backbone asks for.
+        """Build the evaluation transform of a timm backbone.
 
         Args:
-            config: As `timm.data.resolve_model_data_config` returns it.
-            image_size: Side of the network's input in pixels instead of the backbone's own; the
-                ratio of crop to resize is kept.
+            config: Return value of `timm.data.resolve_model_data_config`.
+            image_size: Side of the network's input, in pixels; None for the backbone's own. The
+                crop ratio stays the same.
         """
         crop = image_size or int(config["input_size"][-1])
         interpolation = str(config["interpolation"])
@@ -126,19 +126,19 @@ class EvaluationTransform:
             resize=math.floor(crop / float(config["crop_pct"])),
             crop=crop,
             interpolation=interpolation if interpolation in _FILTERS else "bicubic",
-            mean=_three(config["mean"]),
-            std=_three(config["std"]),
+            mean=_rgb(config["mean"]),
+            std=_rgb(config["std"]),
         )
 
 
-def _three(values: Any) -> tuple[float, float, float]:
+def _rgb(values: Any) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
 
 
 def _trim_to_aspect(image: Image.Image) -> Image.Image:
+    """Trim both ends of the longer side equally, to at most 4 times the shorter side."""
     width, height = image.size
-    # As much at both ends, so that the middle stays where it is.
     cut = (max(width, height) - _MAX_ASPECT * min(width, height)) // 2
     if cut <= 0:
         return image

@@ -17,12 +17,12 @@ Write = Callable[[Classified], None]
 
 @contextmanager
 def text() -> Iterator[Write]:
-    """Print the file's name, and below it a line for each of its names."""
+    """Print the file name, then one line per prediction."""
 
     def write(classified: Classified) -> None:
         print(printable(classified.photo.name))
         if classified.result.verdict == "unknown":
-            print("  This may be none of the flowers that the model knows. The nearest are:")
+            print("  This may be none of the model's flowers. The nearest are:")
         for prediction in classified.result.predictions:
             percent = 100 * prediction.probability
             print(f"  {percent:6.2f} %  {prediction.name} ({prediction.class_id})")
@@ -32,7 +32,7 @@ def text() -> Iterator[Write]:
 
 @contextmanager
 def comma_separated() -> Iterator[Write]:
-    """Print a header, then a line for each name of each photo."""
+    """Print a header, then one CSV line per prediction."""
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(("file", "rank", "class_id", "name", "probability", "verdict"))
 
@@ -55,7 +55,7 @@ def comma_separated() -> Iterator[Write]:
 
 @contextmanager
 def json_array() -> Iterator[Write]:
-    """Print one array, with an object for each photo on a line of its own."""
+    """Print one JSON array with one object per photo, each on its own line."""
     before = "[\n"
 
     def write(classified: Classified) -> None:
@@ -72,7 +72,7 @@ FORMATS: Final = {"text": text, "json": json_array, "csv": comma_separated}
 
 
 def printable(name: str) -> str:
-    """Escape what would upset a terminal: a file's name may hold newlines and control codes."""
+    """Return a file name with newlines and control characters escaped for a terminal."""
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in name
     )

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from model.classifier import ClassificationResult, Classifier
 
 DEFAULT_BATCH_SIZE: Final = 32
-_MOST_THREADS: Final = 8
+_MAX_THREADS: Final = 8
 _BATCHES_AHEAD: Final = 2
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to classify: what to call it, and its path or its bytes."""
+    """A photo to classify.
+
+    Attributes:
+        name: Name in the output.
+        source: Path or bytes of the file.
+    """
 
     name: str
     source: Path | bytes
@@ -35,13 +40,13 @@ class Photo:
 
 @dataclass(frozen=True)
 class Classified:
-    """A photo and what it was taken for.
+    """A classified photo.
 
     Attributes:
         photo: The photo.
         result: Predictions and verdict.
-        activations: The class activation map of its likeliest class, float32 (h, w); None for a
-            network that does not tell.
+        activations: Class activation map of the most probable class, float32 (h, w); None if the
+            network has none.
     """
 
     photo: Photo
@@ -51,7 +56,12 @@ class Classified:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A photo that could not be read, and why not, as a sentence."""
+    """A photo that could not be read.
+
+    Attributes:
+        photo: The photo.
+        reason: The cause, as a sentence.
+    """
 
     photo: Photo
     reason: str
@@ -64,18 +74,18 @@ def classify(
     top_k: int,
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Iterator[Classified | Unreadable]:
-    """Classify photos one batch after the other; a photo that cannot be read stops nothing.
+    """Classify photos in batches; unreadable ones do not stop the others.
 
     Args:
-        classifier: What classifies them.
-        photos: Read no further ahead than two batches.
-        top_k: How many names to give each, from 1 to the number of classes.
-        batch_size: Photos that go through the network at once.
+        classifier: The classifier.
+        photos: The photos, read at most two batches ahead.
+        top_k: Number of predictions per photo, from 1 to the number of classes.
+        batch_size: Photos per forward pass.
 
     Yields:
-        What became of each photo, in their order.
+        The outcome of each photo, in order.
     """
-    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS))
+    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
     try:
         read = _read_ahead(threads, classifier, photos, _BATCHES_AHEAD * batch_size)
         while part := list(itertools.islice(read, batch_size)):
@@ -89,13 +99,14 @@ def classify(
                     best = None if maps is None else maps[logits.argmax()]
                     yield Classified(photo, classifier.result(logits, top_k), best)
     finally:
-        # Reached by Ctrl-C and a closed pipe too: what was not begun is not worth waiting for.
+        # Ctrl-C and a closed pipe end here too, and must not wait for queued photos.
         threads.shutdown(cancel_futures=True)
 
 
 def _read_ahead(
     threads: ThreadPoolExecutor, classifier: Classifier, photos: Iterable[Photo], most: int
 ) -> Iterator[tuple[Photo, Array | str]]:
+    """Yield each photo with its input or the reason of a failure, decoding `most` ahead."""
     waiting: deque[tuple[Photo, Future[Array | str]]] = deque()
     for photo in photos:
         waiting.append((photo, threads.submit(_read, classifier, photo)))
@@ -107,7 +118,7 @@ def _read_ahead(
 
 
 def _read(classifier: Classifier, photo: Photo) -> Array | str:
-    """Return the network's input, float32 (3, H, W), or why there is none."""
+    """Return the network's input, float32 (3, H, W), or the reason of a failure."""
     try:
         image = decode_image(photo.source, target_side=classifier.metadata.transform.resize)
     except ImageError as error:

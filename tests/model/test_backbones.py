@@ -1,4 +1,4 @@
-"""Any timm backbone under our head: built, started from weights, frozen; or a plain refusal."""
+"""Any timm backbone with the head: built, initialized from weights, frozen, or refused."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def test_hidden_layers_fit_under_backbones_of_other_families(backbone: str) -> N
 
 
 @pytest.mark.parametrize("backbone", ["dpn48b", "deit_tiny_distilled_patch16_224", "levit_128s"])
-def test_hidden_layers_are_refused_where_there_is_no_one_linear_layer(backbone: str) -> None:
+def test_hidden_layers_need_a_backbone_with_one_linear_classifier(backbone: str) -> None:
     with torch.device("meta"):
-        with pytest.raises(BackboneError, match=f"{backbone} is not one linear layer"):
+        with pytest.raises(BackboneError, match=backbone):
             build_network(Architecture(backbone, 6, (32,)))
         network = build_network(Architecture(backbone, 6))
     freeze_backbone(network)
@@ -129,20 +129,20 @@ def test_hidden_layers_are_refused_where_there_is_no_one_linear_layer(backbone: 
         {"dropout": float("nan")},
     ],
 )
-def test_an_architecture_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be"):
+def test_an_architecture_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the messages differ
         Architecture(**{"backbone": "test_efficientnet", "num_classes": 6, **wrong})  # type: ignore[arg-type]
 
 
 def test_an_unknown_name_lists_the_nearest() -> None:
-    with pytest.raises(UnknownBackboneError, match=r"'densnet161'.*nearest.* densenet161") as error:
+    with pytest.raises(UnknownBackboneError, match=r"densnet161.* densenet161") as error:
         build_network(Architecture("densnet161", 6))
     assert len(str(error.value).split(",")) <= 5
 
 
 @pytest.mark.parametrize("name", ["", "qqqqqqqq", "hf-hub:timm/resnet18", "../resnet18"])
-def test_a_name_like_no_other_is_unknown_too(name: str) -> None:
-    with pytest.raises(UnknownBackboneError, match="timm has no backbone named"):
+def test_a_name_unlike_any_other_is_unknown(name: str) -> None:
+    with pytest.raises(UnknownBackboneError):
         build_network(Architecture(name, 6))
 
 
@@ -152,8 +152,8 @@ def test_a_name_may_carry_the_tag_of_its_weights() -> None:
     assert len(head_parameters(network)[1]) == 6
 
 
-def test_a_tag_that_does_not_exist_lists_those_that_do() -> None:
-    with pytest.raises(UnknownBackboneError, match=r"'resnet18.tv_in2k'.* resnet18\.tv_in1k"):
+def test_an_unknown_tag_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownBackboneError, match=r"resnet18\.tv_in1k"):
         build_network(Architecture("resnet18.tv_in2k", 6))
 
 
@@ -208,9 +208,7 @@ def test_the_originals_names_are_converted_where_timm_knows_them(tmp_path: Path)
 def test_weights_of_another_architecture_are_refused(tmp_path: Path, other: str) -> None:
     path = tmp_path / "other.safetensors"
     safetensors.torch.save_file(timm.create_model(other).state_dict(), path)
-    with pytest.raises(
-        BackboneError, match=r"other.safetensors are not those of test_efficientnet"
-    ):
+    with pytest.raises(BackboneError, match=r"other\.safetensors"):
         build_network(TINY, weights=path)
 
 
@@ -224,7 +222,7 @@ def test_weights_that_fit_in_part_are_refused(tiny_weights: Path, change: str) -
     else:
         tensors["conv_stem.weight"] = torch.zeros(3)
     safetensors.torch.save_file(tensors, tiny_weights)
-    with pytest.raises(BackboneError, match="are not those of test_efficientnet"):
+    with pytest.raises(BackboneError, match="test_efficientnet"):
         build_network(TINY, weights=tiny_weights)
 
 
@@ -239,7 +237,7 @@ def test_older_weights_without_counters_of_batches_are_taken(tiny_weights: Path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no weights", "pickle", "text"])
-def test_a_damaged_file_of_weights_is_refused(tiny_weights: Path, damage: str) -> None:
+def test_a_damaged_weights_file_is_refused(tiny_weights: Path, damage: str) -> None:
     if damage == "cut":
         tiny_weights.write_bytes(tiny_weights.read_bytes()[:-1000])
     elif damage == "empty":
@@ -254,19 +252,17 @@ def test_a_damaged_file_of_weights_is_refused(tiny_weights: Path, damage: str) -
         build_network(TINY, weights=tiny_weights)
 
 
-def test_a_missing_file_of_weights_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"no file of weights at .*/none\.safetensors"):
+def test_a_missing_weights_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"none\.safetensors"):
         build_network(TINY, weights=tmp_path / "none.safetensors")
 
 
-def test_without_a_network_the_way_to_local_weights_is_told(
+def test_without_internet_the_error_names_the_option_for_local_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        BackboneError, match=r"test_efficientnet could not be fetched.*--pretrained-path"
-    ):
+    with pytest.raises(BackboneError, match="--pretrained-path"):
         build_network(TINY, pretrained=True)
 
 

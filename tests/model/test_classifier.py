@@ -111,15 +111,15 @@ def test_ties_keep_the_order_of_the_classes(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 6])
-def test_as_many_names_come_as_were_asked_for(classifier: Classifier, top_k: int) -> None:
+def test_top_k_sets_the_number_of_predictions(classifier: Classifier, top_k: int) -> None:
     some = rankings(classifier, top_k)
     assert [len(ranking) for ranking in some] == [top_k] * 6
     assert some == [ranking[:top_k] for ranking in rankings(classifier, 6)]
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 7])
-def test_more_names_than_classes_or_none_are_refused(classifier: Classifier, top_k: int) -> None:
-    with pytest.raises(ValueError, match=f"top_k is {top_k}; it must be from 1 to 6"):
+def test_top_k_out_of_range_is_refused(classifier: Classifier, top_k: int) -> None:
+    with pytest.raises(ValueError, match="top_k"):
         classifier.predict(IMAGES[:1], top_k)
 
 
@@ -173,7 +173,7 @@ def test_weights_stored_in_half_precision_serve_in_single(
     assert served.version != classifier.version
 
 
-def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError):
         Classifier.load(tmp_path / "none.safetensors", "cpu")
 
@@ -181,33 +181,31 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", "tpu", "gpu", "CPU", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "cuda:٣"]
 )
-def test_a_device_that_does_not_exist_is_told(name: str, tiny_checkpoint: Path) -> None:
-    with pytest.raises(DeviceError, match=r"it must be auto, cpu, cuda or cuda:N\.$"):
+def test_an_unknown_device_is_an_error(name: str, tiny_checkpoint: Path) -> None:
+    with pytest.raises(DeviceError):
         resolve_device(name)
     with pytest.raises(DeviceError):
         Classifier.load(tiny_checkpoint, name)
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
-def test_a_gpu_asked_for_where_there_is_none_is_told(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_gpu_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=f"{name} was asked for, but PyTorch sees 0 CUDA devices"):
+    with pytest.raises(DeviceError, match=name):
         resolve_device(name)
 
 
-def test_a_gpu_beyond_the_last_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_beyond_the_last_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     assert resolve_device("cuda") == torch.device("cuda")
-    with pytest.raises(DeviceError, match="PyTorch sees 2 CUDA devices"):
+    with pytest.raises(DeviceError, match="cuda:2"):
         resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize(("available", "expected"), [(False, "cpu"), (True, "cuda")])
-def test_auto_takes_the_gpu_where_there_is_one(
+def test_auto_uses_a_gpu_if_there_is_one(
     available: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)

@@ -1,4 +1,4 @@
-"""What `export.py` promises: a file that answers as its checkpoint does, or a complaint."""
+"""`export.py` writes a file that agrees with its checkpoint, or fails."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def test_the_file_is_written_beside_and_compared_on_photos(
     assert Classifier.load(tmp_path / "mine.onnx").network.device == "cpu"
 
 
-def test_without_photos_noise_will_do(
+def test_without_photos_the_check_uses_noise(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "new" / "mine.onnx"
     arguments = [str(tiny_checkpoint), "--data", str(tmp_path), "--output", str(output)]
     assert main([*arguments, "--photos", "3"]) == 0
-    assert "3 inputs of noise" in capsys.readouterr().out
+    assert "noise" in capsys.readouterr().out
     assert output.is_file()
 
 
-def test_a_file_that_answers_otherwise_replaces_none(
+def test_a_file_that_disagrees_replaces_none(
     tiny_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,21 +58,23 @@ def test_a_file_that_answers_otherwise_replaces_none(
     output.write_text("good")
     arguments = [str(tiny_checkpoint), "--data", str(tmp_path), "--output", str(output)]
     assert main([*arguments, "--photos", "2"]) == 1
-    assert "differ by 0.002" in capsys.readouterr().err
+    assert "0.002" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
     assert output.read_text() == "good"
 
 
-def test_a_missing_checkpoint_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_checkpoint_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path / "none.safetensors")]) == 1
-    assert "no checkpoint at" in capsys.readouterr().err
+    assert "none.safetensors" in capsys.readouterr().err
 
 
 def int8_arguments(checkpoint: Path, data: Path, output: Path) -> list[str]:
     return [str(checkpoint), "--int8", "--data", str(data), "--output", str(output)]
 
 
-def test_8_bits_are_written_beside_with_what_was_fitted_to_them(
+def test_int8_is_written_beside_with_its_own_calibration(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rule = OodRule("energy", -50.0)  # which calls no photo unknown
@@ -92,7 +94,7 @@ def test_8_bits_are_written_beside_with_what_was_fitted_to_them(
     assert after.ood_rule.score == "energy"
 
 
-def test_8_bits_that_name_fewer_photos_replace_none(
+def test_an_int8_file_that_loses_photos_replaces_none(
     tiny_checkpoint: Path,
     flower_folder: Path,
     tmp_path: Path,
@@ -118,7 +120,7 @@ def test_8_bits_that_name_fewer_photos_replace_none(
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
-def test_8_bits_without_photos_are_told(
+def test_int8_needs_both_splits(
     tiny_checkpoint: Path,
     flower_folder: Path,
     tmp_path: Path,
@@ -131,11 +133,13 @@ def test_8_bits_without_photos_are_told(
     (data / other).symlink_to(flower_folder / other)
     output = tmp_path / "mine.onnx"
     assert main(int8_arguments(tiny_checkpoint, data, output)) == 1
-    assert capsys.readouterr().err == f"error: The folder {data / part} does not exist.\n"
+    error = capsys.readouterr().err
+    assert str(data / part) in error
+    assert error.count("\n") == 1
     assert not output.exists()
 
 
-def test_8_bits_without_nncf_are_told(
+def test_int8_without_nncf_is_an_error(
     tiny_checkpoint: Path,
     flower_folder: Path,
     tmp_path: Path,
@@ -146,5 +150,5 @@ def test_8_bits_without_nncf_are_told(
     assert main(int8_arguments(tiny_checkpoint, flower_folder, tmp_path / "mine.onnx")) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "nncf, which is not installed: install requirements-train.txt" in error
+    assert "nncf" in error
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The same answers without PyTorch, from one ONNX file."""
+"""OpenVINO runs exported files with PyTorch's results, without PyTorch."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_the_file_says_which_lengths_are_fixed(exported: Path) -> None:
     }
 
 
-def test_it_runs_on_as_many_threads_as_it_is_told(exported: Path) -> None:
+def test_the_number_of_threads_can_be_set(exported: Path) -> None:
     network = Classifier.load(exported, "cpu", threads=1).network
     assert isinstance(network, OpenVinoBackend)
     assert network.threads == 1
@@ -166,9 +166,7 @@ for thread in os.listdir("/proc/self/task"):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness on Linux alone")
 @pytest.mark.parametrize("nice", [0, 3])
-def test_the_threads_that_run_it_stand_back_as_far_as_they_are_told(
-    exported: Path, nice: int
-) -> None:
+def test_the_nice_value_applies_to_the_inference_threads_only(exported: Path, nice: int) -> None:
     result = subprocess.run(
         [sys.executable, "-c", NICENESS, str(exported), str(nice)],
         cwd=ROOT,
@@ -182,7 +180,7 @@ def test_the_threads_that_run_it_stand_back_as_far_as_they_are_told(
     assert set(threads) == {0, nice}
 
 
-def test_a_photo_is_named_where_threads_may_not_stand_back(
+def test_inference_works_if_nice_values_are_forbidden(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(*_: int) -> None:
@@ -207,7 +205,7 @@ def test_all_metadata_travel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "what", ["missing", "folder", "text", "empty", "truncated", "foreign", "version", "output"]
 )
-def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what: str) -> None:
+def test_an_unusable_file_is_an_error(exported: Path, tmp_path: Path, what: str) -> None:
     path = tmp_path / "bad.onnx"
     kind: type[CheckpointError] = NotACheckpointError
     model = onnx.load(str(exported))
@@ -238,7 +236,7 @@ def test_a_file_that_cannot_be_used_is_told(exported: Path, tmp_path: Path, what
     assert str(path) in str(caught.value)
 
 
-def test_a_file_cut_anywhere_is_told(exported: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error(exported: Path, tmp_path: Path) -> None:
     content = exported.read_bytes()
     path = tmp_path / "cut.onnx"
     for share in range(1, 20):
@@ -258,7 +256,7 @@ def test_an_unknown_operator_is_a_checkpoint_error(exported: Path, tmp_path: Pat
         Classifier.load(tmp_path / "m.onnx")
 
 
-def test_a_list_of_classes_that_does_not_fit_is_told(exported: Path, tmp_path: Path) -> None:
+def test_a_class_list_of_another_length_is_an_error(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(str(exported))
     (entry,) = model.metadata_props
     values = json.loads(entry.value)
@@ -288,7 +286,7 @@ print(network)
 """
 
 
-def test_loading_tells_no_one_and_leaves_nothing_in_the_home_folder(
+def test_loading_opens_no_connection_and_writes_nothing_to_the_home_folder(
     exported: Path, tmp_path: Path
 ) -> None:
     result = subprocess.run(
@@ -342,7 +340,7 @@ def test_the_service_needs_none_of_the_packages_of_training(
     assert result.stdout == f"200 {served}\n", result.stderr
 
 
-def test_a_checkpoint_of_pytorch_says_what_to_install(tmp_path: Path) -> None:
+def test_without_pytorch_a_safetensors_file_names_what_to_install(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"

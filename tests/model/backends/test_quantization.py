@@ -1,4 +1,4 @@
-"""The same answers, nearly, from a file in 8 bits that needs no more to be run than any other."""
+"""Quantized files: close to float32, smaller, and run by any ONNX runtime."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def batch_of(classifier: Classifier) -> Array:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
 
 
-def test_answers_and_maps_are_nearly_those_of_float32(plain: Path, quantized: Path) -> None:
+def test_logits_and_maps_are_close_to_float32(plain: Path, quantized: Path) -> None:
     reference, small = Classifier.load(plain), Classifier.load(quantized)
     batch = batch_of(reference)
     expected, got = reference.network.run(batch), small.network.run(batch)
@@ -56,7 +56,9 @@ def test_answers_and_maps_are_nearly_those_of_float32(plain: Path, quantized: Pa
     assert difference < expected.activations.std() / 5
 
 
-def test_the_file_is_much_smaller_and_keeps_all_that_it_says(plain: Path, quantized: Path) -> None:
+def test_the_file_is_much_smaller_and_keeps_its_metadata_and_shapes(
+    plain: Path, quantized: Path
+) -> None:
     assert quantized.stat().st_size < plain.stat().st_size / 2
     before, after = onnx.load(str(plain)), onnx.load(str(quantized))
     assert after.graph.input == before.graph.input
@@ -89,14 +91,14 @@ def ran(runtime: str, path: Path, batch: Array) -> Array:
 
 
 @pytest.mark.parametrize("package", ["nncf", "onnxruntime"])
-def test_a_package_that_is_missing_is_told(
+def test_a_missing_package_is_named(
     plain: Path, tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("nncf", "onnxruntime")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     photos = list(batch_of(Classifier.load(plain))[:1, None])
-    with pytest.raises(QuantizationError, match=rf"{package}, .*requirements-train\.txt\.$"):
+    with pytest.raises(QuantizationError, match=package):
         quantize(plain, photos, tmp_path / "none.onnx")
     assert list(tmp_path.iterdir()) == []
 

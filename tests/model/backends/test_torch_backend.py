@@ -1,4 +1,4 @@
-"""How PyTorch runs a network: batches filled up, compiled, in half precision on a GPU."""
+"""The PyTorch backend: padded batches, compilation, half precision on a GPU."""
 
 from __future__ import annotations
 

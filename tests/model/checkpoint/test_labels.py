@@ -29,30 +29,30 @@ def test_names_are_read_as_they_stand(tmp_path: Path) -> None:
     }
 
 
-def test_a_missing_file_of_names_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_of_names_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "none.json"
-    with pytest.raises(LabelsError, match=r"no file of category names at .*none.json"):
+    with pytest.raises(LabelsError, match=r"none\.json"):
         read_category_names(path)
 
 
-def test_a_folder_is_no_file_of_names(tmp_path: Path) -> None:
-    with pytest.raises(LabelsError, match="cannot be read"):
+def test_a_folder_instead_of_a_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError):
         read_category_names(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"21": fire lily}', b'{"21": "fire \xff lily"}'])
-def test_a_file_that_is_not_json_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_json_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "names.json"
     path.write_bytes(content)
-    with pytest.raises(LabelsError, match=r"names.json cannot be read as JSON"):
+    with pytest.raises(LabelsError, match=r"names\.json"):
         read_category_names(path)
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"21"', "3", '{"21": 3}', '{"21": ["lily"]}'])
-def test_json_that_is_no_map_of_text_to_text_is_told(tmp_path: Path, content: str) -> None:
+def test_json_other_than_a_map_of_text_is_an_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "names.json"
     path.write_text(content)
-    with pytest.raises(LabelsError, match="must hold one JSON object such as"):
+    with pytest.raises(LabelsError, match=r"names\.json"):
         read_category_names(path)
 
 
@@ -78,6 +78,6 @@ def test_names_without_a_folder_are_left_out() -> None:
     assert name_classes(["2"], NAMES) == (FlowerClass("2", "hard-leaved pocket orchid"),)
 
 
-def test_every_class_without_a_name_is_told() -> None:
-    with pytest.raises(LabelsError, match=r"No name is given for class 103, 7; add it"):
+def test_the_error_lists_every_class_without_a_name() -> None:
+    with pytest.raises(LabelsError, match="103, 7"):
         name_classes(["1", "103", "2", "7"], NAMES)

@@ -1,4 +1,4 @@
-"""Files built to cost time are refused before they do; the same parts in earnest are taken."""
+"""Files built to cost time are refused early; ordinary files with the same parts are accepted."""
 
 from __future__ import annotations
 
@@ -81,14 +81,12 @@ def test_a_file_built_to_cost_time_is_refused_in_little(name: str) -> None:
     # The worst takes 0.6 s on one idle core.
     assert time.process_time() - started < 3
     assert type(error) is CorruptImageError
-    assert any(said in str(error) for said in ("parts", "segments", "EXIF blocks", "packed texts"))
 
 
-def test_a_large_bmp_in_run_lengths_is_refused_and_a_small_one_taken() -> None:
+def test_a_large_run_length_bmp_is_refused_and_a_small_one_accepted() -> None:
     # 32 kB, of which each line leaves 7,999 pixels for a loop in Python to fill in.
     error = refusal(run_lengths(8000, 8000, b"\1\5\0\0" * 8000 + b"\0\1"))
     assert type(error) is ImageTooLargeError
-    assert "4,000,000" in str(error)
     assert decode_image(run_lengths(400, 400, b"\xc8\5\xc8\6\0\0" * 400)).size == (400, 400)
 
 
@@ -152,7 +150,7 @@ def test_a_transparent_photo_laid_on_white_in_strips_has_no_seams() -> None:
     assert np.array_equal(pixels(decode_image(data)), pixels(expected))
 
 
-def test_what_is_about_to_be_in_memory_is_told() -> None:
+def test_acquire_gets_the_number_of_pixels_that_decoding_allocates() -> None:
     held: list[int] = []
 
     class Hold:
