@@ -35,7 +35,7 @@ bind = f"{_host}:{_settings.port}"
 workers = 1
 worker_class = "app.server.worker.ThreadWorker"
 threads = _settings.threads
-worker_connections = max_connections(raise_descriptor_limit(), threads)
+worker_connections = max_connections(raise_descriptor_limit())
 preload_app = False
 
 # Heartbeat timeout of the worker's main loop, long enough to load a checkpoint from a slow disk.
@@ -62,7 +62,7 @@ control_socket_disable = True
 # which forwards them from clients. The path prefix comes as X-Forwarded-Prefix instead.
 forwarder_headers = ""
 
-# sendfile() waits for the client; the worker does not.
+# The worker never waits for a client, and sendfile() would.
 sendfile = False
 
 # The app logs requests itself, as JSON on standard output.
@@ -72,7 +72,7 @@ loglevel = _settings.log_level
 
 
 def when_ready(server: Any) -> None:
-    """Accept connections only once data has arrived (Linux), so that silent ones hold no thread."""
+    """Accept connections only once data has arrived (Linux), so that silent ones cost nothing."""
     option = getattr(socket, "TCP_DEFER_ACCEPT", None)
     if option is not None:
         for listener in server.LISTENERS:

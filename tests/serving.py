@@ -1,4 +1,4 @@
-"""The service as it is run: gunicorn with the project's own configuration, on a free port."""
+"""The service in a gunicorn process with the project's configuration, on a free port."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ from typing import Any
 
 from tests.conftest import ROOT
 
-PATIENCE = 90
+TIMEOUT_SECONDS = 90
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running gunicorn: its address, its log, and ways to ask it."""
+    """A running gunicorn.
+
+    Attributes:
+        process: The master process.
+        port: Port on the loopback interface.
+        folder: Folder of the files `out` and `err` with its output.
+    """
 
     process: subprocess.Popen[bytes]
     port: int
@@ -37,7 +43,7 @@ class Server:
         return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
 
     @property
-    def complaints(self) -> str:
+    def error_log(self) -> str:
         return (self.folder / "err").read_text()
 
     def request(
@@ -46,32 +52,32 @@ class Server:
         path: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> tuple[int, Any]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=patience)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, dict(headers or {}))
-            return answer(connection.getresponse())
+            return read_json(connection.getresponse())
         finally:
             connection.close()
 
     def post(self, photo: bytes) -> tuple[int, Any]:
-        """Send a photo in any format: what it is, its bytes tell."""
+        """Send a photo as the body."""
         return self.request("POST", "/predict", photo, {"Content-Type": "image/*"})
 
-    def is_ready(self, patience: float = PATIENCE) -> bool:
+    def is_ready(self, timeout: float = TIMEOUT_SECONDS) -> bool:
         with suppress(OSError):
-            return self.request("GET", "/readyz", patience=patience)[0] == 200
+            return self.request("GET", "/readyz", timeout=timeout)[0] == 200
         return False
 
 
-def answer(response: HTTPResponse) -> tuple[int, Any]:
+def read_json(response: HTTPResponse) -> tuple[int, Any]:
     return response.status, json.loads(response.read())
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PETALSCOPE_")}
-    # Of the scripts' variable the service must not complain.
+    # The service must accept the variable of the scripts.
     return {**kept, **settings, "PETALSCOPE_DATA": "/data", "HOME": str(folder)}
 
 
@@ -83,9 +89,9 @@ def free_port() -> int:
 
 
 def until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "stuck"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
@@ -99,7 +105,7 @@ def serving(
     """Run gunicorn with the project's own configuration until the block ends.
 
     Args:
-        folder: Where its output goes.
+        folder: Folder for the files `out` and `err`.
         arguments: Command line arguments of gunicorn.
         open_files: Limit of open files, or its "soft:hard" limits. Empty for the inherited ones.
         settings: Environment variables.
@@ -119,11 +125,11 @@ def serving(
         server = Server(process, port, folder)
         try:
             until(lambda: server.is_ready() or process.poll() is not None)
-            assert process.poll() is None, server.complaints
+            assert process.poll() is None, server.error_log
             yield server
         finally:
             process.terminate()
             try:
-                process.wait(PATIENCE)
+                process.wait(TIMEOUT_SECONDS)
             finally:
                 process.kill()

@@ -172,6 +172,11 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]
         del self.received[: len(data)]
         return data
 
+    @property
+    def is_silent(self) -> bool:
+        """True while the client has sent nothing of the next request."""
+        return not (self.received or self.sock.unsent or self.is_finished)
+
     def take_back(self) -> None:
         """Take back the bytes that gunicorn's parser has read ahead of the next request."""
         self.received[:0] = self.parser.unreader.take_buffered()

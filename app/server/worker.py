@@ -62,17 +62,18 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def max_connections(descriptor_limit: int, threads: int) -> int:
+def max_connections(descriptor_limit: int) -> int:
     """Return how many connections fit below the limit of open files.
 
     Args:
         descriptor_limit: Open files allowed, or `resource.RLIM_INFINITY`.
-        threads: Size of the thread pool. Each thread may hold a selector beside its connection.
     """
     if descriptor_limit == resource.RLIM_INFINITY:
         return _MAX_CONNECTIONS
-    room = descriptor_limit - threads - _OTHER_DESCRIPTORS
-    return max(_MIN_CONNECTIONS, min(room, _MAX_CONNECTIONS))
+    return max(_MIN_CONNECTIONS, min(descriptor_limit - _OTHER_DESCRIPTORS, _MAX_CONNECTIONS))
+
+
+_Proceed = Callable[[ClientConnection], None]
 
 
 class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
@@ -85,8 +86,8 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Oldest first; a dict because any of them may end first.
-        self._waiting: dict[ClientConnection, None] = {}
+        # What to do on an event, oldest connection first.
+        self._waiting: dict[ClientConnection, _Proceed] = {}
         self._held_bytes = 0
         self._max_body_bytes = 0
         self._next_sweep = 0.0
@@ -173,8 +174,9 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SWEEP_SECONDS
-        for conn in [conn for conn in self._waiting if conn.deadline <= now]:
-            self._give_up(conn)
+        for conn in list(self._waiting):
+            if conn.deadline <= now or (conn.is_silent and not self.alive):
+                self._give_up(conn)
 
     def _receive(self, conn: ClientConnection) -> None:
         """Begin a request; part of it may have come with the last one."""
@@ -183,6 +185,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
             self.enqueue_req(conn)
             return
         self._wait(conn, selectors.EVENT_READ, self._on_readable)
+        # Most requests have already arrived.
         if conn in self._waiting:
             self._on_readable(conn)
 
@@ -202,7 +205,9 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
             self._close(conn)
         elif conn.framing.expects_continue:
             conn.framing.expects_continue = False
-            conn.sock.sendall(_CONTINUE)
+            # A broken connection shows at the next read.
+            with suppress(OSError):
+                conn.sock.sendall(_CONTINUE)
 
     def _on_writable(self, fs: Future[Any], conn: ClientConnection) -> None:
         try:
@@ -256,16 +261,20 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
             self._stop_waiting(conn)
             self.enqueue_req(conn)
 
-    def _wait(
-        self, conn: ClientConnection, events: int, proceed: Callable[[ClientConnection], None]
-    ) -> None:
+    def _wait(self, conn: ClientConnection, events: int, proceed: _Proceed) -> None:
         """Call `proceed` whenever the poller reports one of `events` for the connection."""
+
+        def on_event(_: socket.socket) -> None:
+            # An earlier event of the same poll may have ended the wait.
+            if self._waiting.get(conn) is proceed:
+                proceed(conn)
+
         try:
-            self.poller.register(conn.sock, events, lambda _: proceed(conn))
+            self.poller.register(conn.sock, events, on_event)
         except (OSError, ValueError, KeyError):
             self._close(conn)
             return
-        self._waiting[conn] = None
+        self._waiting[conn] = proceed
         # Leave room for new connections, however many clients are slow or never close theirs.
         if len(self._waiting) > self.worker_connections // 2:
             self._give_up(

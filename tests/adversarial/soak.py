@@ -235,7 +235,7 @@ def main() -> int:
                 time.sleep(_SETTLE_SECONDS)
                 attacked.run(server, _PHASE_SECONDS)
             time.sleep(_SETTLE_SECONDS)
-        complaints = server.complaints
+        error_log = server.error_log
     print("| request | percentile | alone ms | attacked ms | ratio |\n|" + " --- |" * 5)
     for name in alone.seconds:
         for percent in (50, 99):
@@ -244,7 +244,7 @@ def main() -> int:
     print(f"memory: {alone.memory} MiB alone, {attacked.memory} MiB attacked")
     print(f"responses: {dict(alone.outcomes)} alone, {dict(attacked.outcomes)} attacked")
     found = failures(alone, attacked, options.max_memory)
-    if "Traceback" in complaints:
+    if "Traceback" in error_log:
         found.append("a traceback in gunicorn's log")
     for failure in found:
         print(f"FAILED: {failure}", file=sys.stderr)

@@ -43,5 +43,5 @@ def test_the_service_is_healthy_after_the_corpus(service: AttackedService) -> No
     grown = memory_of(service.worker) - service.memory_before
     print(f"memory grew by {grown} MiB, from {service.memory_before} MiB")
     assert grown < _MAX_GROWTH_MIB
-    assert "Traceback" not in service.server.complaints
+    assert "Traceback" not in service.server.error_log
     assert {line["level"] for line in service.server.log} == {"info"}

@@ -18,7 +18,7 @@ import pytest
 from app.http.problems import Code
 from tests.app.conftest import encoded
 from tests.conftest import ROOT
-from tests.serving import PATIENCE, free_port, serving, until
+from tests.serving import TIMEOUT_SECONDS, free_port, serving, until
 
 PHOTO: Final = encoded()
 HOST: Final = "flowers.example.org"
@@ -77,13 +77,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> It
             yield port
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_SECONDS)
 
 
 def request(
     port: int, path: str, headers: dict[str, str], body: bytes | None = None
 ) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("POST" if body else "GET", path, body, {"Host": HOST, **headers})
         response = connection.getresponse()

@@ -47,7 +47,7 @@ def test_idle_finished_connections_delay_nobody(server: Server, request_bytes: b
             slowest = max(slowest, time.monotonic() - started)
             time.sleep(0.02)
     assert slowest < _MAX_SECONDS
-    assert "Traceback" not in server.complaints
+    assert "Traceback" not in server.error_log
 
 
 def test_an_idle_finished_connection_is_closed_after_two_seconds(server: Server) -> None:
@@ -80,7 +80,7 @@ def test_running_out_of_descriptors_leaves_the_worker_alive(
             time.sleep(2)
         until(server.is_ready)
         assert server.request("GET", "/healthz")[0] == 200
-        assert len(re.findall("Booting worker", server.complaints)) == 1
+        assert len(re.findall("Booting worker", server.error_log)) == 1
 
 
 def test_the_descriptor_limit_is_raised_to_the_hard_limit(

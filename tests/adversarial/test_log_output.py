@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from tests.app.conftest import encoded
-from tests.serving import PATIENCE, Server, answer, serving, until
+from tests.serving import TIMEOUT_SECONDS, Server, read_json, serving, until
 
 PHOTO: Final = encoded()
 _PIPE_BYTES: Final = 4096
@@ -44,7 +44,7 @@ def fill_log(server: Server) -> None:
     """Make gunicorn and the app write more lines than the pipe holds."""
     for _ in range(60):
         assert server.request("GET", "/labels")[0] == 200
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as client:
             client.sendall(b"GARBAGE\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400")
 
@@ -59,7 +59,7 @@ def test_a_stalled_output_delays_neither_requests_nor_the_end(
         serving(tmp_path, **settings) as server,
     ):
         fill_log(server)
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as client:
             client.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
                 b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PHOTO)
@@ -67,12 +67,12 @@ def test_a_stalled_output_delays_neither_requests_nor_the_end(
             assert client.recv(100).startswith(b"HTTP/1.1 100")
             stopping = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
-            until(lambda: not server.is_ready(patience=0.5))
+            until(lambda: not server.is_ready(timeout=0.5))
             client.sendall(PHOTO)
             response = HTTPResponse(client)
             response.begin()
-            assert answer(response)[0] == 200
-        assert server.process.wait(PATIENCE) == 0
+            assert read_json(response)[0] == 200
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
         assert time.monotonic() - stopping < _MAX_STOP_SECONDS
 
 
@@ -82,5 +82,5 @@ def test_a_closed_output_prints_no_traceback(tmp_path: Path, tiny_checkpoint: Pa
         os.close(end)
         fill_log(server)
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(PATIENCE) == 0
-        assert "Traceback" not in server.complaints
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
+        assert "Traceback" not in server.error_log

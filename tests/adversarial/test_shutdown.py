@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.adversarial.attacked_service import GOOD_PHOTO, worker_of
 from tests.adversarial.conftest import SETTINGS
-from tests.serving import PATIENCE, Server, answer, serving, until
+from tests.serving import TIMEOUT_SECONDS, Server, read_json, serving, until
 
 REQUESTS: Final = 500
 SENDERS: Final = 8
@@ -48,11 +48,11 @@ class Load:
             thread.start()
         yield
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_SECONDS)
             assert not thread.is_alive()
 
     def _send(self, keep_alive: bool) -> None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_SECONDS)
         while (number := next(self._numbers)) < REQUESTS:
             name = f"request-{number}"
             self.outcomes[name] = self._outcome(connection, name)
@@ -69,7 +69,7 @@ class Load:
         except (ConnectionError, HTTPException):
             return UNREAD
         try:
-            status, body = answer(response)
+            status, body = read_json(response)
         except (ConnectionError, IncompleteRead, ValueError):
             return CUT
         if status == 200:
@@ -84,7 +84,7 @@ def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> N
             until(lambda: len(load.outcomes) >= _STOP_AFTER)
             signalled = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(PATIENCE) == 0
+            assert server.process.wait(TIMEOUT_SECONDS) == 0
             stopped = time.monotonic() - signalled
         print(f"{dict(load.counted)}; stopped in {stopped:.1f} s")
         assert len(load.outcomes) == REQUESTS
@@ -99,14 +99,14 @@ def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> N
         assert set(taken) == answered
         # Connections in the listen backlog, at most one per sender, are never read.
         assert load.counted[UNREAD] <= SENDERS
-        assert "Traceback" not in server.complaints
+        assert "Traceback" not in server.error_log
 
 
 def seconds_until_replaced(server: Server, old: int) -> float:
     killed = time.monotonic()
     os.kill(old, signal.SIGKILL)
     until(lambda: worker_of(server) not in (0, old))
-    until(lambda: server.is_ready(patience=1))
+    until(lambda: server.is_ready(timeout=1))
     return time.monotonic() - killed
 
 
@@ -118,4 +118,4 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
             print(f"ready again {seconds:.1f} s after its worker was killed")
             assert seconds < 30
             assert server.post(GOOD_PHOTO)[1]["predictions"] == expected
-        assert "Traceback" not in server.complaints
+        assert "Traceback" not in server.error_log

@@ -78,11 +78,15 @@ def slowest_health_check(attacked: AttackedService, seconds: float) -> float:
     return slowest
 
 
-@pytest.mark.parametrize("number", [50, 200])
 @pytest.mark.parametrize(
-    ("first", "then"),
-    [(_HEADERS, b"x"), (_BODY, b"x"), (_CHUNKS, b"1\r\nx\r\n"), (_UNREAD, b"")],
-    ids=["headers", "bodies", "chunks", "readers"],
+    ("number", "first", "then"),
+    [
+        pytest.param(200, _HEADERS, b"x", id="headers"),
+        pytest.param(200, _BODY, b"x", id="bodies"),
+        pytest.param(200, _CHUNKS, b"1\r\nx\r\n", id="chunks"),
+        # Each gets about 60 responses before the kernel's buffer is full.
+        pytest.param(50, _UNREAD, b"", id="readers"),
+    ],
 )
 def test_slow_clients_delay_nobody(
     attacked: AttackedService, number: int, first: bytes, then: bytes
@@ -92,7 +96,7 @@ def test_slow_clients_delay_nobody(
         print(f"{number} slow clients: the slowest health check took {slowest:.2f} s")
         assert slowest < _MAX_SECONDS
         attacked.assert_unharmed()
-    assert "Traceback" not in attacked.server.complaints
+    assert "Traceback" not in attacked.server.error_log
 
 
 def test_silent_connections_delay_nobody(attacked: AttackedService) -> None:

@@ -1,4 +1,4 @@
-"""What only the real server can show: bodies without a length, signals, exit codes."""
+"""Behaviour of the service in gunicorn: connections, chunked bodies, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from tests.app.conftest import encoded, form
 from tests.conftest import ROOT
-from tests.serving import PATIENCE, Server, answer, environment, free_port, serving, until
+from tests.serving import TIMEOUT_SECONDS, Server, environment, free_port, read_json, serving, until
 
 pytestmark = pytest.mark.slow
 
@@ -32,19 +32,19 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> I
         yield server
 
 
-def test_a_photo_is_answered(server: Server) -> None:
+def test_a_photo_is_classified(server: Server) -> None:
     status, body = server.post(PHOTO)
     assert status == 200
     assert len(body["predictions"]) == 5
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
-    """Give a body whose length `http.client` cannot know: it then sends it chunked."""
+    """Yield a body without a length, which `http.client` sends chunked."""
     for at in range(0, len(data), 50_000):
         yield data[at : at + 50_000]
 
 
-def test_a_body_without_a_length_is_answered_the_same(server: Server) -> None:
+def test_a_chunked_body_gets_the_same_result(server: Server) -> None:
     expected = server.post(PHOTO)[1]["predictions"]
     photo = form(PHOTO)
     for body, content_type in ((PHOTO, "image/jpeg"), (photo["data"], photo["content_type"])):
@@ -55,7 +55,7 @@ def test_a_body_without_a_length_is_answered_the_same(server: Server) -> None:
         assert got["predictions"] == expected
 
 
-def test_a_body_too_large_is_refused_and_the_client_gets_to_read_it(server: Server) -> None:
+def test_a_client_that_sends_a_body_above_the_limit_can_read_the_refusal(server: Server) -> None:
     large = form(b"\xff" * (8 * MIB))
     refused = (
         (b"\xff" * (8 * MIB), "image/jpeg"),
@@ -64,22 +64,22 @@ def test_a_body_too_large_is_refused_and_the_client_gets_to_read_it(server: Serv
         (chunks(large["data"]), large["content_type"]),
     )
     for body, content_type in refused:
-        # http.client sends all before it listens.
+        # http.client sends the whole body before it reads.
         status, got = server.request("POST", "/predict", body, {"Content-Type": content_type})
         assert status == 413
-        assert "2,097,152 bytes (2 MiB)" in got["detail"]
+        assert got["code"] == "too_large"
         assert server.post(PHOTO)[0] == 200
 
 
-def test_a_body_nobody_asked_for_does_not_cut_the_answer_off(server: Server) -> None:
+def test_a_client_that_sends_an_unexpected_body_can_read_the_refusal(server: Server) -> None:
     body = b"\xff" * (4 * MIB)
     assert server.request("POST", "/nowhere", body)[0] == 404
     assert server.request("DELETE", "/predict", body)[0] == 405
     assert server.request("POST", "/predict", body, {"Origin": "https://evil.example"})[0] == 403
 
 
-def test_several_requests_share_a_connection(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+def test_a_connection_serves_several_requests(server: Server) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
     local = None
     for status, body, content_type in (
         (200, PHOTO, "image/jpeg"),
@@ -88,14 +88,14 @@ def test_several_requests_share_a_connection(server: Server) -> None:
         (200, PHOTO, "image/jpeg"),
     ):
         connection.request("POST", "/predict", body, {"Content-Type": content_type})
-        assert answer(connection.getresponse())[0] == status
+        assert read_json(connection.getresponse())[0] == status
         assert local in (None, connection.sock.getsockname())
         local = connection.sock.getsockname()
     connection.close()
 
 
-def test_answers_made_smaller_share_a_connection_too(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+def test_a_connection_serves_compressed_responses(server: Server) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
     for path in ("/static/style.css", "/flowers", "/v1/openapi.json"):
         sizes, etag = {}, ""
         for encoding in ("identity", "gzip", "br", "zstd"):
@@ -117,8 +117,8 @@ def test_answers_made_smaller_share_a_connection_too(server: Server) -> None:
     connection.close()
 
 
-def test_a_client_cannot_choose_a_path_behind_a_proxys_back(server: Server) -> None:
-    # The proxy sees /healthz; by default gunicorn takes these headers from one on the same machine.
+def test_headers_cannot_replace_the_path_that_a_proxy_has_seen(server: Server) -> None:
+    # By default gunicorn accepts these headers from the same machine, and so from a local proxy.
     for headers in ({"PATH_INFO": "/labels"}, {"SCRIPT_NAME": "/healthz"}, {"SCRIPT_NAME": "/x"}):
         assert server.request("GET", "/healthz", headers=headers) == (200, {"status": "alive"})
 
@@ -141,10 +141,8 @@ def test_a_client_cannot_choose_a_path_behind_a_proxys_back(server: Server) -> N
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-def test_a_request_against_the_rules_of_http_is_the_clients_error(
-    server: Server, raw: bytes
-) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+def test_a_malformed_request_gets_a_4xx_or_a_closed_connection(server: Server, raw: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         received = b""
@@ -152,25 +150,24 @@ def test_a_request_against_the_rules_of_http_is_the_clients_error(
             received += piece
     assert b"Traceback" not in received
     assert not received or b" 4" in received.splitlines()[0]
-    assert "Traceback" not in server.complaints
+    assert "Traceback" not in server.error_log
     assert server.post(PHOTO)[0] == 200
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
+def test_clients_that_disconnect_during_an_upload_affect_no_other(server: Server) -> None:
     for _ in range(3):
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
             connection.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
                 b"Content-Length: 100000\r\n\r\nabc"
             )
     assert server.post(PHOTO)[0] == 200
-    assert "Traceback" not in server.complaints
+    assert "Traceback" not in server.error_log
 
 
-def test_connections_that_say_nothing_keep_nobody_waiting(server: Server) -> None:
+def test_silent_connections_delay_no_other(server: Server) -> None:
     address = ("127.0.0.1", server.port)
     with ExitStack() as connections:
-        # Each that took a thread would take it for five seconds: 94 for all of them.
         for _ in range(600):
             connections.enter_context(socket.create_connection(address, timeout=60))
         connection = connections.enter_context(closing(HTTPConnection(*address, timeout=60)))
@@ -178,36 +175,36 @@ def test_connections_that_say_nothing_keep_nobody_waiting(server: Server) -> Non
         assert connection.getresponse().status == 200
 
 
-def test_the_log_on_standard_output_is_json_alone(server: Server) -> None:
+def test_standard_output_has_only_json_lines(server: Server) -> None:
     server.post(PHOTO)
     until(lambda: server.log[-1]["path"] == "/predict")
     assert {line["message"] for line in server.log} == {"request"}
 
 
-def test_the_home_folder_is_left_alone(server: Server) -> None:
+def test_the_service_writes_no_file(server: Server) -> None:
     assert {path.name for path in server.folder.iterdir()} == {"out", "err"}
 
 
-def test_a_request_under_way_at_sigterm_gets_its_answer(
+def test_a_request_in_flight_at_sigterm_gets_its_response(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(tiny_checkpoint)) as server:
-        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
             connection.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
                 b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PHOTO)
             )
-            # Said by the thread that handles the request: from here on it is under way.
+            # The service has accepted the request: it is in flight from now on.
             assert connection.recv(100).startswith(b"HTTP/1.1 100")
             server.process.send_signal(signal.SIGTERM)
-            # A worker that stops leaves new connections in the queue and accepts none.
-            until(lambda: not server.is_ready(patience=0.5))
+            # A stopping worker leaves new connections in the backlog.
+            until(lambda: not server.is_ready(timeout=0.5))
             connection.sendall(PHOTO)
             response = HTTPResponse(connection)
             response.begin()
-            assert answer(response)[0] == 200
-        assert server.process.wait(PATIENCE) == 0
-        assert "Traceback" not in server.complaints
+            assert read_json(response)[0] == 200
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
+        assert "Traceback" not in server.error_log
 
 
 FAILS_ONCE = """
@@ -235,7 +232,7 @@ app = create_app(settings, classifier)
 """
 
 
-def test_a_worker_whose_model_fails_answers_and_is_replaced(
+def test_a_worker_whose_model_fails_responds_and_is_replaced(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     (tmp_path / "fails_once.py").write_text(FAILS_ONCE)
@@ -253,11 +250,11 @@ def test_a_worker_whose_model_fails_answers_and_is_replaced(
         critical = [line for line in server.log if line["level"] == "critical"]
         assert len(critical) == 1
         assert "illegal memory access" in critical[0]["exception"]
-        assert server.complaints.count("Booting worker") == 2
+        assert server.error_log.count("Booting worker") == 2
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.safetensors"}, "There is no checkpoint at"),
         ({"PETALSCOPE_PROT": "80"}, "There is no setting PETALSCOPE_PROT"),
@@ -267,8 +264,8 @@ def test_a_worker_whose_model_fails_answers_and_is_replaced(
         ),
     ],
 )
-def test_what_cannot_be_served_stops_the_start_with_one_line(
-    tmp_path: Path, settings: dict[str, str], says: str
+def test_a_bad_configuration_stops_the_start_with_one_line(
+    tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "gunicorn"],
@@ -276,10 +273,10 @@ def test_what_cannot_be_served_stops_the_start_with_one_line(
         env=environment(tmp_path, PETALSCOPE_PORT=str(free_port())) | settings,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert result.returncode not in (0, None)
     assert "Traceback" not in result.stdout + result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if says in line]
+    (line,) = [line for line in result.stderr.splitlines() if message in line]
     assert line.startswith("petalscope: ")

@@ -14,7 +14,7 @@ import pytest
 from app.inference.client_disconnect import is_connected
 from tests.app.conftest import encoded
 from tests.app.observability.test_metrics import scrape
-from tests.serving import PATIENCE, free_port, serving, until
+from tests.serving import TIMEOUT_SECONDS, free_port, serving, until
 
 PHOTO = encoded()
 REQUEST = (
@@ -81,7 +81,7 @@ def test_of_an_encrypted_connection_nothing_is_read(pair: Pair) -> None:
     with ThreadPoolExecutor(1) as thread:
         accepting = thread.submit(contexts[0].wrap_socket, pair[0], server_side=True)
         client = contexts[1].wrap_socket(pair[1])
-        server = accepting.result(PATIENCE)
+        server = accepting.result(TIMEOUT_SECONDS)
     with server, client:
         waits = is_connected({"gunicorn.socket": server})
         client.sendall(b"GET / HTTP/1.1")
@@ -152,7 +152,7 @@ def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
     with serving(tmp_path, "held:app", **settings) as server, ExitStack() as clients:
 
         def send() -> socket.socket:
-            client = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+            client = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
             clients.enter_context(client)
             client.sendall(REQUEST)
             return client
@@ -167,5 +167,5 @@ def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
         assert first.recv(100).startswith(b"HTTP/1.1 200")
         until(lambda: in_flight() == 0)
         assert scrape(metrics)["photos_refused_total", (("reason", "abandoned"),)] == 4
-        assert "Traceback" not in server.complaints
+        assert "Traceback" not in server.error_log
     assert not (tmp_path / "run2").exists()

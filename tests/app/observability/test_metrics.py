@@ -40,7 +40,7 @@ def app(make_app: MakeApp, port: int) -> Flask:
     return make_app(metrics_port=port)
 
 
-def test_what_happens_to_photos_is_counted(app: Flask, port: int, photo: bytes) -> None:
+def test_requests_photos_and_durations_are_measured(app: Flask, port: int, photo: bytes) -> None:
     client = app.test_client()
     verdict = client.post("/predict?top_k=1", **form(photo)).get_json()["verdict"]
     client.post("/predict", **form(b"words"))
@@ -54,7 +54,7 @@ def test_what_happens_to_photos_is_counted(app: Flask, port: int, photo: bytes) 
 
     assert requests("POST", "/predict", 200) == 1
     assert requests("POST", "/predict", 415) == 1
-    # Neither a path nor a method of a stranger's making becomes a time series.
+    # Paths and methods that clients invent create no time series.
     assert requests("GET", "none", 404) == 1
     assert requests("other", "none", 405) == 1
     assert samples["photos_answered_total", (("verdict", verdict),)] == 1
@@ -70,7 +70,7 @@ def test_what_happens_to_photos_is_counted(app: Flask, port: int, photo: bytes) 
     assert samples["process_resident_memory_bytes", ()] > 0
 
 
-def test_refusals_for_the_services_own_reasons_are_counted(
+def test_photos_that_the_service_fails_to_classify_are_counted(
     make_app: MakeApp, classifier: object, port: int, photo: bytes
 ) -> None:
     held = HeldRun(classifier.outputs)  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ def test_refusals_for_the_services_own_reasons_are_counted(
     assert not any(name == "photos_answered_total" for name, _ in samples)
 
 
-def test_nothing_of_the_service_itself_is_at_the_metrics_port(app: Flask, port: int) -> None:
+def test_the_metrics_port_does_not_serve_the_api(app: Flask, port: int) -> None:
     with pytest.raises(HTTPError) as caught:
         urlopen(f"http://127.0.0.1:{port}/predict")
     assert caught.value.code == 404
@@ -92,11 +92,15 @@ def test_nothing_of_the_service_itself_is_at_the_metrics_port(app: Flask, port: 
     assert app.test_client().get("/metrics").status_code == 404
 
 
-def test_health_checks_are_answered_there_too(app: Flask, port: int) -> None:
+def test_the_metrics_port_serves_health_checks_and_names_no_version(app: Flask, port: int) -> None:
     for path in ("healthz", "readyz"):
         with urlopen(f"http://127.0.0.1:{port}/{path}") as response:
             assert response.status == 200
             assert response.headers["Server"] == "petalscope"
+    # A method that the server does not know.
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"BREW / HTTP/1.0\r\n\r\n")
+        assert b"Python" not in connection.makefile("rb").read()
     context_of(app).batcher.close()
     with pytest.raises(HTTPError) as caught:
         urlopen(f"http://127.0.0.1:{port}/readyz")
@@ -106,7 +110,7 @@ def test_health_checks_are_answered_there_too(app: Flask, port: int) -> None:
         assert response.status == 200
 
 
-def test_a_port_that_is_taken_stops_the_start() -> None:
+def test_a_metrics_port_in_use_stops_the_start() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(MetricsPortError),
@@ -114,7 +118,7 @@ def test_a_port_that_is_taken_stops_the_start() -> None:
         Metrics().serve("127.0.0.1", taken.getsockname()[1], lambda: True)
 
 
-def test_an_old_worker_and_its_successor_share_the_port(port: int) -> None:
+def test_two_workers_share_the_metrics_port(port: int) -> None:
     for _ in range(2):
         Metrics().serve("127.0.0.1", port, lambda: True)
     assert scrape(port)

@@ -63,7 +63,7 @@ def test_a_refused_request_is_logged_with_what_is_known(
     assert "decode_ms" not in refused
 
 
-def test_nothing_a_client_sends_can_break_or_forge_a_line(
+def test_client_input_cannot_break_or_forge_a_line(
     client: FlaskClient, photo: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nasty = '/a"}\n{"status": 200, "forged": "\r\u2028\x1b[2J\0\ud83d\ude00' + "x" * 5000
@@ -78,7 +78,7 @@ def test_nothing_a_client_sends_can_break_or_forge_a_line(
         assert len(line) < 2500
 
 
-def test_an_unhandled_fault_is_one_line_with_its_trace_and_id(
+def test_an_unhandled_exception_is_one_line_with_traceback_and_id(
     make_app: MakeApp, capfd: pytest.CaptureFixture[str]
 ) -> None:
     app = make_app()
@@ -105,14 +105,14 @@ def test_health_checks_are_logged_at_debug_level_alone(
         assert [line["path"] for line in lines(capfd)] == [path]
 
 
-def test_a_higher_log_level_leaves_requests_out(
+def test_a_higher_log_level_omits_requests(
     make_app: MakeApp, capfd: pytest.CaptureFixture[str]
 ) -> None:
     make_app(log_level="warning").test_client().get("/labels")
     assert lines(capfd) == []
 
 
-def test_a_line_is_written_once_however_many_apps_were_made(
+def test_several_apps_write_a_line_once(
     make_app: MakeApp, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clients = [make_app().test_client() for _ in range(3)]
@@ -120,7 +120,7 @@ def test_a_line_is_written_once_however_many_apps_were_made(
     assert len(lines(capfd)) == 1
 
 
-def test_lines_that_come_at_once_are_each_written_in_their_order(
+def test_lines_of_a_burst_are_written_in_order(
     client: FlaskClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ids = [f"request-{number}" for number in range(200)]
