@@ -17,6 +17,7 @@ from app.catalog.flowers import Rank, describe_class, sources
 from app.http.problems import Code
 from app.web.translations import ENGLISH, choose_language, format_percent, message_catalogs, text
 from model.checkpoint.labels import FlowerClass
+from model.imaging.formats import FORMAT_NAMES
 from tests.app.conftest import form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
@@ -203,14 +204,15 @@ def test_the_api_and_its_documentation_are_english(client: FlaskClient, photo: b
 
 
 def test_problems_are_translated(client: FlaskClient, photo: bytes) -> None:
-    for data, says in (
-        (form(b"words"), "JPEG, PNG, WebP, GIF, AVIF oder BMP"),
+    formats = FORMAT_NAMES.replace(" or ", message("language.or", "de"))
+    for data, detail in (
+        (form(b"words"), message("details.unsupported_format", "de", formats=formats)),
         (form(photo[:2000]), message("details.damaged_photo", "de")),
         (form(b""), message("details.empty_photo", "de")),
     ):
         response = client.post("/", **data, headers={**PAGE, "Accept-Language": "de"})
         assert response.status_code in (415, 422)
-        assert says in response.text.split("<template")[0]
+        assert detail in response.text.split("<template")[0]
 
 
 def test_german_pages_link_to_german_wikipedia(

@@ -215,13 +215,13 @@ def test_loading_and_results_cause_no_layout_shift(
     page.evaluate(
         """() => {
             window.shifts = [];
-            const told = (list) => {
+            const record = (list) => {
                 for (const { value, sources } of list.getEntries()) {
                     const moved = [...sources].map(({ node }) => node?.className || node?.nodeName);
                     window.shifts.push([value, ...moved]);
                 }
             };
-            new PerformanceObserver(told).observe({ type: "layout-shift", buffered: true });
+            new PerformanceObserver(record).observe({ type: "layout-shift", buffered: true });
         }"""
     )
     assert moved(page) == []

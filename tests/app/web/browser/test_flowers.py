@@ -38,8 +38,8 @@ def test_script_and_server_find_the_same_flowers(
         served.get_by_role("search").get_by_role("button").click()
     expect(served.get_by_role("searchbox")).to_have_value(query)
     assert rows(typed) == rows(served)
-    told = [page.get_by_role("status").text_content() for page in (typed, served)]
-    assert told[0] == told[1]
+    counts = [page.get_by_role("status").text_content() for page in (typed, served)]
+    assert counts[0] == counts[1]
     # The URL contains the query.
     typed.reload()
     assert rows(typed) == rows(served)
