@@ -25,6 +25,7 @@ from model.checkpoint.metadata import (
     Metadata,
     MismatchedClassesError,
     NotACheckpointError,
+    NotANumberError,
     parse_metadata,
 )
 
@@ -187,6 +188,17 @@ def _compiled(model: openvino.Model, threads: int) -> tuple[openvino.CompiledMod
     return single, core.compile_model(model, "CPU", options)
 
 
+def _check_weights(model: openvino.Model, path: Path) -> None:
+    """Check that all constants are finite: activations such as ReLU6 turn NaN into a number."""
+    for op in model.get_ops():
+        is_weight = op.get_type_name() == "Constant" and op.get_element_type().is_real()
+        if is_weight and not np.isfinite(op.get_data()).all():
+            raise NotANumberError(
+                f"{op.get_friendly_name()} in {path} holds values that are infinite or not "
+                "numbers; the training that wrote it diverged, or the file is damaged."
+            )
+
+
 def load_onnx(
     path: Path, device: str, threads: int = 0, nice: int = 0
 ) -> tuple[OpenVinoBackend, Metadata]:
@@ -221,6 +233,7 @@ def load_onnx(
             "again with scripts/export.py."
         ) from error
     metadata = parse_metadata(text, path)
+    _check_weights(model, path)
     try:
         network = OpenVinoBackend(model, metadata.transform.crop, threads, nice)
         shape = list(model.output(LOGITS).shape)

@@ -31,7 +31,7 @@ from tests.adversarial.cases import (
     upload,
 )
 from tests.model.imaging.test_decode import encode
-from tests.model.imaging.test_decode_refused import claiming
+from tests.model.imaging.test_limits import claiming
 
 
 def image_cases() -> Iterator[Case]:

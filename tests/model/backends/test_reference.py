@@ -82,7 +82,7 @@ def without_reference(path: Path) -> None:
     model = onnx.load(str(path))
     (entry,) = model.metadata_props
     values = json.loads(entry.value)
-    del values["reference"]
+    values.pop("reference", None)
     entry.value = json.dumps(values)
     onnx.save(model, str(path))
 
@@ -136,6 +136,23 @@ def test_a_file_without_a_reference_loads_if_its_logits_are_finite(
     without_reference(path)
     assert Classifier.load(path).metadata.reference is None
     change_onnx(path, path, nan)
+    with pytest.raises(NotANumberError):
+        Classifier.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("layer", [0, 20])
+def test_weights_that_are_not_finite_are_refused_without_a_reference(
+    tmp_path: Path, layer: int, value: float
+) -> None:
+    # ReLU6 clips the damage to numbers, so the logits are finite and equal for every photo.
+    model = onnx.load(str(BUNDLED_CHECKPOINT.with_suffix(".onnx")))
+    kernel = [item for item in model.graph.initializer if len(item.dims) == 4][layer]
+    damaged = np.full(tuple(kernel.dims), value, np.float32)
+    kernel.CopyFrom(numpy_helper.from_array(damaged, kernel.name))
+    path = tmp_path / "damaged.onnx"
+    onnx.save(model, str(path))
+    without_reference(path)
     with pytest.raises(NotANumberError):
         Classifier.load(path)
 
