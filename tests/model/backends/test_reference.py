@@ -87,6 +87,7 @@ def without_reference(path: Path) -> None:
     onnx.save(model, str(path))
 
 
+@pytest.mark.slow
 def test_written_files_hold_their_reference(
     tiny_checkpoint: Path, plain: Path, quantized: Path
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_file_without_a_reference_loads_if_its_logits_are_finite(
         Classifier.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("layer", [0, 20])
 def test_weights_that_are_not_finite_are_refused_without_a_reference(
@@ -157,6 +159,7 @@ def test_weights_that_are_not_finite_are_refused_without_a_reference(
         Classifier.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".onnx", "-int8.onnx", ".safetensors"])
 def test_the_bundled_files_load(suffix: str) -> None:
     path = BUNDLED_CHECKPOINT.with_name(BUNDLED_CHECKPOINT.stem + suffix)

@@ -52,6 +52,7 @@ def test_the_loss_is_least_for_the_teachers_own_logits(temperature: float) -> No
     assert not targets.requires_grad
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_a_teacher(tiny_options: MakeOptions, tmp_path: Path) -> None:
     teacher = train(tiny_options(epochs=1, warmup_epochs=0, output=tmp_path / "teacher"))
     checkpoint = train(
@@ -62,6 +63,7 @@ def test_a_run_learns_from_a_teacher(tiny_options: MakeOptions, tmp_path: Path) 
     assert training["distillation_weight"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_classes_is_an_error(
     tiny_options: MakeOptions, own_folder: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_teacher_of_other_classes_is_an_error(
         train(tiny_options(teacher=teacher))
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_kept_on_request(tiny_options: MakeOptions) -> None:
     checkpoint = train(tiny_options(epochs=3, lr=1e-9, model_ema_decay=0, keep_epoch="last"))
     assert read_metadata(checkpoint).training["kept_epoch"] == 3
