@@ -1,4 +1,4 @@
-"""Every format that is taken comes out upright, in RGB, with the colours a person would see."""
+"""Every accepted format decodes to upright RGB with the right colours."""
 
 from __future__ import annotations
 

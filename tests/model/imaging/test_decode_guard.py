@@ -48,7 +48,7 @@ def run_lengths(width: int, height: int, body: bytes) -> bytes:
 
 PACKED = chunk(b"zTXt", b"\0\0" + zlib.compress(bytes(MIB)))
 EXIF = b"\xff\xe1\0\x09Exif\0\0x"
-# At the 32 MiB that are taken, each costs Pillow seconds to many minutes, or a gigabyte.
+# At the body limit of 32 MiB, each costs Pillow seconds to minutes, or a gigabyte.
 COSTLY: dict[str, Callable[[], bytes]] = {
     "JPEG of fill bytes": lambda: in_jpeg(b"\xff" * 8 * MIB),
     "JPEG of junk": lambda: in_jpeg(b"\xff\xe0\0\2", bytes(30 * MIB)),
