@@ -1,4 +1,4 @@
-"""A checkpoint whose network gives the same logits whatever the photo shows."""
+"""A fake checkpoint, whose network returns the same logits for every photo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.ood import OodRule
 from tests.conftest import TINY_CLASSES
 
 
-def save_rigged_checkpoint(
+def save_fake_checkpoint(
     path: Path,
     logits: Sequence[float],
     *,
@@ -24,7 +24,7 @@ def save_rigged_checkpoint(
     temperature: float = 1.0,
     ood_rule: OodRule | None = None,
 ) -> Path:
-    """Write a checkpoint that answers every photo with `logits`, one for each class in order."""
+    """Write a checkpoint that returns `logits`, one per class, for every photo."""
     architecture = Architecture("test_efficientnet", len(classes))
     network = build_network(architecture)
     classifier = network.get_classifier()  # type: ignore[operator]
@@ -40,5 +40,5 @@ def save_rigged_checkpoint(
 
 
 def always(index: int) -> list[float]:
-    """Logits of the six tiny classes that make the class at `index` the likeliest by far."""
+    """Return logits of the six tiny classes of which `index` is by far the highest."""
     return [9.0 if other == index else float(other) for other in range(len(TINY_CLASSES))]

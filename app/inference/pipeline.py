@@ -49,7 +49,7 @@ _REASONS: Final[dict[type[BatchingError], str]] = {
 }
 _MEGAPIXEL: Final = 1_000_000
 # Half of the default request timeout, since decoding the largest photo takes some seconds.
-_LIMITER: Final = DecodeLimiter(timeout=5)
+DECODE_LIMITER: Final = DecodeLimiter(timeout=5)
 _IMAGE_CODES: Final[tuple[tuple[type[ImageError], Code], ...]] = (
     (CorruptImageError, Code.DAMAGED_PHOTO),
     (ImageTooLargeError, Code.TOO_MANY_PIXELS),
@@ -190,7 +190,7 @@ def decode_photo(
 
     @contextmanager
     def slot(pixels: int) -> Iterator[None]:
-        with _LIMITER.acquire(pixels, limits.max_pixels):
+        with DECODE_LIMITER.acquire(pixels, limits.max_pixels):
             if time.monotonic() > deadline:
                 raise DeadlineExceededError
             yield

@@ -1,4 +1,4 @@
-"""A service around the tiny checkpoint, made anew for each test, and ways to send it photos."""
+"""App with the tiny checkpoint, created for each test, and helpers that build requests."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def encoded(image_format: str = "JPEG", size: tuple[int, int] = (400, 300), seed
 def multipart(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
     """Build a form of (field, file name or None for text, data), as arguments of a test client.
 
-    The test client could build one itself, but leaves open the files it makes for large ones.
+    The test client's own forms leave temporary files open if they are large.
     """
     boundary = "0123456789"
     body = b""
     for field, name, data in parts:
-        of_file = "" if name is None else f'; filename="{name}"'
-        disposition = f'Content-Disposition: form-data; name="{field}"{of_file}'
+        file_name = "" if name is None else f'; filename="{name}"'
+        disposition = f'Content-Disposition: form-data; name="{field}"{file_name}'
         body += f"--{boundary}\r\n{disposition}\r\n\r\n".encode() + data + b"\r\n"
     body += f"--{boundary}--\r\n".encode()
     return {"data": body, "content_type": f"multipart/form-data; boundary={boundary}"}
@@ -52,8 +52,13 @@ def form(data: bytes, field: str = "image", name: str = "photo.jpg") -> dict[str
     return multipart((field, name, data))
 
 
-class HeldRun:
-    """A model that waits until it is let go, but for its first call, the warm-up."""
+class BlockingRun:
+    """A model that blocks until `release` is set. Its first call, the warm-up, does not block.
+
+    Attributes:
+        started: Set by the first blocked call.
+        release: Lets all calls continue.
+    """
 
     def __init__(self, run: Run) -> None:
         self.started = Event()
@@ -81,7 +86,7 @@ def classifier(tiny_checkpoint: Path) -> Classifier:
 
 @pytest.fixture
 def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]:
-    """Make an app with settings of one's own, and a model of one's own where `run` is given."""
+    """Return a function that creates an app; `run` replaces the model."""
     apps: list[Flask] = []
 
     def make(*, run: Run | None = None, end_process: Any = None, **settings: Any) -> Flask:

@@ -27,16 +27,14 @@ def test_the_checkpoint_of_the_settings_is_loaded(tiny_checkpoint: Path, photo: 
         context_of(app).batcher.close()
 
 
-def test_several_apps_live_side_by_side_with_settings_of_their_own(
-    make_app: MakeApp, photo: bytes
-) -> None:
+def test_several_apps_have_their_own_settings(make_app: MakeApp, photo: bytes) -> None:
     small, large = make_app(max_body_mib=1), make_app()
     large_body = {"data": photo + b"\0" * 1_100_000, "content_type": "image/jpeg"}
     assert large.test_client().post("/predict", **large_body).status_code == 200
     assert small.test_client().post("/predict", **large_body).status_code == 413
 
 
-def test_the_model_is_warm_before_the_app_is_there(make_app: MakeApp) -> None:
+def test_the_model_is_warmed_up_at_start(make_app: MakeApp) -> None:
     shapes = []
 
     def run(batch: np.ndarray) -> list[Outputs]:
@@ -48,7 +46,7 @@ def test_the_model_is_warm_before_the_app_is_there(make_app: MakeApp) -> None:
     assert shapes == [(1, 3, side, side)]
 
 
-def test_each_size_of_batch_is_warmed_as_far_as_memory_goes(
+def test_batch_sizes_are_warmed_up_until_memory_runs_out(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TorchBackend, "batch_sizes", lambda self, largest: [1, 2, 4, largest])
@@ -65,33 +63,33 @@ def test_each_size_of_batch_is_warmed_as_far_as_memory_goes(
 
 
 def test_a_missing_checkpoint_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match=r"none\.safetensors"):
         create_app(Settings(checkpoint=tmp_path / "none.safetensors"))
 
 
-def test_a_device_that_is_not_there_stops_the_start(tiny_checkpoint: Path) -> None:
+def test_an_unknown_device_stops_the_start(tiny_checkpoint: Path) -> None:
     with pytest.raises(DeviceError):
         create_app(Settings(checkpoint=tiny_checkpoint, device="tpu"))
 
 
-def test_answers_that_are_not_numbers_stop_the_start(make_app: MakeApp) -> None:
-    with pytest.raises(WarmUpError, match="finite"):
+def test_logits_that_are_not_finite_stop_the_start(make_app: MakeApp) -> None:
+    with pytest.raises(WarmUpError):
         make_app(run=lambda batch: [Outputs(np.full(6, np.nan, np.float32), None)] * len(batch))
 
 
-def test_a_model_that_does_not_run_stops_the_start(
+def test_a_model_that_fails_in_its_warm_up_stops_the_start(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Classifier, batch: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(Classifier, "outputs", broken)
-    with pytest.raises(WarmUpError, match=r"does not run on cpu .*: RuntimeError\."):
+    with pytest.raises(WarmUpError, match="RuntimeError"):
         create_app(Settings(checkpoint=tiny_checkpoint, device="cpu"))
 
 
 @pytest.mark.slow
-def test_the_master_process_stays_free_of_torch() -> None:
+def test_the_master_process_does_not_import_torch() -> None:
     code = "import runpy, sys; runpy.run_path('gunicorn.conf.py'); print('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={}, capture_output=True, text=True, check=True
@@ -100,7 +98,7 @@ def test_the_master_process_stays_free_of_torch() -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_does_not_look_through_what_it_has_loaded_again_and_again() -> None:
+def test_a_worker_exempts_loaded_objects_from_garbage_collection() -> None:
     code = (
         "import gc, runpy\n"
         "hooks = runpy.run_path('gunicorn.conf.py'); before = len(gc.get_objects())\n"

@@ -1,4 +1,4 @@
-"""A photo gets the same probabilities wherever it arrives."""
+"""Agreement between the service and the evaluation."""
 
 from __future__ import annotations
 

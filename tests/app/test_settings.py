@@ -14,7 +14,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.max_in_flight < settings.threads
 
 
-def test_every_setting_is_a_variable() -> None:
+def test_every_setting_has_a_variable() -> None:
     settings = Settings.from_environment(
         {
             "PETALSCOPE_CHECKPOINT": "/models/mine.safetensors",
@@ -94,60 +94,52 @@ def test_a_relative_checkpoint_is_found_from_the_working_directory(
     assert settings.checkpoint == tmp_path / "mine.safetensors"
 
 
-def test_variables_of_others_are_no_concern() -> None:
+def test_other_variables_are_ignored() -> None:
     environ = {"PETALSCOPE_DATA": "/data", "PATH": "/bin", "GUNICORN_CMD_ARGS": "--threads 1"}
     assert Settings.from_environment(environ) == Settings()
 
 
-def test_an_unknown_variable_names_the_nearest_known_one() -> None:
-    with pytest.raises(SettingsError, match=r"no setting PETALSCOPE_PROT; .* PETALSCOPE_PORT\."):
+def test_an_unknown_variable_names_the_nearest_setting() -> None:
+    with pytest.raises(SettingsError, match=r"PETALSCOPE_PROT\b.*PETALSCOPE_PORT\b"):
         Settings.from_environment({"PETALSCOPE_PROT": "80"})
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "fragments"),
     [
-        ("PORT", "http", "PETALSCOPE_PORT is http; it must be a whole number from 1 to 65535."),
-        ("PORT", "0", "PETALSCOPE_PORT is 0; it must be a whole number from 1 to 65535."),
-        ("PORT", "", "PETALSCOPE_PORT is empty; it must be a whole number from 1 to 65535."),
-        ("PORT", "80.5", "PETALSCOPE_PORT is 80.5; it must be a whole number"),
-        (
-            "REQUEST_TIMEOUT_SECONDS",
-            "nan",
-            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is nan; it must be a number from 0.1 to 600.",
-        ),
-        (
-            "REQUEST_TIMEOUT_SECONDS",
-            "-1",
-            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is -1; it must be a number from 0.1 to 600.",
-        ),
-        (
-            "MAX_BATCH_SIZE",
-            "0",
-            "PETALSCOPE_MAX_BATCH_SIZE is 0; it must be a whole number from 1 up.",
-        ),
-        ("LOG_LEVEL", "loud", "it must be debug, info, warning, error or critical."),
-        ("HOST", " ", "PETALSCOPE_HOST is empty; it must be"),
-        ("TORCH_COMPILE", "2", "PETALSCOPE_TORCH_COMPILE is 2; it must be true or false."),
-        (
-            "MAX_IN_FLIGHT",
-            "32",
-            "PETALSCOPE_MAX_IN_FLIGHT is 32 and PETALSCOPE_THREADS is 32;",
-        ),
+        ("PORT", "http", ["1", "65535"]),
+        ("PORT", "0", ["65535"]),
+        ("PORT", "", ["65535"]),
+        ("PORT", "80.5", ["whole"]),
+        ("PORT", "tcp://10.0.0.1:8000", ["enableServiceLinks"]),
+        ("METRICS_PORT", "8000", ["PETALSCOPE_PORT"]),
+        ("REQUEST_TIMEOUT_SECONDS", "nan", ["0.1", "600"]),
+        ("REQUEST_TIMEOUT_SECONDS", "-1", ["0.1", "600"]),
+        ("MAX_BATCH_SIZE", "0", ["1"]),
+        ("MAX_IN_FLIGHT", "32", ["PETALSCOPE_THREADS"]),
+        ("LOG_LEVEL", "loud", ["debug", "critical"]),
+        ("HOST", " ", []),
+        ("TORCH_COMPILE", "2", ["true", "false"]),
+        ("RATE_LIMITS", "60/minute,many", ["60/minute"]),
+        ("RATE_LIMITS", "0/minute", ["60/minute"]),
+        ("TRUSTED_HOSTS", "https://example.org", ["flowers.example.org"]),
+        ("TRUSTED_HOSTS", "*", ["flowers.example.org"]),
     ],
 )
-def test_a_bad_value_says_what_was_got_and_what_would_be_right(
-    name: str, value: str, says: str
+def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
+    name: str, value: str, fragments: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({f"PETALSCOPE_{name}": value})
-    assert says in str(caught.value)
+    shown = value.split(",")[-1].strip() or "empty"
+    for fragment in (f"PETALSCOPE_{name}", shown, *fragments):
+        assert fragment in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "origin", ["*", "https://a.example", "capacitor://localhost", "http://[::1]:80"]
 )
-def test_an_origin_is_taken(origin: str) -> None:
+def test_an_origin_is_accepted(origin: str) -> None:
     assert Settings.from_environment({"PETALSCOPE_CORS_ORIGINS": origin}).cors_origins
 
 
@@ -167,41 +159,26 @@ def test_an_origin_is_taken(origin: str) -> None:
         "http://[",
     ],
 )
-def test_what_is_not_an_origin_is_refused(origin: str) -> None:
-    with pytest.raises(SettingsError, match="an origin is scheme://host"):
-        Settings.from_environment({"PETALSCOPE_CORS_ORIGINS": f"https://good.example,{origin}"})
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("RATE_LIMITS", "60/minute,many", "PETALSCOPE_RATE_LIMITS holds many; a rate is NUMBER/"),
-        ("RATE_LIMITS", "0/minute", "a rate is NUMBER/"),
-        ("TRUSTED_HOSTS", "https://example.org", "holds https://example.org; a host is a name"),
-        ("TRUSTED_HOSTS", "*", "a host is a name"),
-        ("METRICS_PORT", "8000", "PETALSCOPE_METRICS_PORT and PETALSCOPE_PORT are both 8000"),
-        ("PORT", "tcp://10.0.0.1:8000", "enableServiceLinks: false"),
-    ],
-)
-def test_more_bad_values(name: str, value: str, says: str) -> None:
+def test_an_invalid_origin_is_refused(origin: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.from_environment({f"PETALSCOPE_{name}": value})
-    assert says in str(caught.value)
+        Settings.from_environment({"PETALSCOPE_CORS_ORIGINS": f"https://good.example,{origin}"})
+    assert "PETALSCOPE_CORS_ORIGINS" in str(caught.value)
+    assert origin in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "name",
     ["SERVICE_HOST", "SERVICE_PORT", "WEB_SERVICE_PORT_HTTP", "PORT_8000_TCP", "PORT_80_TCP_ADDR"],
 )
-def test_what_kubernetes_tells_of_its_services_is_no_concern(name: str) -> None:
+def test_variables_of_kubernetes_services_are_ignored(name: str) -> None:
     assert Settings.from_environment({f"PETALSCOPE_{name}": "10.0.0.1"}) == Settings()
 
 
-def test_the_settings_describe_themselves() -> None:
+def test_describe_has_a_row_per_setting() -> None:
     rows = {row.variable: row for row in Settings.describe()}
     assert len(rows) == len(Settings.model_fields)
     assert rows["PETALSCOPE_PORT"].default == "8000"
-    assert rows["PETALSCOPE_PORT"].meaning.endswith(": a whole number from 1 to 65535.")
+    assert "65535" in rows["PETALSCOPE_PORT"].meaning
     assert rows["PETALSCOPE_REQUEST_TIMEOUT_SECONDS"].default == "10"
     assert rows["PETALSCOPE_CORS_ORIGINS"].default == "none"
     assert rows["PETALSCOPE_CHECKPOINT"].default == "bundled"

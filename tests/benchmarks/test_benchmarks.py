@@ -1,4 +1,4 @@
-"""The benchmarks themselves need wrk and quiet; this is what they rest on."""
+"""Request bodies of the benchmarks. The benchmarks need wrk and an idle machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.load import Target
 from benchmarks.photos import photo
 
 
-def test_a_photo_is_as_large_as_was_asked_for_and_as_heavy_as_photos_are() -> None:
+def test_a_generated_photo_has_the_requested_size_and_a_realistic_file_size() -> None:
     data = photo(500)
     assert Image.open(io.BytesIO(data)).size == (500, 375)
     assert 30_000 < len(data) < 200_000
 
 
 @pytest.mark.parametrize("field", ["image", None])
-def test_a_body_is_one_that_the_service_takes(client: FlaskClient, field: str | None) -> None:
+def test_the_service_accepts_the_generated_bodies(client: FlaskClient, field: str | None) -> None:
     body, kind = Target("/predict", field).body(photo(300))
     assert client.post("/predict", data=body, content_type=kind).status_code == 200

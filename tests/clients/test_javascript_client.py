@@ -21,7 +21,7 @@ import pytest
 from model.ood import OodRule
 from tests.chromium import chromium
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 from tests.serving import serving
 
 pytestmark = pytest.mark.slow
@@ -74,8 +74,8 @@ def page_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def address(page_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("service")
-    path = save_rigged_checkpoint(
-        folder / "rigged.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
+    path = save_fake_checkpoint(
+        folder / "fake.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
     )
     settings = {
         "PETALSCOPE_CHECKPOINT": str(path),
@@ -151,7 +151,7 @@ def test_a_photo_is_named(run: Run) -> None:
     assert answer["verdict"] == "known"
     assert answer["ood"]["is_known"]
     assert answer["ood"]["threshold"] == 5
-    assert answer["model"]["checkpoint"] == "rigged.safetensors"
+    assert answer["model"]["checkpoint"] == "fake.safetensors"
 
 
 def test_predict_takes_bytes_and_explain_adds_activation_maps(run: Run) -> None:
@@ -187,7 +187,7 @@ def test_labels_model_and_flowers_are_listed(run: Run) -> None:
     )
     assert [same] == lily
     assert labels == [{"class_id": item.class_id, "name": item.name} for item in TINY_CLASSES]
-    assert model["checkpoint"] == "rigged.safetensors"
+    assert model["checkpoint"] == "fake.safetensors"
     assert len(flowers) == 6
     assert [item["scientific_name"] for item in lily] == ["Gloriosa superba"]
 

@@ -22,7 +22,7 @@ from PIL import Image
 from app.schemas import responses
 from model.ood import OodRule
 from tests.conftest import TINY_CLASSES, flower_image
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 from tests.serving import serving
 
 Ask = Callable[..., Any]
@@ -31,8 +31,8 @@ Ask = Callable[..., Any]
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("service")
-    path = save_rigged_checkpoint(
-        folder / "rigged.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
+    path = save_fake_checkpoint(
+        folder / "fake.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
     )
     with serving(folder, PETALSCOPE_CHECKPOINT=str(path)) as server:
         yield server.address
@@ -101,7 +101,7 @@ def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     assert answer.verdict == "known"
     assert answer.ood.is_known
     assert answer.ood.threshold == 5.0
-    assert answer.model.checkpoint == "rigged.safetensors"
+    assert answer.model.checkpoint == "fake.safetensors"
     assert answer.request_id
     assert answer.photos == ()
     assert answer.best.url == "/flowers/21-fire-lily"
@@ -141,7 +141,7 @@ def test_combine_returns_one_result_and_each_photos(ask: Ask, address: str, phot
 @pytest.mark.slow
 def test_labels_model_and_flowers_are_listed(ask: Ask, address: str) -> None:
     assert ask(address, "labels") == [Label(item.class_id, item.name) for item in TINY_CLASSES]
-    assert ask(address, "model")["checkpoint"] == "rigged.safetensors"
+    assert ask(address, "model")["checkpoint"] == "fake.safetensors"
     assert len(ask(address, "flowers")) == 6
     (lily,) = ask(address, "flowers", "gloriosa")
     assert lily.scientific_name == "Gloriosa superba"

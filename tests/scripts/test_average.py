@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from model.checkpoint.format import load_checkpoint, read_metadata, save_checkpoint
 from scripts.average import main
 from tests.conftest import TINY_CLASSES
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_single_checkpoint_stays_unchanged(tiny_checkpoint: Path, tmp_path: Pa
 def test_other_classes_are_refused(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = save_rigged_checkpoint(
+    other = save_fake_checkpoint(
         tmp_path / "other.safetensors", always(0)[:5], classes=TINY_CLASSES[:5]
     )
     output = tmp_path / "soup.safetensors"

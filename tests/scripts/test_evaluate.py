@@ -17,7 +17,7 @@ from model.evaluation.model_card import BEGIN, END
 from model.ood import OodRule
 from scripts.evaluate import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 
 CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 FIRE_LILY = 4  # index of class 21
@@ -41,7 +41,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A checkpoint that classifies every photo as class 21, fire lily."""
-    return save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(FIRE_LILY))
+    return save_fake_checkpoint(tmp_path / "fake.safetensors", always(FIRE_LILY))
 
 
 def test_the_report_has_the_accuracy_and_the_worst_classes(
@@ -65,7 +65,7 @@ def test_the_json_has_the_metrics_and_their_provenance(
     arguments = [str(checkpoint), "--data", str(data), "--workers", "0", "--json", str(file)]
     assert main(arguments) == 0
     report = json.loads(file.read_text())
-    assert report["checkpoint"]["file"] == "rigged.safetensors"
+    assert report["checkpoint"]["file"] == "fake.safetensors"
     assert len(report["checkpoint"]["version"]) == 12
     assert report["transform"]["crop"] == 160
     assert report["command"].startswith("python scripts/evaluate.py ")
@@ -188,7 +188,7 @@ def test_real_photos_are_evaluated_with_their_own_classes(data_dir: Path, tmp_pa
     classes = name_classes(sorted(names), names)
     answer = [item.class_id for item in classes].index("21")
     logits = [9.0 if index == answer else 0.0 for index in range(len(classes))]
-    checkpoint = save_rigged_checkpoint(tmp_path / "real.safetensors", logits, classes=classes)
+    checkpoint = save_fake_checkpoint(tmp_path / "real.safetensors", logits, classes=classes)
     counts = dict.fromkeys(sorted({*sorted(names)[::3], "21"}), 1) | {"21": 3}
     for class_id, count in counts.items():
         (tmp_path / "set" / class_id).mkdir(parents=True)
@@ -206,7 +206,7 @@ def test_ood_photos_are_compared_with_the_first_set(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rule = OodRule("max_logit", 5.0)
-    path = save_rigged_checkpoint(tmp_path / "fake.safetensors", always(FIRE_LILY), ood_rule=rule)
+    path = save_fake_checkpoint(tmp_path / "fake.safetensors", always(FIRE_LILY), ood_rule=rule)
     folder = tmp_path / "ood"
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "tulip/1.png", "tulip/2.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from model.data.photo_folder import PhotoFolder
 from model.ood import OodRule
 from scripts.export import main
 from tests.conftest import TINY_CLASSES
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_int8_is_written_beside_with_its_own_calibration(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rule = OodRule("energy", -50.0)  # which calls no photo unknown
-    checkpoint = save_rigged_checkpoint(
+    checkpoint = save_fake_checkpoint(
         tmp_path / "mine.safetensors", always(2), temperature=0.4, ood_rule=rule
     )
     assert main([str(checkpoint), "--int8", "--data", str(flower_folder)]) == 0

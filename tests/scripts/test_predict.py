@@ -27,7 +27,7 @@ from model.ood import OodRule
 from scripts import predict
 from scripts.predict import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 
 Output = pytest.CaptureFixture[str]
 
@@ -42,7 +42,7 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def fire_lily(tmp_path: Path) -> Path:
     """A checkpoint that takes every photo for a fire lily, class 21, then for class 5, 2, …."""
-    return save_rigged_checkpoint(tmp_path / "fire lily.safetensors", always(4))
+    return save_fake_checkpoint(tmp_path / "fire lily.safetensors", always(4))
 
 
 def run_json(capsys: Output, *arguments: str | Path) -> list[tuple[str, list[dict[str, object]]]]:
@@ -55,7 +55,7 @@ def run_json(capsys: Output, *arguments: str | Path) -> list[tuple[str, list[dic
 def test_each_logit_is_given_its_own_id_and_name(
     tmp_path: Path, photo: Path, capsys: Output, index: int
 ) -> None:
-    checkpoint = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(index))
+    checkpoint = save_fake_checkpoint(tmp_path / "fake.safetensors", always(index))
     ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint, "--top-k", "1")
     expected = TINY_CLASSES[index]
     assert predictions[0]["class_id"] == expected.class_id
@@ -65,7 +65,7 @@ def test_each_logit_is_given_its_own_id_and_name(
 def test_probabilities_are_one_softmax_over_the_temperature(
     tmp_path: Path, photo: Path, capsys: Output
 ) -> None:
-    checkpoint = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(4), temperature=3.0)
+    checkpoint = save_fake_checkpoint(tmp_path / "fake.safetensors", always(4), temperature=3.0)
     ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint, "--top-k", "6")
     powers = [math.exp(logit / 3) for logit in sorted(always(4), reverse=True)]
     assert [item["probability"] for item in predictions] == pytest.approx(
@@ -226,7 +226,7 @@ def test_with_fewer_classes_than_five_all_are_given(
     tmp_path: Path, photo: Path, capsys: Output
 ) -> None:
     path = tmp_path / "three.safetensors"
-    checkpoint = save_rigged_checkpoint(path, [1.0, 3.0, 2.0], classes=TINY_CLASSES[:3])
+    checkpoint = save_fake_checkpoint(path, [1.0, 3.0, 2.0], classes=TINY_CLASSES[:3])
     ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint)
     assert [item["class_id"] for item in predictions] == ["10", "100", "1"]
 
@@ -306,8 +306,8 @@ def test_every_format_says_when_a_photo_may_be_none_of_the_classes(
     tmp_path: Path, photo: Path, capsys: Output, threshold: float, verdict: str, known: bool
 ) -> None:
     rule = OodRule("max_logit", threshold)
-    checkpoint = tmp_path / "rigged.safetensors"
-    save_rigged_checkpoint(checkpoint, always(4), ood_rule=rule)
+    checkpoint = tmp_path / "fake.safetensors"
+    save_fake_checkpoint(checkpoint, always(4), ood_rule=rule)
     arguments = [str(photo), "--checkpoint", str(checkpoint), "--format"]
 
     assert main([*arguments, "json"]) == 0
@@ -360,7 +360,7 @@ def test_real_photos_are_named_in_every_format(
     classes = name_classes(sorted(names), names)
     index = [item.class_id for item in classes].index("21")
     logits = [5.0 if other == index else 0.0 for other in range(len(classes))]
-    checkpoint = save_rigged_checkpoint(tmp_path / "real.safetensors", logits, classes=classes)
+    checkpoint = save_fake_checkpoint(tmp_path / "real.safetensors", logits, classes=classes)
     for class_id in sorted(names)[::3]:
         photo = min((data_dir / "valid" / class_id).iterdir())
         shutil.copy(photo, tmp_path)

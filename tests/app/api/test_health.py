@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from app.context import context_of
 from model.classifier import Classifier
-from tests.app.conftest import HeldRun, MakeApp, form
+from tests.app.conftest import BlockingRun, MakeApp, form
 
 
 def test_a_started_service_is_alive_and_ready(make_app: MakeApp) -> None:
@@ -28,7 +28,7 @@ def test_a_stopping_service_is_alive_but_not_ready(make_app: MakeApp, photo: byt
 def test_health_checks_respond_while_every_slot_is_in_use(
     make_app: MakeApp, classifier: Classifier, photo: bytes
 ) -> None:
-    run = HeldRun(classifier.outputs)
+    run = BlockingRun(classifier.outputs)
     app = make_app(run=run, max_in_flight=1)
     with ThreadPoolExecutor(1) as thread:
         first = thread.submit(lambda: app.test_client().post("/predict", **form(photo)))

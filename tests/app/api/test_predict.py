@@ -21,7 +21,7 @@ from model.ood import OodRule
 from tests.app.conftest import MakeApp, encoded, form
 from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES
-from tests.fake_checkpoint import save_rigged_checkpoint
+from tests.fake_checkpoint import save_fake_checkpoint
 
 
 def test_a_form_gets_five_ranked_predictions(
@@ -174,7 +174,7 @@ def test_the_ood_rule_determines_the_verdict(
     tmp_path: Path, photo: bytes, logits: list[float], threshold: float, verdict: str
 ) -> None:
     rule = OodRule("max_logit", threshold)
-    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", logits, ood_rule=rule)
+    path = save_fake_checkpoint(tmp_path / "fake.safetensors", logits, ood_rule=rule)
     app = create_app(Settings(checkpoint=path, device="cpu"))
     result = app.test_client().post("/predict", **form(photo)).get_json()
     assert result["verdict"] == verdict

@@ -1,4 +1,4 @@
-"""A client that leaves costs nothing more: how it is noticed, and what becomes of its photo."""
+"""Detection of disconnected clients, whose photos are dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """The two ends of a connection: the server's and the client's."""
+    """Connect two sockets: the server's and the client's."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,
@@ -36,44 +36,44 @@ def pair() -> Iterator[Pair]:
         yield server, client
 
 
-def test_a_client_waits_until_it_closes(pair: Pair) -> None:
+def test_a_client_is_connected_until_it_closes(pair: Pair) -> None:
     server, client = pair
-    waits = is_connected({"gunicorn.socket": server})
-    assert waits()
+    connected = is_connected({"gunicorn.socket": server})
+    assert connected()
     client.close()
-    until(lambda: not waits())
+    until(lambda: not connected())
 
 
-def test_bytes_of_a_next_request_neither_are_read_nor_hide_that_a_client_left(pair: Pair) -> None:
+def test_pipelined_bytes_are_kept_and_do_not_hide_a_disconnect(pair: Pair) -> None:
     server, client = pair
-    waits = is_connected({"gunicorn.socket": server})
+    connected = is_connected({"gunicorn.socket": server})
     client.sendall(b"GET / HTTP/1.1\r\n")
     server.recv(1, socket.MSG_PEEK)
-    assert waits()
+    assert connected()
     client.close()
-    until(lambda: not waits())
+    until(lambda: not connected())
     assert server.recv(100) == b"GET / HTTP/1.1\r\n"
 
 
-def test_a_connection_that_breaks_is_noticed(pair: Pair) -> None:
+def test_a_reset_connection_is_detected(pair: Pair) -> None:
     server, client = pair
-    waits = is_connected({"gunicorn.socket": server})
+    connected = is_connected({"gunicorn.socket": server})
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
-    until(lambda: not waits())
+    until(lambda: not connected())
 
 
-def test_a_client_that_closed_for_sending_counts_as_gone(pair: Pair) -> None:
+def test_a_half_closed_connection_counts_as_disconnected(pair: Pair) -> None:
     server, client = pair
-    waits = is_connected({"gunicorn.socket": server})
+    connected = is_connected({"gunicorn.socket": server})
     client.shutdown(socket.SHUT_WR)
-    until(lambda: not waits())
+    until(lambda: not connected())
 
 
-def test_of_an_encrypted_connection_nothing_is_read(pair: Pair) -> None:
+def test_tls_data_is_not_consumed(pair: Pair) -> None:
     contexts = [ssl.SSLContext(kind) for kind in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)]
     for context in contexts:
-        # Without certificates, which would have to be made.
+        # An anonymous cipher needs no certificate.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("AECDH:@SECLEVEL=0")
         context.check_hostname = False
@@ -83,31 +83,31 @@ def test_of_an_encrypted_connection_nothing_is_read(pair: Pair) -> None:
         client = contexts[1].wrap_socket(pair[1])
         server = accepting.result(TIMEOUT_SECONDS)
     with server, client:
-        waits = is_connected({"gunicorn.socket": server})
+        connected = is_connected({"gunicorn.socket": server})
         client.sendall(b"GET / HTTP/1.1")
-        assert waits()
+        assert connected()
         assert server.recv(100) == b"GET / HTTP/1.1"
-        assert waits()
-        # As browsers and curl do it: TLS is told first.
+        assert connected()
+        # Browsers and curl send close_notify before they close the socket.
         client.setblocking(False)
         with pytest.raises(ssl.SSLWantReadError):
             client.unwrap()
         client.close()
-        until(lambda: not waits())
+        until(lambda: not connected())
 
 
-def test_nobody_waits_at_a_connection_that_the_server_closed(pair: Pair) -> None:
+def test_a_socket_closed_by_the_server_counts_as_disconnected(pair: Pair) -> None:
     server, _ = pair
-    waits = is_connected({"gunicorn.socket": server})
+    connected = is_connected({"gunicorn.socket": server})
     server.close()
-    assert not waits()
+    assert not connected()
 
 
-def test_without_gunicorn_every_client_waits() -> None:
+def test_without_gunicorn_every_client_counts_as_connected() -> None:
     assert is_connected({})()
 
 
-HELD = """
+BLOCKING = """
 import os, time
 from pathlib import Path
 from app import create_app
@@ -117,9 +117,9 @@ from model.classifier import Classifier
 settings = Settings.from_environment(os.environ)
 classifier = Classifier.load(settings.checkpoint, "cpu")
 outputs, calls = classifier.outputs, 0
-folder = Path(os.environ["HELD"])
+folder = Path(os.environ["BLOCKING"])
 
-def held(batch):
+def blocking(batch):
     global calls
     calls += 1
     if calls > 1:
@@ -128,28 +128,26 @@ def held(batch):
         time.sleep(0.01)
     return outputs(batch)
 
-classifier.outputs = held
+classifier.outputs = blocking
 app = create_app(settings, classifier)
 """
 
 
 @pytest.mark.slow
-def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
-    tmp_path: Path, tiny_checkpoint: Path
-) -> None:
-    (tmp_path / "held.py").write_text(HELD)
+def test_photos_of_disconnected_clients_are_not_run(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    (tmp_path / "blocking.py").write_text(BLOCKING)
     metrics = free_port()
     settings = {
         "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
         "PETALSCOPE_METRICS_PORT": str(metrics),
         "PYTHONPATH": str(tmp_path),
-        "HELD": str(tmp_path),
+        "BLOCKING": str(tmp_path),
     }
 
     def in_flight() -> float:
         return scrape(metrics)["photos_in_flight", ()]
 
-    with serving(tmp_path, "held:app", **settings) as server, ExitStack() as clients:
+    with serving(tmp_path, "blocking:app", **settings) as server, ExitStack() as clients:
 
         def send() -> socket.socket:
             client = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
@@ -159,9 +157,9 @@ def test_through_gunicorn_the_photos_of_those_who_left_are_not_run(
 
         first = send()
         until((tmp_path / "run1").exists)
-        leaving = [send() for _ in range(4)]
+        disconnecting = [send() for _ in range(4)]
         until(lambda: in_flight() == 5)
-        for client in leaving:
+        for client in disconnecting:
             client.close()
         (tmp_path / "release").touch()
         assert first.recv(100).startswith(b"HTTP/1.1 200")

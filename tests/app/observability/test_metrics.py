@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.context import context_of
 from app.observability.metrics import Metrics, MetricsPortError
-from tests.app.conftest import HeldRun, MakeApp, form
+from tests.app.conftest import BlockingRun, MakeApp, form
 from tests.serving import free_port
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -73,7 +73,7 @@ def test_requests_photos_and_durations_are_measured(app: Flask, port: int, photo
 def test_photos_that_the_service_fails_to_classify_are_counted(
     make_app: MakeApp, classifier: object, port: int, photo: bytes
 ) -> None:
-    held = HeldRun(classifier.outputs)  # type: ignore[attr-defined]
+    held = BlockingRun(classifier.outputs)  # type: ignore[attr-defined]
     client = make_app(
         run=held, metrics_port=port, request_timeout_seconds=0.3, max_in_flight=1
     ).test_client()

@@ -19,7 +19,7 @@ from model import classifier
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata
 from model.ood import OodRule
-from tests.fake_checkpoint import save_rigged_checkpoint
+from tests.fake_checkpoint import save_fake_checkpoint
 
 PARTS: Final = get_type_hints(Metadata)
 # Only for the check at load.
@@ -49,7 +49,7 @@ def test_a_response_has_every_field_of_its_source(
 
 def test_model_returns_the_ood_rule(tmp_path: Path) -> None:
     rule = OodRule("max_logit", 5.0, tuple(map(float, range(6))))
-    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", [0.0] * 6, ood_rule=rule)
+    path = save_fake_checkpoint(tmp_path / "fake.safetensors", [0.0] * 6, ood_rule=rule)
     app = create_app(Settings(checkpoint=path, device="cpu"))
     returned = app.test_client().get("/model").get_json()["ood_rule"]
     assert returned == json.loads(json.dumps(vars(rule)))

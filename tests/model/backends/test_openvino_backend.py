@@ -30,7 +30,7 @@ from model.checkpoint.metadata import (
 from model.classifier import Classifier
 from model.ood import OodRule
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(5)]
 
@@ -193,7 +193,7 @@ def test_inference_works_if_nice_values_are_forbidden(
 
 def test_all_metadata_travel(tmp_path: Path) -> None:
     rule = OodRule("contrast", 4.5)
-    path = save_rigged_checkpoint(
+    path = save_fake_checkpoint(
         tmp_path / "r.safetensors", always(2), temperature=0.4, ood_rule=rule
     )
     export(*load_checkpoint(path), tmp_path / "r.onnx")

@@ -23,7 +23,7 @@ from model.evaluation.ood_metrics import compute_ood_metrics
 from model.imaging.decode import decode_image
 from model.ood import OodRule, ood_scores
 from tests.conftest import TINY_CLASSES, flower_image
-from tests.fake_checkpoint import always, save_rigged_checkpoint
+from tests.fake_checkpoint import always, save_fake_checkpoint
 
 CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 
@@ -42,7 +42,7 @@ def test_each_class_is_measured_under_its_own_id(tmp_path: Path, index: int) -> 
     for class_id in CLASS_IDS:
         (tmp_path / "set" / class_id).mkdir(parents=True)
         flower_image((180, 200)).save(tmp_path / "set" / class_id / "photo.png")
-    path = save_rigged_checkpoint(tmp_path / "rigged.safetensors", always(index))
+    path = save_fake_checkpoint(tmp_path / "fake.safetensors", always(index))
     classifier = Classifier.load(path, "cpu")
     metrics = evaluate(classifier, labelled_photos(classifier, tmp_path / "set"), workers=0)
     assert metrics.n == 6
@@ -88,7 +88,7 @@ def test_logits_equal_the_services_for_any_batch_size_and_workers(
 
 
 def test_loss_and_ece_use_the_checkpoints_temperature(tmp_path: Path, folder: Path) -> None:
-    path = save_rigged_checkpoint(tmp_path / "warm.safetensors", always(4), temperature=4.0)
+    path = save_fake_checkpoint(tmp_path / "warm.safetensors", always(4), temperature=4.0)
     classifier = Classifier.load(path, "cpu")
     metrics = evaluate(classifier, labelled_photos(classifier, folder), workers=0)
     expected = compute_metrics(
