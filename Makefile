@@ -71,8 +71,7 @@ check: lint ## lint, and run the fast tests (under a minute)
 
 # These tests run alone, in one process. The adversarial ones measure response times, and a process
 # that trained with PyTorch and ran OpenVINO crashed on signals.
-SEPARATE_TESTS := tests/adversarial tests/model/backends/test_openvino_backend.py \
-    tests/model/backends/test_quantization.py tests/scripts/test_export.py
+SEPARATE_TESTS := tests/adversarial tests/model/backends tests/scripts/test_export.py
 
 .PHONY: test
 test: lint ## lint, and run all tests
