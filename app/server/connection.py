@@ -27,7 +27,7 @@ _MAX_CHUNK_LINE_BYTES: Final = 256
 _MAX_TRAILER_BYTES: Final = 8 * 1024
 # Parsing a chunk costs microseconds, however small it is. Clients send chunks of 8 KiB and more.
 _MIN_MEAN_CHUNK_BYTES: Final = 256
-_MAX_SMALL_CHUNKS: Final = 1024
+_MAX_SMALL_CHUNKS: Final = 4096
 
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.I)
 _TRANSFER_ENCODING: Final = re.compile(rb"\r\ntransfer-encoding:", re.I)
