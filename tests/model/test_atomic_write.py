@@ -1,4 +1,4 @@
-"""A file is the old one or the whole new one, and nothing is left behind."""
+"""Atomic file replacement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folders_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "1" / "weights.bin"
     with atomic_write(path) as temporary:
         temporary.write_bytes(b"new")
@@ -30,13 +30,13 @@ def test_folders_are_made(tmp_path: Path) -> None:
 
 
 def test_the_temporary_file_is_on_the_same_file_system(tmp_path: Path) -> None:
-    # A rename is atomic only within one.
+    # A rename is atomic only within one file system.
     with atomic_write(tmp_path / "weights.bin") as temporary:
         assert temporary.parent == tmp_path
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), ValueError("bug"), KeyboardInterrupt()])
-def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, error: BaseException) -> None:
+def test_a_failure_leaves_only_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "weights.bin"
     path.write_bytes(b"old")
 
@@ -50,13 +50,13 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, error: BaseE
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failure_where_nothing_was_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_without_an_old_file_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "weights.bin"):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_kill_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "weights.bin"
     path.write_bytes(b"old")
     program = (
@@ -72,7 +72,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_writer_may_put_a_new_file_at_the_temporary_path(tmp_path: Path) -> None:
-    # Some libraries write beside and rename; the file that stands there in the end counts.
+    # Some libraries write another file and rename it.
     path, other = tmp_path / "weights.bin", tmp_path / "other"
     with atomic_write(path) as temporary:
         other.write_bytes(b"renamed")
@@ -81,21 +81,24 @@ def test_a_writer_may_put_a_new_file_at_the_temporary_path(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_others_may_read_the_file(tmp_path: Path) -> None:
-    # A temporary file is private; a checkpoint is read by the service's own user.
+def test_other_users_may_read_the_file(tmp_path: Path) -> None:
+    # Temporary files are private by default, but the service runs as another user.
     path = tmp_path / "weights.bin"
     with atomic_write(path) as temporary:
         temporary.write_bytes(b"new")
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_a_folder_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"")
-    with pytest.raises(OSError, match="runs"), atomic_write(tmp_path / "runs" / "weights.bin"):
+    with (
+        pytest.raises((FileExistsError, NotADirectoryError)),
+        atomic_write(tmp_path / "runs" / "weights.bin"),
+    ):
         pass
 
 
-def test_a_folder_in_the_way_is_an_os_error_and_stays(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_an_os_error_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "weights.bin"
     path.mkdir()
     with pytest.raises(IsADirectoryError), atomic_write(path) as temporary:

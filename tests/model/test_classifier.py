@@ -1,4 +1,4 @@
-"""Images in, ranked names out: the same from any thread, batch or precision of storage."""
+"""Classification of images to ranked predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def batch_of(classifier: Classifier, images: list[Image.Image]) -> npt.NDArray[n
 
 
 def rankings(classifier: Classifier, top_k: int) -> list[list[Prediction]]:
-    return [answer.predictions for answer in classifier.predict(IMAGES, top_k)]
+    return [result.predictions for result in classifier.predict(IMAGES, top_k)]
 
 
 def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(
@@ -89,7 +89,7 @@ def test_extreme_logits_still_give_probabilities(classifier: Classifier) -> None
     assert probabilities[0, 0] == 1
 
 
-def test_the_likeliest_stands_first_under_its_own_name(classifier: Classifier) -> None:
+def test_predictions_are_ranked_by_probability(classifier: Classifier) -> None:
     row = np.array([0.0625, 0.125, 0.03125, 0.25, 0.5, 0.03125], np.float32)
     assert classifier.rank(row, top_k=3) == [
         Prediction("21", "fire lily", 0.5),
@@ -123,30 +123,30 @@ def test_top_k_out_of_range_is_refused(classifier: Classifier, top_k: int) -> No
         classifier.predict(IMAGES[:1], top_k)
 
 
-def test_no_images_give_no_rankings(classifier: Classifier) -> None:
+def test_no_images_give_no_results(classifier: Classifier) -> None:
     assert classifier.predict([]) == []
 
 
-def test_an_image_gives_the_same_in_a_batch_as_alone(classifier: Classifier) -> None:
+def test_probabilities_do_not_depend_on_the_batch(classifier: Classifier) -> None:
     together = classifier.probabilities(batch_of(classifier, IMAGES))
     alone = [classifier.probabilities(batch_of(classifier, [image]))[0] for image in IMAGES]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
 
 
-def test_different_images_give_different_answers(classifier: Classifier) -> None:
+def test_different_images_have_different_probabilities(classifier: Classifier) -> None:
     rows = classifier.probabilities(batch_of(classifier, IMAGES))
     assert len(np.unique(rows.round(6), axis=0)) == len(IMAGES)
 
 
-def test_eight_threads_get_the_answers_of_one(classifier: Classifier) -> None:
-    def answer(index: int) -> npt.NDArray[np.float32]:
+def test_eight_threads_get_the_same_probabilities_as_one(classifier: Classifier) -> None:
+    def classify(index: int) -> npt.NDArray[np.float32]:
         return classifier.probabilities(batch_of(classifier, [IMAGES[index]]))
 
-    expected = np.concatenate([answer(index) for index in range(len(IMAGES))])
+    expected = np.concatenate([classify(index) for index in range(len(IMAGES))])
     turns = [index % len(IMAGES) for index in range(96)]
     with ThreadPoolExecutor(8) as pool:
-        answers = np.concatenate(list(pool.map(answer, turns)))
-    np.testing.assert_allclose(answers, expected[turns], rtol=0, atol=1e-6)
+        results = np.concatenate(list(pool.map(classify, turns)))
+    np.testing.assert_allclose(results, expected[turns], rtol=0, atol=1e-6)
 
 
 def test_the_version_is_the_digest_of_the_file(
@@ -157,7 +157,7 @@ def test_the_version_is_the_digest_of_the_file(
     assert digest.startswith(classifier.version)
 
 
-def test_weights_stored_in_half_precision_serve_in_single(
+def test_half_precision_weights_run_in_single_precision(
     classifier: Classifier, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     half = tmp_path / "half.safetensors"
@@ -195,7 +195,7 @@ def test_a_missing_gpu_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -
         resolve_device(name)
 
 
-def test_a_gpu_beyond_the_last_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_index_out_of_range_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == torch.device("cuda:1")
@@ -213,18 +213,20 @@ def test_auto_uses_a_gpu_if_there_is_one(
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-def test_pytorch_runs_on_as_many_threads_as_it_is_told(
+def test_the_number_of_threads_is_set_if_given(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    counts: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
     Classifier.load(tiny_checkpoint, "cpu")
     Classifier.load(tiny_checkpoint, "cpu", threads=3)
-    assert told == [3]
+    assert counts == [3]
 
 
 @pytest.mark.cuda
-def test_a_gpu_gives_the_answers_of_the_cpu(classifier: Classifier, tiny_checkpoint: Path) -> None:
+def test_a_gpu_gives_the_probabilities_of_the_cpu(
+    classifier: Classifier, tiny_checkpoint: Path
+) -> None:
     on_gpu = Classifier.load(tiny_checkpoint, "cuda")
     assert on_gpu.network.device.startswith("cuda")
     assert on_gpu.version == classifier.version

@@ -1,4 +1,4 @@
-"""Scores of how much a photo looks like one of the classes, and the line drawn through them."""
+"""OOD scores, thresholds and verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def all_correct(logits: npt.NDArray[np.float32]) -> LabelledLogits:
     return LabelledLogits("valid", tensor, tensor.argmax(dim=1))
 
 
-def test_scores_are_what_their_names_say() -> None:
+def test_scores_match_their_definitions() -> None:
     scaled = LOGITS.astype(np.float64) / TEMPERATURE
     expected = {
         "probability": log_softmax(scaled, axis=1).max(axis=1),
@@ -46,26 +46,26 @@ def test_extreme_logits_have_finite_scores(score: str) -> None:
 
 
 @pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("accepted", [0.5, 0.95, 0.999])
-def test_the_threshold_accepts_the_share_it_was_fitted_for(score: str, accepted: float) -> None:
-    rule = fit_ood_rule([all_correct(LOGITS)], TEMPERATURE, CalibrationOptions(score, accepted))
+@pytest.mark.parametrize("target_tpr", [0.5, 0.95, 0.999])
+def test_the_threshold_reaches_its_target_tpr(score: str, target_tpr: float) -> None:
+    rule = fit_ood_rule([all_correct(LOGITS)], TEMPERATURE, CalibrationOptions(score, target_tpr))
     share = (rule.scores(LOGITS, TEMPERATURE) >= rule.threshold).mean()
-    assert share == pytest.approx(accepted, abs=0.006)
+    assert share == pytest.approx(target_tpr, abs=0.006)
 
 
-def test_what_was_added_for_the_order_of_the_names_makes_no_photo_less_known() -> None:
+def test_logit_adjustment_does_not_change_the_ood_score() -> None:
     logit_adjustment = np.linspace(-3, 0, LOGITS.shape[1], dtype=np.float32)
     options = CalibrationOptions("max_logit")
     plain = fit_ood_rule([all_correct(LOGITS)], TEMPERATURE, options)
-    moved = fit_ood_rule(
+    adjusted = fit_ood_rule(
         [all_correct(LOGITS + logit_adjustment)],
         TEMPERATURE,
         options,
         logit_adjustment.tolist(),
     )
-    assert moved.threshold == pytest.approx(plain.threshold, rel=1e-5)
+    assert adjusted.threshold == pytest.approx(plain.threshold, rel=1e-5)
     np.testing.assert_allclose(
-        moved.scores(LOGITS + logit_adjustment, TEMPERATURE),
+        adjusted.scores(LOGITS + logit_adjustment, TEMPERATURE),
         plain.scores(LOGITS, TEMPERATURE),
         rtol=1e-5,
     )
@@ -89,17 +89,17 @@ def test_without_a_rule_the_verdict_is_unchecked() -> None:
     assert verdict(None, 0.0, 0.99) == "unchecked"
 
 
-def test_auroc_is_that_of_all_pairs() -> None:
+def test_auroc_equals_the_fraction_of_ordered_pairs() -> None:
     generator = np.random.default_rng(1)
-    known = generator.normal(1, 1, 300).round(1).astype(np.float32)  # rounded, so that some tie
-    unknown = generator.normal(0, 1, 200).round(1).astype(np.float32)
-    higher = (known[:, None] > unknown) + 0.5 * (known[:, None] == unknown)
-    got = detection_metrics(known, unknown)
+    in_distribution = generator.normal(1, 1, 300).round(1).astype(np.float32)  # rounded for ties
+    ood = generator.normal(0, 1, 200).round(1).astype(np.float32)
+    higher = (in_distribution[:, None] > ood) + 0.5 * (in_distribution[:, None] == ood)
+    got = detection_metrics(in_distribution, ood)
     assert got.auroc == pytest.approx(higher.mean())
-    assert got.fpr95 == pytest.approx((unknown >= np.quantile(known, 0.05)).mean())
+    assert got.fpr95 == pytest.approx((ood >= np.quantile(in_distribution, 0.05)).mean())
 
 
-def test_what_is_apart_is_separated() -> None:
+def test_disjoint_scores_are_perfectly_separated() -> None:
     low, high = (np.arange(start, start + 3, dtype=np.float32) for start in (0, 3))
     assert (detection_metrics(high, low).auroc, detection_metrics(high, low).fpr95) == (1, 0)
     assert (detection_metrics(low, high).auroc, detection_metrics(low, high).fpr95) == (0, 1)

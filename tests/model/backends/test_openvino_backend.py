@@ -1,4 +1,4 @@
-"""OpenVINO runs exported files with PyTorch's results, without PyTorch."""
+"""The OpenVINO backend, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def batch_of(classifier: Classifier) -> Array:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
 
 
-def test_logits_and_maps_are_those_of_pytorch(exported: Path, tiny_checkpoint: Path) -> None:
+def test_logits_and_maps_match_pytorch(exported: Path, tiny_checkpoint: Path) -> None:
     reference, served = Classifier.load(tiny_checkpoint, "cpu"), Classifier.load(exported)
     assert served.metadata == reference.metadata
     assert served.network.device == "cpu"
@@ -58,7 +58,7 @@ def test_logits_and_maps_are_those_of_pytorch(exported: Path, tiny_checkpoint: P
     np.testing.assert_allclose(got.activations, expected.activations, rtol=1e-3, atol=1e-3)
 
 
-def test_an_answer_outlives_the_next_one(exported: Path) -> None:
+def test_logits_survive_the_next_call(exported: Path) -> None:
     classifier = Classifier.load(exported)
     first, second = batch_of(classifier)[:2]
     logits = classifier.logits(first[None])
@@ -67,7 +67,7 @@ def test_an_answer_outlives_the_next_one(exported: Path) -> None:
     np.testing.assert_array_equal(logits, before)
 
 
-def test_photos_side_by_side_get_the_answers_that_each_gets_alone(exported: Path) -> None:
+def test_parallel_photos_have_the_same_outputs_as_single_ones(exported: Path) -> None:
     network = Classifier.load(exported, threads=2).network
     assert network.max_batch_size == 8
     assert list(network.batch_sizes(16)) == [1, 2]
@@ -82,7 +82,7 @@ def test_photos_side_by_side_get_the_answers_that_each_gets_alone(exported: Path
         np.testing.assert_array_equal(together.activations[index], alone.activations[0])
 
 
-def test_on_one_thread_photos_are_run_in_turn(exported: Path) -> None:
+def test_one_thread_runs_photos_one_by_one(exported: Path) -> None:
     classifier = Classifier.load(exported, threads=1)
     assert classifier.network.max_batch_size == 1
     batch = batch_of(classifier)
@@ -91,7 +91,7 @@ def test_on_one_thread_photos_are_run_in_turn(exported: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
+def test_eight_threads_get_the_same_logits_as_one(exported: Path) -> None:
     classifier = Classifier.load(exported)
     batch = batch_of(classifier)
     expected = classifier.logits(batch)
@@ -100,11 +100,11 @@ def test_eight_threads_get_the_answers_of_one(exported: Path) -> None:
         rows = list(pool.map(lambda index: classifier.logits(batch[index][None])[0], turns))
         batches = list(pool.map(lambda index: classifier.logits(batch[turns[index:]]), turns))
     np.testing.assert_allclose(rows, expected[turns], atol=1e-5)
-    for index, answers in zip(turns, batches, strict=True):
-        np.testing.assert_allclose(answers, expected[turns[index:]], atol=1e-5)
+    for index, logits in zip(turns, batches, strict=True):
+        np.testing.assert_allclose(logits, expected[turns[index:]], atol=1e-5)
 
 
-def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
+def test_a_network_without_maps_is_exported_without_them(tmp_path: Path) -> None:
     architecture = Architecture("test_efficientnet", len(TINY_CLASSES), (8,))
     network = build_network(architecture).eval()
     metadata = Metadata(architecture, TINY_CLASSES, data_transform(network))
@@ -115,8 +115,8 @@ def test_a_head_without_maps_is_exported_without_them(tmp_path: Path) -> None:
     assert outputs.activations is None
 
 
-def test_the_file_itself_takes_batches_of_any_size(exported: Path) -> None:
-    import openvino  # not above, where it would report: see model/backends/openvino_backend.py
+def test_the_file_accepts_any_batch_size(exported: Path) -> None:
+    import openvino  # its import sends telemetry unless openvino_backend is imported first
 
     classifier = Classifier.load(exported)
     batch = batch_of(classifier)
@@ -128,7 +128,7 @@ def test_the_file_itself_takes_batches_of_any_size(exported: Path) -> None:
         np.testing.assert_allclose(logits, classifier.logits(batch[:size]), atol=1e-4)
 
 
-def test_the_file_says_which_lengths_are_fixed(exported: Path) -> None:
+def test_only_the_batch_dimension_is_dynamic(exported: Path) -> None:
     graph = onnx.load(str(exported)).graph
     shapes = {
         item.name: [dim.dim_param or dim.dim_value for dim in item.type.tensor_type.shape.dim]
@@ -164,7 +164,7 @@ for thread in os.listdir("/proc/self/task"):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a nice value per thread")
 @pytest.mark.parametrize("nice", [0, 3])
 def test_the_nice_value_applies_to_the_inference_threads_only(exported: Path, nice: int) -> None:
     result = subprocess.run(
@@ -174,7 +174,7 @@ def test_the_nice_value_applies_to_the_inference_threads_only(exported: Path, ni
         text=True,
     )
     threads = [int(line) for line in result.stdout.split()]
-    # The threads of the program itself stay as they are.
+    # The other threads keep their nice value.
     assert threads.count(0) >= 1, result.stderr
     assert threads.count(nice) >= 2
     assert set(threads) == {0, nice}
@@ -191,7 +191,7 @@ def test_inference_works_if_nice_values_are_forbidden(
     assert classifier.logits(batch_of(classifier)).shape == (5, len(TINY_CLASSES))
 
 
-def test_all_metadata_travel(tmp_path: Path) -> None:
+def test_all_metadata_are_exported(tmp_path: Path) -> None:
     rule = OodRule("contrast", 4.5)
     path = save_fake_checkpoint(
         tmp_path / "r.safetensors", always(2), temperature=0.4, ood_rule=rule
@@ -270,7 +270,7 @@ def test_a_class_list_of_another_length_is_an_error(exported: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "tpu"])
-def test_another_device_than_the_cpu_is_refused(exported: Path, device: str) -> None:
+def test_any_other_device_than_the_cpu_is_refused(exported: Path, device: str) -> None:
     with pytest.raises(DeviceError, match=device):
         Classifier.load(exported, device)
 
@@ -292,7 +292,7 @@ def test_loading_opens_no_connection_and_writes_nothing_to_the_home_folder(
     result = subprocess.run(
         [sys.executable, "-c", LOADING, str(exported)],
         cwd=ROOT,
-        env={"HOME": str(tmp_path)},  # and not CI, where OpenVINO would be silent by itself
+        env={"HOME": str(tmp_path)},  # without CI, where OpenVINO sends no telemetry anyway
         capture_output=True,
         text=True,
     )
@@ -304,14 +304,14 @@ WITHOUT = """
 import sys
 for name in ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxruntime", "nncf",
              "matplotlib", "scipy"):
-    sys.modules[name] = None  # an import of it fails
+    sys.modules[name] = None  # makes its import fail
 from app import create_app
 from app.settings import Settings
 settings = dict(setting.split("=") for setting in sys.argv[2:])
 client = create_app(Settings.from_environment(settings)).test_client()
 photo = open(sys.argv[1], "rb").read()
-answer = client.post("/predict?explain=1", data=photo, content_type="image/png")
-print(answer.status_code, answer.get_json()["model"]["checkpoint"])
+response = client.post("/predict?explain=1", data=photo, content_type="image/png")
+print(response.status_code, response.get_json()["model"]["checkpoint"])
 """
 
 
@@ -326,7 +326,7 @@ print(answer.status_code, answer.get_json()["model"]["checkpoint"])
         ),
     ],
 )
-def test_the_service_needs_none_of_the_packages_of_training(
+def test_the_service_runs_without_the_training_packages(
     tmp_path: Path, settings: list[str], served: str
 ) -> None:
     photo = tmp_path / "photo.png"
@@ -340,7 +340,7 @@ def test_the_service_needs_none_of_the_packages_of_training(
     assert result.stdout == f"200 {served}\n", result.stderr
 
 
-def test_without_pytorch_a_safetensors_file_names_what_to_install(tmp_path: Path) -> None:
+def test_a_safetensors_file_without_pytorch_names_the_requirements(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
@@ -360,7 +360,7 @@ def test_without_pytorch_a_safetensors_file_names_what_to_install(tmp_path: Path
         ("cuda:1", False, ".safetensors"),
     ],
 )
-def test_the_bundled_checkpoint_suits_the_device(
+def test_the_bundled_checkpoint_depends_on_the_device(
     device: str, gpu: bool, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)

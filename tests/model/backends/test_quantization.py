@@ -1,4 +1,4 @@
-"""Quantized files: close to float32, smaller, and run by any ONNX runtime."""
+"""Quantization to int8: accuracy, file size and ONNX runtimes."""
 
 from __future__ import annotations
 
@@ -67,20 +67,20 @@ def test_the_file_is_much_smaller_and_keeps_its_metadata_and_shapes(
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_the_file_itself_takes_batches_of_any_size(quantized: Path, runtime: str) -> None:
+def test_the_file_accepts_any_batch_size(quantized: Path, runtime: str) -> None:
     classifier = Classifier.load(quantized)
     batch = batch_of(classifier)
     for size in (1, 3):
-        logits = ran(runtime, quantized, batch[:size])
+        logits = run_with(runtime, quantized, batch[:size])
         expected = classifier.logits(batch[:size])
         assert logits.shape == expected.shape
-        # What is rounded where is up to the runtime.
+        # Runtimes round differently.
         assert np.abs(logits - expected).max() < expected.std() / 2
 
 
-def ran(runtime: str, path: Path, batch: Array) -> Array:
+def run_with(runtime: str, path: Path, batch: Array) -> Array:
     if runtime == "openvino":
-        import openvino  # not above, where it would report: see model/backends/openvino_backend.py
+        import openvino  # its import sends telemetry unless openvino_backend is imported first
 
         compiled = openvino.Core().compile_model(str(path), "CPU")
         return np.asarray(compiled({INPUT: batch})["logits"])
@@ -103,7 +103,7 @@ def test_a_missing_package_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_bundled_file_was_made_of_the_bundled_checkpoint() -> None:
+def test_the_bundled_file_belongs_to_the_bundled_checkpoint() -> None:
     small = Classifier.load(BUNDLED).metadata
     metadata = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx")).metadata
     assert small == replace(
@@ -119,7 +119,7 @@ def test_the_bundled_file_was_made_of_the_bundled_checkpoint() -> None:
 
 
 @pytest.mark.data
-def test_the_bundled_file_names_as_many_real_photos(data_dir: Path) -> None:
+def test_the_bundled_file_is_as_accurate_on_real_photos(data_dir: Path) -> None:
     from model.evaluation.datasets import labelled_photos
     from model.evaluation.evaluate import evaluate
 

@@ -88,7 +88,7 @@ def without_reference(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_written_files_hold_their_reference(
+def test_written_files_have_a_reference(
     tiny_checkpoint: Path, plain: Path, quantized: Path
 ) -> None:
     for path in (tiny_checkpoint, plain, quantized):
@@ -147,7 +147,7 @@ def test_a_file_without_a_reference_loads_if_its_logits_are_finite(
 def test_weights_that_are_not_finite_are_refused_without_a_reference(
     tmp_path: Path, layer: int, value: float
 ) -> None:
-    # ReLU6 clips the damage to numbers, so the logits are finite and equal for every photo.
+    # ReLU6 clips NaN and infinity, so the logits are finite and the same for every photo.
     model = onnx.load(str(BUNDLED_CHECKPOINT.with_suffix(".onnx")))
     kernel = [item for item in model.graph.initializer if len(item.dims) == 4][layer]
     damaged = np.full(tuple(kernel.dims), value, np.float32)
@@ -168,7 +168,7 @@ def test_the_bundled_files_load(suffix: str) -> None:
 
 
 class FakeNetwork:
-    """A backend that returns given logits, or raises if there are none."""
+    """A backend that returns `logits`, or raises if they are None."""
 
     device = "cpu"
     max_batch_size = None
@@ -202,7 +202,7 @@ def test_the_difference_is_measured_against_the_range_of_the_logits(tiny_checkpo
             check_reference(network, metadata, tiny_checkpoint)
 
 
-def test_a_network_that_fails_is_one_sentence(tiny_checkpoint: Path) -> None:
+def test_a_failing_network_is_one_line(tiny_checkpoint: Path) -> None:
     metadata = Classifier.load(tiny_checkpoint, "cpu").metadata
     with pytest.raises(InferenceFailedError) as caught:
         check_reference(FakeNetwork(None), metadata, tiny_checkpoint)

@@ -30,7 +30,9 @@ def batch(tiny_checkpoint: Path) -> Array:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
-def test_filling_a_batch_up_changes_no_answer(module: nn.Module, batch: Array, count: int) -> None:
+def test_padding_a_batch_does_not_change_the_outputs(
+    module: nn.Module, batch: Array, count: int
+) -> None:
     sizes = []
     module.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     stem = next(child for child in module.modules() if isinstance(child, nn.Conv2d))
@@ -48,7 +50,7 @@ def test_filling_a_batch_up_changes_no_answer(module: nn.Module, batch: Array, c
     np.testing.assert_allclose(filled.activations, plain.activations, rtol=1e-3, atol=1e-4)
 
 
-def test_each_size_up_to_the_one_that_holds_the_largest_batch_is_warmed(module: nn.Module) -> None:
+def test_padded_batch_sizes_are_powers_of_two(module: nn.Module) -> None:
     network = TorchBackend(module, CPU, 32, fills_batches=True)
     assert network.batch_sizes(1) == [1]
     assert network.batch_sizes(16) == [1, 2, 4, 8, 16]
@@ -57,10 +59,10 @@ def test_each_size_up_to_the_one_that_holds_the_largest_batch_is_warmed(module: 
 
 
 @pytest.mark.slow
-def test_a_compiled_network_answers_the_same(
+def test_a_compiled_network_has_the_same_logits(
     module: nn.Module, batch: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All of the compiler but its last step, which needs a C++ compiler.
+    # The backend "eager" skips the last step, which needs a C++ compiler.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     side = batch.shape[-1]
     plain = TorchBackend(module, CPU, side).run(batch[:2])
@@ -69,7 +71,7 @@ def test_a_compiled_network_answers_the_same(
 
 
 @pytest.mark.cuda
-def test_half_precision_on_a_gpu_names_the_same(module: nn.Module, batch: Array) -> None:
+def test_half_precision_on_a_gpu_has_similar_logits(module: nn.Module, batch: Array) -> None:
     side = batch.shape[-1]
     on_cpu = TorchBackend(module, CPU, side).run(batch).logits
     on_gpu = TorchBackend(module, torch.device("cuda"), side).run(batch).logits

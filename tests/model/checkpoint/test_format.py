@@ -1,8 +1,9 @@
-"""Checkpoints return what was stored, and each kind of damage has its own error class."""
+"""Checkpoint files: saving, loading and damage."""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import pickle
 import tracemalloc
@@ -65,8 +66,8 @@ def checkpoint(tmp_path: Path, network: nn.Module, metadata: Metadata) -> Path:
     return path
 
 
-def tampered(path: Path, **changes: Any) -> None:
-    """Change top-level values of the metadata; a change to None takes the value away."""
+def change_metadata(path: Path, **changes: Any) -> None:
+    """Change top-level values of the metadata; None removes a value."""
     with safetensors.safe_open(path, "pt") as file:
         values = json.loads(file.metadata()["petalscope"])
     for name, value in changes.items():
@@ -82,12 +83,12 @@ def with_metadata(path: Path, text: str) -> None:
 
 
 def with_header(path: Path, text: str) -> None:
-    """Write a file of this header and a few bytes of weights."""
+    """Write a file with this header and a few bytes of weights."""
     header = text.encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
 
 
-def test_weights_and_metadata_come_back_to_the_bit(
+def test_weights_and_metadata_are_loaded_bit_by_bit(
     checkpoint: Path, network: nn.Module, metadata: Metadata
 ) -> None:
     loaded, read = load_checkpoint(checkpoint)
@@ -99,7 +100,7 @@ def test_weights_and_metadata_come_back_to_the_bit(
     assert not loaded.training
 
 
-def test_a_minimal_checkpoint_comes_back_too(
+def test_minimal_metadata_are_loaded_unchanged(
     tmp_path: Path, network: nn.Module, metadata: Metadata
 ) -> None:
     path = tmp_path / "minimal.safetensors"
@@ -108,8 +109,8 @@ def test_a_minimal_checkpoint_comes_back_too(
     assert load_checkpoint(path)[1] == minimal
 
 
-def test_class_order_survives_with_its_names(tmp_path: Path) -> None:
-    # As folders sort; 21 stands at index 4, and beyond 100 and 2.
+def test_classes_keep_their_order_and_names(tmp_path: Path) -> None:
+    # Sorted as text, like folders: class 21 has index 4.
     ids = sorted(["1", "2", "10", "21", "100"])
     classes = tuple(FlowerClass(class_id, f"flower {class_id} – «é»") for class_id in ids)
     architecture = Architecture("test_efficientnet", len(classes))
@@ -123,14 +124,14 @@ def test_class_order_survives_with_its_names(tmp_path: Path) -> None:
     assert loaded == classes
 
 
-def test_the_metadata_of_a_file_is_one_json_object_with_its_version(checkpoint: Path) -> None:
+def test_the_metadata_are_a_json_object_with_a_version(checkpoint: Path) -> None:
     with safetensors.safe_open(checkpoint, "pt") as file:
         values = json.loads(file.metadata()["petalscope"])
     assert values["format_version"] == FORMAT_VERSION == 2
     assert values["classes"][4] == {"class_id": "21", "name": "fire lily"}
 
 
-def test_half_precision_halves_the_file_and_keeps_the_answers(
+def test_half_precision_halves_the_file_and_keeps_the_logits(
     tmp_path: Path, network: nn.Module, metadata: Metadata
 ) -> None:
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
@@ -177,22 +178,23 @@ def test_weights_on_a_gpu_load_on_a_cpu(
     assert {tensor.device.type for tensor in loaded.values()} == {"cpu"}
 
 
-def test_a_failure_while_writing_leaves_the_old_file_and_no_other(
+def test_a_failure_while_writing_leaves_only_the_old_file(
     checkpoint: Path, network: nn.Module, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill_the_disk(tensors: Any, path: Path, **options: Any) -> None:
         Path(path).write_bytes(b"half a fi")
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     before = checkpoint.read_bytes()
     monkeypatch.setattr(safetensors.torch, "save_file", fill_the_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - identified by its errno
         save_checkpoint(checkpoint, network.state_dict(), metadata)
+    assert caught.value.errno == errno.ENOSPC
     assert checkpoint.read_bytes() == before
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
-def test_metadata_that_json_cannot_hold_leaves_the_old_file(
+def test_metadata_that_json_cannot_represent_keep_the_old_file(
     checkpoint: Path, network: nn.Module, metadata: Metadata
 ) -> None:
     before = checkpoint.read_bytes()
@@ -217,7 +219,7 @@ def test_metadata_are_read_without_the_weights(
         tracemalloc.stop()
 
 
-def test_saving_does_not_change_the_random_numbers_of_training(
+def test_saving_does_not_change_the_random_state(
     tmp_path: Path, network: nn.Module, metadata: Metadata
 ) -> None:
     before = torch.random.get_rng_state()
@@ -308,8 +310,8 @@ def test_a_file_of_torch_save_is_refused_and_never_unpickled(
     ],
     ids=lambda header: header[:40],
 )
-def test_a_header_of_nonsense_is_refused(tmp_path: Path, header: str) -> None:
-    path = tmp_path / "nonsense.safetensors"
+def test_an_invalid_header_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "invalid.safetensors"
     with_header(path, header)
     refusal(path, NotACheckpointError)
 
@@ -326,12 +328,14 @@ def test_a_file_cut_in_its_weights_is_truncated(checkpoint: Path, lost: int) -> 
     refusal(checkpoint, TruncatedCheckpointError)
 
 
-def test_a_file_with_bytes_behind_its_end_is_damaged(checkpoint: Path) -> None:
+def test_a_file_with_trailing_bytes_is_damaged(checkpoint: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes() + bytes(100))
     refusal(checkpoint, NotACheckpointError, metadata_too=False)
 
 
-def test_bare_weights_name_the_option_that_takes_them(tmp_path: Path, network: nn.Module) -> None:
+def test_weights_without_metadata_name_the_option_that_accepts_them(
+    tmp_path: Path, network: nn.Module
+) -> None:
     path = tmp_path / "bare.safetensors"
     safetensors.torch.save_file(network.state_dict(), path, metadata={"format": "pt"})
     refusal(path, NotACheckpointError)
@@ -340,7 +344,7 @@ def test_bare_weights_name_the_option_that_takes_them(tmp_path: Path, network: n
 
 
 def test_another_format_version_is_refused(checkpoint: Path) -> None:
-    tampered(checkpoint, format_version=1)
+    change_metadata(checkpoint, format_version=1)
     refusal(checkpoint, CheckpointVersionError)
 
 
@@ -381,10 +385,10 @@ ARCHITECTURE = {"backbone": "test_efficientnet", "num_classes": 6, "hidden_layer
     ],
     ids=str,
 )
-def test_metadata_with_a_value_missing_or_wrong_are_refused(
+def test_metadata_with_a_missing_or_wrong_value_are_refused(
     checkpoint: Path, change: dict[str, Any]
 ) -> None:
-    tampered(checkpoint, **change)
+    change_metadata(checkpoint, **change)
     refusal(checkpoint, NotACheckpointError)
 
 
@@ -430,56 +434,58 @@ NAN, INFINITY = float("nan"), float("inf")
     ],
     ids=lambda change: str(change)[:60].encode("ascii", "backslashreplace").decode(),
 )
-def test_hostile_metadata_are_refused_in_one_sentence(
+def test_adversarial_metadata_are_refused_in_one_line(
     checkpoint: Path, change: dict[str, Any]
 ) -> None:
-    tampered(checkpoint, **change)
+    change_metadata(checkpoint, **change)
     message = refusal(checkpoint, NotACheckpointError)
     assert "\n" not in message
     assert len(message) < 500
 
 
 def test_a_rule_without_a_known_probability_has_the_default(checkpoint: Path) -> None:
-    tampered(checkpoint, ood_rule=RULE)
+    change_metadata(checkpoint, ood_rule=RULE)
     rule = read_metadata(checkpoint).ood_rule
     assert rule is not None
     assert rule.known_probability == DEFAULT_KNOWN_PROBABILITY
 
 
 def test_a_reference_of_other_classes_is_refused(checkpoint: Path) -> None:
-    tampered(checkpoint, reference={"logits": [0.5] * 7, "tolerance": 0.1})
+    change_metadata(checkpoint, reference={"logits": [0.5] * 7, "tolerance": 0.1})
     refusal(checkpoint, MismatchedClassesError)
 
 
-def test_classes_and_logits_that_disagree_are_counted(checkpoint: Path) -> None:
+def test_another_number_of_classes_than_logits_is_refused(checkpoint: Path) -> None:
     classes = [{"class_id": str(i), "name": "rose"} for i in range(7)]
-    tampered(checkpoint, classes=classes)
+    change_metadata(checkpoint, classes=classes)
     refusal(checkpoint, MismatchedClassesError)
 
 
 def test_a_rule_of_other_classes_is_refused(checkpoint: Path) -> None:
-    tampered(
+    change_metadata(
         checkpoint, ood_rule={"score": "energy", "threshold": 1, "logit_adjustment": [0.5] * 7}
     )
     assert "logit_adjustment" in refusal(checkpoint, MismatchedClassesError)
 
 
-def test_an_unknown_architecture_lists_the_nearest(checkpoint: Path) -> None:
-    tampered(
+def test_an_unknown_architecture_names_the_nearest(checkpoint: Path) -> None:
+    change_metadata(
         checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_eficientnet"}
     )
     message = refusal(checkpoint, UnknownArchitectureError, metadata_too=False)
-    assert " test_efficientnet" in message
+    assert "test_efficientnet" in message
 
 
-def test_a_backbone_that_cannot_take_the_head_is_refused(checkpoint: Path) -> None:
-    tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "dpn48b"})
+def test_a_backbone_that_does_not_support_the_head_is_refused(checkpoint: Path) -> None:
+    change_metadata(
+        checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "dpn48b"}
+    )
     refusal(checkpoint, UnknownArchitectureError, metadata_too=False)
 
 
-def test_layers_larger_than_the_file_are_refused_before_they_are_built(checkpoint: Path) -> None:
+def test_layers_larger_than_the_file_are_not_built(checkpoint: Path) -> None:
     huge = {**ARCHITECTURE, "dropout": 0.25, "hidden_layers": [65_536] * 8}
-    tampered(checkpoint, architecture=huge)
+    change_metadata(checkpoint, architecture=huge)
     mismatch(checkpoint)
 
 
@@ -503,14 +509,18 @@ def test_a_weight_of_another_shape_is_named_with_both_shapes(checkpoint: Path) -
 
 
 def test_a_head_of_another_width_is_named(checkpoint: Path) -> None:
-    tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "hidden_layers": [32, 17]})
+    change_metadata(
+        checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "hidden_layers": [32, 17]}
+    )
     message = mismatch(checkpoint)
     assert "classifier.3.weight" in message
     assert "17×32" in message
 
 
-def test_another_backbone_than_the_weights_is_told(checkpoint: Path) -> None:
-    tampered(checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_resnet"})
+def test_a_backbone_that_does_not_fit_the_weights_is_named(checkpoint: Path) -> None:
+    change_metadata(
+        checkpoint, architecture={**ARCHITECTURE, "dropout": 0.25, "backbone": "test_resnet"}
+    )
     assert "test_resnet" in mismatch(checkpoint)
 
 
@@ -519,14 +529,14 @@ def test_a_missing_weight_is_named(checkpoint: Path) -> None:
     assert "classifier.6.bias" in mismatch(checkpoint)
 
 
-def test_a_weight_too_many_is_named(checkpoint: Path) -> None:
+def test_an_extra_weight_is_named(checkpoint: Path) -> None:
     with_weights(checkpoint, {"classifier.9.bias": torch.zeros(3)})
     assert "classifier.9.bias" in mismatch(checkpoint)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_weights_of_a_training_that_diverged_are_refused(
+def test_weights_that_are_not_finite_are_refused(
     checkpoint: Path, value: float, dtype: torch.dtype
 ) -> None:
     head = safetensors.torch.load_file(checkpoint)["classifier.6.weight"]

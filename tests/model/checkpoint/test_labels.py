@@ -1,4 +1,4 @@
-"""Names belong to class ids, in the order of the ids, and a gap among them is told."""
+"""Names of classes: the category file and the order of class ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {
 }
 
 
-def test_names_are_read_as_they_stand(tmp_path: Path) -> None:
+def test_names_are_read_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "cat_to_name.json"
     path.write_text(
         '{"21": "fire lily", "46": "wallflower", "94": "tête-à-tête"}', encoding="utf-8"
@@ -29,7 +29,7 @@ def test_names_are_read_as_they_stand(tmp_path: Path) -> None:
     }
 
 
-def test_a_missing_file_of_names_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "none.json"
     with pytest.raises(LabelsError, match=r"none\.json"):
         read_category_names(path)
@@ -49,15 +49,15 @@ def test_a_file_that_is_not_json_is_an_error(tmp_path: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"21"', "3", '{"21": 3}', '{"21": ["lily"]}'])
-def test_json_other_than_a_map_of_text_is_an_error(tmp_path: Path, content: str) -> None:
+def test_any_other_json_than_a_map_of_strings_is_an_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "names.json"
     path.write_text(content)
     with pytest.raises(LabelsError, match=r"names\.json"):
         read_category_names(path)
 
 
-def test_names_follow_the_order_of_the_ids_not_of_the_numbers() -> None:
-    # Folders sort as text. The index of class 21 is 4 here, and must bring its own name.
+def test_ids_keep_the_order_of_folders() -> None:
+    # Folders sort as text, so class 21 has index 4.
     ids = sorted(NAMES)
     assert ids == ["1", "10", "100", "2", "21"]
     assert name_classes(ids, dict(reversed(NAMES.items()))) == (
@@ -69,12 +69,12 @@ def test_names_follow_the_order_of_the_ids_not_of_the_numbers() -> None:
     )
 
 
-def test_the_order_given_is_the_order_kept() -> None:
+def test_any_other_order_is_kept_too() -> None:
     ids = ["21", "1", "100"]
     assert [flower.class_id for flower in name_classes(ids, NAMES)] == ids
 
 
-def test_names_without_a_folder_are_left_out() -> None:
+def test_names_without_a_class_are_ignored() -> None:
     assert name_classes(["2"], NAMES) == (FlowerClass("2", "hard-leaved pocket orchid"),)
 
 

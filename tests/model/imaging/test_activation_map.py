@@ -1,4 +1,4 @@
-"""Where a class was seen, laid over the photo where it is."""
+"""Overlays of class activation maps."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def strength(picture: Image.Image) -> Array:
     return np.asarray(picture.getchannel("A")).astype(np.float32)
 
 
-def test_only_what_speaks_for_the_class_counts() -> None:
+def test_only_positive_activations_count() -> None:
     cells = np.array([[-2.0, 0.0], [1.0, 4.0]], dtype=np.float32)
     assert evidence(cells).tolist() == [[0, 0], [0.25, 1]]
     assert evidence(-np.ones((2, 2), np.float32)).tolist() == [[0, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (250, 250), (2000, 100)])
-def test_the_map_lies_on_the_square_that_the_network_saw(size: tuple[int, int]) -> None:
+def test_the_overlay_covers_the_crop_of_the_network(size: tuple[int, int]) -> None:
     picture = overlay(np.ones((4, 4), np.float32), size, TRANSFORM, longest_side=200)
     scale = 200 / max(size)
     assert picture.size == (round(size[0] * scale), round(size[1] * scale))
@@ -47,16 +47,16 @@ def test_the_map_lies_on_the_square_that_the_network_saw(size: tuple[int, int]) 
     assert (rows.max() + rows.min() + 1) / 2 == pytest.approx(picture.height / 2, abs=1)
 
 
-def test_a_corner_of_the_map_is_that_corner_of_the_photo() -> None:
+def test_the_overlay_keeps_the_orientation_of_the_map() -> None:
     cells = np.zeros((5, 5), np.float32)
     cells[0, 4] = 1
-    coloured = strength(overlay(cells, (300, 200), TRANSFORM, longest_side=300))
-    row, column = np.unravel_index(coloured.argmax(), coloured.shape)
+    opacity = strength(overlay(cells, (300, 200), TRANSFORM, longest_side=300))
+    row, column = np.unravel_index(opacity.argmax(), opacity.shape)
     assert row < 60
     assert 190 < column < 240
 
 
-def test_a_photo_without_evidence_stays_as_it_is() -> None:
+def test_a_map_without_evidence_leaves_the_photo_unchanged() -> None:
     photo = Image.new("RGB", (90, 60), (10, 120, 40))
     nothing = overlay(np.zeros((3, 3), np.float32), photo.size, TRANSFORM)
     assert laid_over(photo, nothing).tobytes() == photo.tobytes()
@@ -66,7 +66,7 @@ def test_a_photo_without_evidence_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet"])
-def test_the_mean_of_a_map_is_its_logit(backbone: str) -> None:
+def test_the_mean_of_a_map_is_its_logit_without_bias(backbone: str) -> None:
     torch.manual_seed(0)
     module = build_network(Architecture(backbone, 5))
     bias = module.get_classifier().bias.detach().numpy()  # type: ignore[operator]
@@ -82,13 +82,13 @@ def test_the_mean_of_a_map_is_its_logit(backbone: str) -> None:
     [Architecture("test_efficientnet", 5, (8,)), Architecture("test_vit", 5)],
     ids=["hidden layers", "tokens"],
 )
-def test_another_kind_of_head_gives_no_maps(architecture: Architecture) -> None:
+def test_other_kinds_of_heads_have_no_maps(architecture: Architecture) -> None:
     network = TorchBackend(build_network(architecture), torch.device("cpu"), 160)
     assert network.run(np.zeros((2, 3, 160, 160), np.float32)).activations is None
 
 
 class RedAndGreen(nn.Module):
-    """A network set by hand: its features are the colours, and it tells red from green by them."""
+    """A network with fixed weights that classifies red and green by their mean color."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,17 +110,17 @@ class RedAndGreen(nn.Module):
 @pytest.mark.parametrize("size", [(600, 400), (400, 600)])
 @pytest.mark.parametrize("right", [False, True])
 @pytest.mark.parametrize("below", [False, True])
-def test_the_map_is_where_the_flower_is(size: tuple[int, int], right: bool, below: bool) -> None:
-    # The network sees the middle 320×320 px; a red flower in one quarter of them, a green one in
-    # the opposite quarter.
+def test_a_class_map_is_on_its_flower(size: tuple[int, int], right: bool, below: bool) -> None:
+    # The network sees the middle 320×320 px: a red flower in one quarter, a green one in the
+    # opposite quarter.
     corner = ((size[0] - 320) // 2, (size[1] - 320) // 2)
     quarters = []
     for at_right, at_bottom in ((right, below), (not right, not below)):
         left, top = corner[0] + 160 * at_right, corner[1] + 160 * at_bottom
         quarters.append((left, top, left + 160, top + 160))
     photo = Image.new("RGB", size, (128, 128, 128))
-    for colour, (left, top, *_) in zip(("red", "lime"), quarters, strict=True):
-        photo.paste(colour, (left + 40, top + 40, left + 120, top + 120))
+    for color, (left, top, *_) in zip(("red", "lime"), quarters, strict=True):
+        photo.paste(color, (left + 40, top + 40, left + 120, top + 120))
     network = TorchBackend(RedAndGreen(), torch.device("cpu"), TRANSFORM.crop)
     maps = network.run(TRANSFORM(photo)[None]).activations
     assert maps is not None
@@ -132,9 +132,7 @@ def test_the_map_is_where_the_flower_is(size: tuple[int, int], right: bool, belo
 
 @pytest.mark.data
 @pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1)])
-def test_the_flower_in_a_corner_is_where_the_map_is(
-    data_dir: Path, corner: tuple[int, int]
-) -> None:
+def test_the_map_is_on_a_real_flower_in_a_corner(data_dir: Path, corner: tuple[int, int]) -> None:
     classifier = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
     transform = classifier.metadata.transform
     half = transform.resize // 2
@@ -146,7 +144,7 @@ def test_the_flower_in_a_corner_is_where_the_map_is(
         activations = classifier.outputs(classifier.preprocess(canvas)[None])[0].activations
         assert activations is not None
         cells = activations[class_ids.index("54")]
-        coloured = strength(overlay(cells, canvas.size, transform, 2 * half))
-        part = coloured[corner[1] * half :, corner[0] * half :][:half, :half]
-        shares.append(part.sum() / coloured.sum())
+        opacity = strength(overlay(cells, canvas.size, transform, 2 * half))
+        part = opacity[corner[1] * half :, corner[0] * half :][:half, :half]
+        shares.append(part.sum() / opacity.sum())
     assert np.mean(shares) > 0.6

@@ -18,7 +18,7 @@ def sizes(data: bytes) -> list[tuple[int, int]]:
     return [(size.width, size.height) for size in av1_sizes(data)]
 
 
-def test_a_still_photo_has_one_size_and_its_alpha_plane_another() -> None:
+def test_the_color_and_alpha_planes_have_a_size_each() -> None:
     assert sizes(STILL) == [(70, 50)]
     assert sizes(encode(PHOTO.convert("LA").convert("RGBA"), "AVIF", speed=10))[0] == (70, 50)
     fading = PHOTO.copy()
@@ -26,13 +26,13 @@ def test_a_still_photo_has_one_size_and_its_alpha_plane_another() -> None:
     assert sizes(encode(fading, "AVIF", speed=10)) == [(70, 50)] * 2
 
 
-def test_the_container_s_size_is_not_believed() -> None:
+def test_the_size_of_the_container_is_ignored() -> None:
     stated = struct.pack(">II", 70, 50)
     assert stated in STILL
     assert sizes(STILL.replace(stated, struct.pack(">II", 16, 16))) == [(70, 50)]
 
 
-def test_an_animation_counts_the_largest_size_its_frames_may_select() -> None:
+def test_an_animation_counts_the_maximum_frame_size() -> None:
     frames = [flower_image((70, 50), seed=1)]
     data = encode(PHOTO, "AVIF", speed=10, save_all=True, append_images=frames)
     assert set(sizes(data)) == {(70, 50)}

@@ -1,4 +1,4 @@
-"""Every accepted format decodes to upright RGB with the right colours."""
+"""Decoding of every accepted format to upright RGB."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ def encode(image: Image.Image, format_name: str, **options: Any) -> bytes:
 
 
 def png(rows: npt.NDArray[Any], depth: int, color_type: int, transparent: bytes = b"") -> bytes:
-    """Write a PNG of a kind that Pillow cannot write, from rows of bytes as they stand in it."""
+    """Return a PNG of a kind that Pillow cannot write.
+
+    Args:
+        rows: Pixels (height, width, channels), big-endian.
+        depth: Bits per channel.
+        color_type: Color type of the IHDR chunk.
+        transparent: Body of the tRNS chunk; empty for none.
+    """
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
@@ -69,7 +76,7 @@ def on_white(rgba: Pixels) -> Pixels:
 
 
 def fading_flower() -> Image.Image:
-    """RGBA whose alpha runs from 0 to 255; the hidden part is red, as no one should see."""
+    """Return an RGBA image whose alpha runs from 0 to 255; its transparent edge is red."""
     rgba = np.dstack([pixels(flower_image(SIZE)), np.zeros(SIZE[::-1], np.uint8)])
     rgba[..., 3] = np.linspace(0, 255, SIZE[0]).astype(np.uint8)
     rgba[:, :8] = (255, 0, 0, 0)
@@ -80,7 +87,7 @@ def fading_flower() -> Image.Image:
     ("format_name", "options"),
     [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {})],
 )
-def test_a_photo_without_loss_keeps_every_pixel(format_name: str, options: dict[str, Any]) -> None:
+def test_a_lossless_photo_keeps_every_pixel(format_name: str, options: dict[str, Any]) -> None:
     photo = flower_image(SIZE)
     assert np.array_equal(decoded(encode(photo, format_name, **options)), pixels(photo))
 
@@ -95,12 +102,12 @@ def test_a_photo_without_loss_keeps_every_pixel(format_name: str, options: dict[
     ],
     ids=["baseline", "progressive", "webp", "avif"],
 )
-def test_a_photo_with_loss_keeps_its_colours(format_name: str, options: dict[str, Any]) -> None:
+def test_a_lossy_photo_keeps_its_colors(format_name: str, options: dict[str, Any]) -> None:
     photo = flower_image(SIZE)
     assert_close(decoded(encode(photo, format_name, **options)), pixels(photo))
 
 
-def test_a_phones_multi_picture_file_shows_its_main_photo() -> None:
+def test_a_multi_picture_file_gives_its_main_photo() -> None:
     photo, depth_map = flower_image(SIZE), Image.new("RGB", SIZE, "red")
     data = encode(photo, "MPO", save_all=True, append_images=[depth_map], quality=90)
     assert Image.open(io.BytesIO(data)).format == "MPO"
@@ -115,8 +122,8 @@ def test_a_cmyk_jpeg_is_not_a_negative() -> None:
 
 
 def test_an_adobe_ycck_jpeg_is_not_a_negative() -> None:
-    # Photoshop stores inverted CMYK through the colour transform of JPEG ("Adobe transform 2").
-    # What Pillow writes is untransformed (0), so the components are prepared and the flag is set.
+    # Photoshop stores inverted CMYK with the color transform of JPEG ("Adobe transform 2").
+    # Pillow writes no transform (0), so convert the components here and set the flag.
     photo = flower_image(SIZE)
     components = [ImageOps.invert(c) for c in ImageOps.invert(photo).convert("YCbCr").split()]
     ycck = Image.merge("CMYK", [*components, Image.new("L", SIZE, 0)])
@@ -131,16 +138,16 @@ def test_an_adobe_ycck_jpeg_is_not_a_negative() -> None:
     ("format_name", "mode"),
     [("JPEG", "L"), ("PNG", "L"), ("PNG", "LA"), ("WEBP", "L"), ("AVIF", "L"), ("BMP", "L")],
 )
-def test_a_grey_photo_stays_grey(format_name: str, mode: str) -> None:
-    grey = flower_image(SIZE).convert("L")
-    got = decoded(encode(grey.convert(mode), format_name))
-    assert_close(got, np.repeat(pixels(grey)[..., None], 3, axis=2))
+def test_a_grayscale_photo_stays_gray(format_name: str, mode: str) -> None:
+    gray = flower_image(SIZE).convert("L")
+    got = decoded(encode(gray.convert(mode), format_name))
+    assert_close(got, np.repeat(pixels(gray)[..., None], 3, axis=2))
     assert np.abs(got.astype(int) - got.mean(axis=2, keepdims=True)).max() < 1.5
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "BMP", "GIF"])
 @pytest.mark.parametrize("colors", [2, 16, 256])
-def test_a_palette_is_looked_up(format_name: str, colors: int) -> None:
+def test_palette_colors_are_kept(format_name: str, colors: int) -> None:
     drawing = flower_image(SIZE).quantize(colors)
     expected = pixels(drawing.convert("RGB"))
     assert np.array_equal(decoded(encode(drawing, format_name)), expected)
@@ -153,7 +160,7 @@ def test_a_1_bit_image_is_black_and_white(format_name: str) -> None:
     assert np.array_equal(decoded(encode(drawing, format_name)), expected)
 
 
-def test_a_16_bit_grey_image_keeps_its_shades() -> None:
+def test_a_16_bit_grayscale_image_keeps_its_shades() -> None:
     shades = np.linspace(0, 65535, SIZE[0] * SIZE[1]).astype(np.uint16).reshape(SIZE[::-1])
     data = encode(Image.fromarray(shades), "PNG")
     assert Image.open(io.BytesIO(data)).mode == "I;16"
@@ -161,7 +168,7 @@ def test_a_16_bit_grey_image_keeps_its_shades() -> None:
     assert np.array_equal(decoded(data), np.repeat(expected[..., None], 3, axis=2))
 
 
-def test_the_transparent_shade_of_a_16_bit_grey_image_becomes_white() -> None:
+def test_the_transparent_shade_of_a_16_bit_grayscale_image_becomes_white() -> None:
     shades = np.full((16, 16), 40_000, ">u2")
     shades[:, 8:] = 513
     got = decoded(png(shades, 16, 0, transparent=struct.pack(">H", 513)))
@@ -169,13 +176,13 @@ def test_the_transparent_shade_of_a_16_bit_grey_image_becomes_white() -> None:
     assert (got[:, 8:] == 255).all()
 
 
-def test_a_16_bit_colour_image_keeps_its_colours() -> None:
+def test_a_16_bit_color_image_keeps_its_colors() -> None:
     colors = np.zeros((16, 16, 3), ">u2")
     colors[:, :8], colors[:, 8:] = (0x1234, 0x5678, 0x9ABC), (65535, 0, 40000)
     assert_close(decoded(png(colors, 16, 2)), np.rint(colors / 257).astype(np.uint8), 1, 1)
 
 
-def test_a_16_bit_image_with_alpha_lands_on_white() -> None:
+def test_a_16_bit_image_with_alpha_is_composited_on_white() -> None:
     colors = np.zeros((16, 16, 4), ">u2")
     colors[:, :8], colors[:, 8:] = (65535, 257, 25700, 65535), (65535, 0, 0, 0)
     got = decoded(png(colors, 16, 6))
@@ -193,7 +200,7 @@ def test_a_16_bit_image_with_alpha_lands_on_white() -> None:
     ],
     ids=["png", "webp-lossless", "webp", "avif"],
 )
-def test_transparency_fades_to_white_and_hides_colours(
+def test_transparency_fades_to_white_and_hides_colors(
     format_name: str, options: dict[str, Any], largest: int
 ) -> None:
     image = fading_flower()
@@ -202,7 +209,7 @@ def test_transparency_fades_to_white_and_hides_colours(
     assert (got[:, :4] >= 250).all()
 
 
-def test_grey_with_alpha_fades_to_white() -> None:
+def test_grayscale_with_alpha_fades_to_white() -> None:
     image = fading_flower().convert("LA")
     expected = on_white(pixels(image.convert("RGBA")))
     assert_close(decoded(encode(image, "PNG")), expected, mean=1, largest=1)
@@ -229,7 +236,7 @@ def test_a_palette_with_an_alpha_for_each_entry_fades_to_white() -> None:
     assert (got[:, 64:] == (0, 255, 0)).all()
 
 
-def test_a_colour_declared_transparent_becomes_white() -> None:
+def test_a_color_declared_transparent_becomes_white() -> None:
     photo = Image.new("RGB", SIZE, (10, 20, 30))
     photo.paste((200, 0, 0), (0, 0, 48, 64))
     got = decoded(encode(photo, "PNG", transparency=(200, 0, 0)))
@@ -246,17 +253,15 @@ def test_a_colour_declared_transparent_becomes_white() -> None:
         ("AVIF", {"quality": 90, "speed": 10}),
     ],
 )
-def test_of_an_animation_the_first_frame_is_taken(
-    format_name: str, options: dict[str, Any]
-) -> None:
+def test_an_animation_gives_its_first_frame(format_name: str, options: dict[str, Any]) -> None:
     first, second = flower_image(SIZE), Image.new("RGB", SIZE, "red")
     data = encode(first, format_name, save_all=True, append_images=[second], **options)
     assert getattr(Image.open(io.BytesIO(data)), "n_frames", 1) == 2
     assert_close(decoded(data), pixels(first), mean=8, largest=80)
 
 
-# What the EXIF standard says of each orientation: which side of the scene the first row and the
-# first column of the file are. The value is the stored image of an upright one.
+# Stored image of an upright scene, by EXIF orientation. The comments name the sides of the scene
+# in the first row and the first column of the file.
 STORED = {
     1: lambda scene: scene,  # top, left
     2: lambda scene: scene[:, ::-1],  # top, right
@@ -271,7 +276,7 @@ STORED = {
 
 @pytest.mark.parametrize("format_name", ["JPEG", "MPO", "PNG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_photo_taken_sideways_comes_out_upright(orientation: int, format_name: str) -> None:
+def test_a_rotated_photo_is_decoded_upright(orientation: int, format_name: str) -> None:
     scene = pixels(flower_image(SIZE))
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](scene)))
     exif = Image.Exif()
@@ -281,14 +286,14 @@ def test_a_photo_taken_sideways_comes_out_upright(orientation: int, format_name:
     assert_close(decoded(data, target_side=300), scene)
 
 
-def test_an_orientation_beyond_the_standard_is_passed_over() -> None:
+def test_an_invalid_orientation_is_ignored() -> None:
     photo, exif = flower_image(SIZE), Image.Exif()
     exif[0x0112] = 9
     assert np.array_equal(decoded(encode(photo, "PNG", exif=exif)), pixels(photo))
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
-def test_a_broken_exif_block_does_not_cost_the_photo(format_name: str) -> None:
+def test_a_photo_with_a_damaged_exif_block_is_decoded(format_name: str) -> None:
     photo, exif = flower_image(SIZE), Image.Exif()
     exif[0x010F], exif[0x011A], exif[0x8769] = "Petal", 72.0, {0x9003: "2024:05:01 12:00:00"}
     good, rng = exif.tobytes(), np.random.default_rng(0)
@@ -320,26 +325,26 @@ def test_a_big_jpeg_is_decoded_at_reduced_scale(progressive: bool, orientation: 
 @pytest.mark.parametrize(
     "target_side", [1, 16, 37, 50, 75, 100, 149, 150, 151, 240, 241, 300, 600, 5000]
 )
-def test_reduced_scale_leaves_a_quarter_more_than_the_target(target_side: int) -> None:
+def test_reduced_scale_keeps_a_quarter_more_than_the_target(target_side: int) -> None:
     data = encode(flower_image((803, 602)), "JPEG")
     width, height = decode_image(data, target_side=target_side).size
     assert min(width, height) >= min(1.25 * target_side, 602)
     assert width / height == pytest.approx(803 / 602, rel=0.02)
 
 
-def test_a_cmyk_jpeg_is_reduced_in_the_same_colours() -> None:
+def test_a_cmyk_jpeg_keeps_its_colors_at_reduced_scale() -> None:
     data = encode(flower_image((800, 600)).convert("CMYK"), "JPEG", quality=90)
     reduced, full = decode_image(data, target_side=200), decode_image(data)
     assert reduced.size == (400, 300)
     assert_close(pixels(reduced), pixels(full.reduce(2)), mean=0.7, largest=8)
 
 
-def test_other_formats_are_decoded_whole_whatever_the_target() -> None:
+def test_other_formats_are_decoded_at_full_scale() -> None:
     photo = flower_image((800, 600))
     assert np.array_equal(decoded(encode(photo, "PNG"), target_side=20), pixels(photo))
 
 
-def test_a_file_and_its_bytes_give_the_same_pixels(tmp_path: Path) -> None:
+def test_a_path_and_its_bytes_give_the_same_pixels(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(encode(flower_image(SIZE), "JPEG"))
     assert np.array_equal(pixels(decode_image(path)), pixels(decode_image(path.read_bytes())))

@@ -1,4 +1,4 @@
-"""Files built to cost time are refused early; ordinary files with the same parts are accepted."""
+"""Structure checks that refuse files which would cost minutes or gigabytes."""
 
 from __future__ import annotations
 
@@ -54,43 +54,43 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "JPEG of junk": lambda: in_jpeg(b"\xff\xe0\0\2", bytes(30 * MIB)),
     "JPEG of restarts": lambda: in_jpeg(b"\xff\xd0" * 4 * MIB),
     "JPEG of empty comments": lambda: in_jpeg(b"\xff\xfe\0\2" * MIB),
-    "JPEG of comments behind the pixels": lambda: JPEG[:-2] + b"\xff\xfe\0\2" * 4 * MIB,
+    "JPEG of comments after the pixels": lambda: JPEG[:-2] + b"\xff\xfe\0\2" * 4 * MIB,
     "JPEG of EXIF blocks": lambda: in_jpeg(EXIF * MIB),
-    "JPEG of EXIF blocks behind an end": lambda: in_jpeg(b"\xff\xd9", EXIF * MIB),
-    "JPEG of EXIF blocks behind fill bytes": lambda: in_jpeg((b"\xff" + EXIF) * MIB),
-    "JPEG of EXIF blocks behind a marker without a length": lambda: in_jpeg(
+    "JPEG of EXIF blocks after an end": lambda: in_jpeg(b"\xff\xd9", EXIF * MIB),
+    "JPEG of EXIF blocks after fill bytes": lambda: in_jpeg((b"\xff" + EXIF) * MIB),
+    "JPEG of EXIF blocks after a marker without a length": lambda: in_jpeg(
         (b"\xff\xf0" + b"\xff\xff" + EXIF * 5957 + bytes(6)) * 100
     ),
     "PNG of empty texts": lambda: in_png(chunk(b"tEXt") * MIB),
-    "PNG of chunks of its own": lambda: in_png(chunk(b"prVt") * MIB),
-    "PNG of texts behind the pixels": lambda: PNG[:-12] + chunk(b"tEXt") * MIB + PNG[-12:],
+    "PNG of private chunks": lambda: in_png(chunk(b"prVt") * MIB),
+    "PNG of texts after the pixels": lambda: PNG[:-12] + chunk(b"tEXt") * MIB + PNG[-12:],
     "PNG of empty pixel chunks": lambda: in_png(chunk(b"IDAT") * 2 * MIB),
-    "PNG of packed texts without a key": lambda: in_png(PACKED * 1000),
+    "PNG of compressed texts without a key": lambda: in_png(PACKED * 1000),
     "GIF of tiny comments": lambda: in_gif(b"!\xfe" + b"\1x" * 8 * MIB + b"\0"),
     "GIF of tiny blocks": lambda: in_gif(b"!\xff" + b"\1x" * 8 * MIB + b"\0"),
-    "BMP of runs that go nowhere": lambda: run_lengths(2000, 2000, b"\0\0" * 8 * MIB),
-    "BMP of steps that go nowhere": lambda: run_lengths(2000, 2000, b"\0\2\0\0" * 4 * MIB),
+    "BMP of empty runs": lambda: run_lengths(2000, 2000, b"\0\0" * 8 * MIB),
+    "BMP of empty steps": lambda: run_lengths(2000, 2000, b"\0\2\0\0" * 4 * MIB),
 }
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_a_file_built_to_cost_time_is_refused_in_little(name: str) -> None:
+def test_a_costly_file_is_refused_quickly(name: str) -> None:
     data = COSTLY[name]()
     started = time.process_time()
     error = refusal(data)
-    # The worst takes 0.6 s on one idle core.
+    # The slowest takes 0.6 s on an idle core.
     assert time.process_time() - started < 3
     assert type(error) is CorruptImageError
 
 
 def test_a_large_run_length_bmp_is_refused_and_a_small_one_accepted() -> None:
-    # 32 kB, of which each line leaves 7,999 pixels for a loop in Python to fill in.
+    # Pillow fills the missing 7,999 pixels of each row in a Python loop.
     error = refusal(run_lengths(8000, 8000, b"\1\5\0\0" * 8000 + b"\0\1"))
     assert type(error) is ImageTooLargeError
     assert decode_image(run_lengths(400, 400, b"\xc8\5\xc8\6\0\0" * 400)).size == (400, 400)
 
 
-def test_metadata_as_encoders_write_it_is_taken() -> None:
+def test_metadata_of_common_encoders_is_accepted() -> None:
     profile = b"\xff\xe2\xff\xffICC_PROFILE\0" + bytes(65_521)
     comments = b"\xff\xfe\0\2" * 3000
     assert decode_image(in_jpeg(profile * 400, EXIF * 15, comments)).size == SIZE
@@ -98,12 +98,12 @@ def test_metadata_as_encoders_write_it_is_taken() -> None:
     assert decode_image(in_png(rows, PACKED * 60)).size == SIZE[::-1]
 
 
-def test_the_passes_of_a_jpeg_are_counted() -> None:
+def test_the_scans_of_a_jpeg_are_counted() -> None:
     assert check_structure(JPEG) == check_structure(PNG) == check_structure(b"words") == 1
     assert 1 < check_structure(SAMPLES["JPEG progressive"]) < 20
 
 
-def test_a_file_read_in_too_many_pieces_stops() -> None:
+def test_a_file_allows_a_limited_number_of_reads() -> None:
     file = MeteredFile(bytes(MIB))
     with pytest.raises(OddStructureError):
         list(iter(lambda: file.read(1), b""))
@@ -111,7 +111,7 @@ def test_a_file_read_in_too_many_pieces_stops() -> None:
 
 
 def fractions(count: int) -> bytes:
-    """Return EXIF that turns a photo, and whose width in dots per inch is a list of fractions."""
+    """Return EXIF with a rotation and an XResolution of `count` fractions."""
     entries = struct.pack("<HHIIHHII", 0x0112, 3, 1, 6, 0x011A, 5, count, 38)
     return (
         b"II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4) + struct.pack("<II", 1, 3) * count
@@ -119,19 +119,19 @@ def fractions(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
-def test_exif_that_takes_longer_than_the_pixels_is_passed_over(format_name: str) -> None:
+def test_exif_that_is_slow_to_parse_is_ignored(format_name: str) -> None:
     large = encode(PHOTO, format_name, exif=fractions(3_000_000))
     started = time.process_time()
-    assert decode_image(large).size == SIZE  # not turned
+    assert decode_image(large).size == SIZE  # not rotated
     assert time.process_time() - started < 2
     assert decode_image(encode(PHOTO, format_name, exif=fractions(1000))).size == SIZE[::-1]
 
 
-def test_the_exif_of_a_large_avif_is_passed_over_and_its_turn_is_not() -> None:
+def test_an_avif_with_large_exif_is_rotated_by_its_own_property() -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0xC000] = 6, bytes(24_000_000)
     data = encode(PHOTO, "AVIF", exif=exif, speed=10)
-    # The bytes (type 1) are made fractions (type 5), of which there are an eighth.
+    # Change the type from bytes (1) to fractions (5), of 8 bytes each.
     of_bytes = struct.pack(">HHI", 0xC000, 1, 24_000_000)
     assert of_bytes in data
     data = data.replace(of_bytes, struct.pack(">HHI", 0xC000, 5, 3_000_000))
@@ -140,7 +140,7 @@ def test_the_exif_of_a_large_avif_is_passed_over_and_its_turn_is_not() -> None:
     assert time.process_time() - started < 2
 
 
-def test_a_transparent_photo_laid_on_white_in_strips_has_no_seams() -> None:
+def test_compositing_in_strips_leaves_no_seams() -> None:
     photo = flower_image((1300, 1700)).convert("RGBA")
     alpha = np.linspace(0, 255, 1300 * 1700).reshape(1700, 1300).astype(np.uint8)
     photo.putalpha(Image.fromarray(alpha))
@@ -150,12 +150,12 @@ def test_a_transparent_photo_laid_on_white_in_strips_has_no_seams() -> None:
     assert np.array_equal(pixels(decode_image(data)), pixels(expected))
 
 
-def test_acquire_gets_the_number_of_pixels_that_decoding_allocates() -> None:
-    held: list[int] = []
+def test_acquire_receives_the_pixels_that_decoding_allocates() -> None:
+    acquired: list[int] = []
 
-    class Hold:
+    class Acquire:
         def __init__(self, pixels: int) -> None:
-            held.append(pixels)
+            acquired.append(pixels)
 
         def __enter__(self) -> None:
             return None
@@ -170,6 +170,6 @@ def test_acquire_gets_the_number_of_pixels_that_decoding_allocates() -> None:
         encode(large, "JPEG", progressive=True),
         SAMPLES["AVIF"],
     ):
-        decode_image(data, target_side=200, acquire=Hold)
+        decode_image(data, target_side=200, acquire=Acquire)
     whole, reduced = 1600 * 1200, 400 * 300
-    assert held == [whole, reduced, reduced + whole // 4, SIZE[0] * SIZE[1]]
+    assert acquired == [whole, reduced, reduced + whole // 4, SIZE[0] * SIZE[1]]

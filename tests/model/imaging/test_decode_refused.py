@@ -1,4 +1,4 @@
-"""Unusable files are refused with their own error class and one sentence."""
+"""Damaged and unusable files, each refused with its own error class and one sentence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STILL = [name for name in SAMPLES if name != "MPO" and not name.endswith("animat
 
 
 def refusal(data: bytes, limits: ImageLimits | None = None) -> ImageError:
-    """Decode a file that must be refused, and check that its message is fit for a client."""
+    """Decode a file that must be refused; check that its message reveals no internals."""
     with pytest.raises(ImageError) as caught:
         decode_image(data, limits=limits or ImageLimits())
     message = str(caught.value)
@@ -66,8 +66,8 @@ def test_a_truncated_photo_is_refused(name: str, part: float) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_damage_is_either_survived_or_told_as_an_image_error(name: str) -> None:
-    # Limits keep a damaged header from costing time: what it claims is refused.
+def test_a_damaged_photo_is_decoded_or_an_image_error(name: str) -> None:
+    # Low limits bound the time that a damaged header can cost.
     limits = ImageLimits(max_pixels=500_000)
     whole, rng = SAMPLES[name], np.random.default_rng(list(name.encode()))
     outcomes = set()
@@ -79,7 +79,7 @@ def test_damage_is_either_survived_or_told_as_an_image_error(name: str) -> None:
         elif turn % 4 == 1:
             del data[first:last]
         else:
-            # Half of the flips go to the head, where they do the most.
+            # Half of the flips hit the header, where parsers make most decisions.
             reach = len(data) if turn % 4 == 2 else min(len(data), 200)
             for at in rng.integers(0, reach, rng.integers(1, 6)):
                 data[at] = (0, 1, 127, 128, 255, rng.integers(256))[rng.integers(6)]
@@ -93,7 +93,7 @@ def test_damage_is_either_survived_or_told_as_an_image_error(name: str) -> None:
     assert CorruptImageError in outcomes
 
 
-def test_a_progressive_jpeg_of_countless_passes_is_refused() -> None:
+def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:
     data = encode(PHOTO.convert("L"), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xc4") : -2]
     assert decode_image(data[:-2] + 40 * last + b"\xff\xd9").size == SIZE
@@ -101,12 +101,12 @@ def test_a_progressive_jpeg_of_countless_passes_is_refused() -> None:
     assert type(error) is CorruptImageError
 
 
-def test_a_video_behind_a_photo_is_not_taken_for_passes_of_it() -> None:
+def test_a_video_after_a_photo_is_not_counted_as_scans() -> None:
     motion_photo = SAMPLES["JPEG"] + 2000 * b"\xff\xda\0\x08"
     assert decode_image(motion_photo).size == SIZE[::-1]
 
 
-def test_a_path_is_not_in_the_message(tmp_path: Path) -> None:
+def test_the_message_does_not_contain_the_path(tmp_path: Path) -> None:
     path = tmp_path / "rose.jpg"
     path.write_bytes(SAMPLES["JPEG"][:300])
     with pytest.raises(CorruptImageError) as caught:
@@ -119,15 +119,15 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
         decode_image(tmp_path / "none.jpg")
 
 
-# The suite turns warnings into errors, so each of these would be refused if Pillow's reached us.
-def test_a_malformed_multi_picture_index_does_not_cost_the_photo() -> None:
+# The suite turns warnings into errors, so a warning of Pillow would fail these tests.
+def test_a_photo_with_a_malformed_multi_picture_index_is_decoded() -> None:
     data = bytearray(SAMPLES["MPO"])
     at = data.index(b"MPF\0") + 4
     data[at + 4 : at + 8] = b"\xff\xff\xff\x7f"
     assert decode_image(bytes(data)).size == SIZE[::-1]
 
 
-def test_a_broken_animation_header_does_not_cost_the_photo() -> None:
+def test_a_photo_with_a_damaged_animation_header_is_decoded() -> None:
     data = bytearray(SAMPLES["PNG animated"])
     at = data.index(b"acTL")
     data[at + 4 : at + 8] = bytes(4)
@@ -136,9 +136,9 @@ def test_a_broken_animation_header_does_not_cost_the_photo() -> None:
 
 
 def test_threads_decode_damaged_metadata_without_a_warning() -> None:
-    broken = bytearray(EXIF.tobytes())
-    broken[12:16] = b"\xff" * 4
-    data = encode(PHOTO, "JPEG", exif=bytes(broken))
+    damaged = bytearray(EXIF.tobytes())
+    damaged[12:16] = b"\xff" * 4
+    data = encode(PHOTO, "JPEG", exif=bytes(damaged))
     failures: list[BaseException] = []
 
     def decode() -> None:

@@ -60,7 +60,7 @@ def test_a_canvas_of_gigabytes_is_refused_before_it_is_allocated(side: int) -> N
     assert type(refusal(data)) is ImageTooLargeError
 
 
-def test_the_pixel_limit_is_the_callers() -> None:
+def test_the_caller_sets_the_pixel_limit() -> None:
     data = encode(flower_image((100, 50)), "PNG")
     assert decode_image(data, limits=ImageLimits(max_pixels=5000)).size == (100, 50)
     error = refusal(data, ImageLimits(max_pixels=4999))
@@ -68,10 +68,10 @@ def test_the_pixel_limit_is_the_callers() -> None:
     assert "4,999" in str(error)
 
 
-def test_more_pixels_than_pillow_allows_are_decoded_where_the_caller_allows_them(
+def test_the_pixel_limit_may_exceed_the_limit_of_pillow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Pillow refuses 179 million pixels, and warns of half as many, unless it is told otherwise.
+    # By default Pillow refuses 179 million pixels and warns at half as many.
     decoded = []
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: decoded.append(image.size))
     with pytest.raises(CorruptImageError):
@@ -87,5 +87,5 @@ def test_a_side_below_16_pixels_is_refused(size: tuple[int, int]) -> None:
     assert "16" in str(error)
 
 
-def test_a_side_of_16_pixels_is_taken() -> None:
+def test_a_side_of_16_pixels_is_accepted() -> None:
     assert decode_image(encode(flower_image((16, 400)), "PNG")).size == (16, 400)

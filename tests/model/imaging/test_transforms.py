@@ -1,4 +1,4 @@
-"""The transform of Pillow and NumPy gives what torchvision gives, and stays within bounds."""
+"""The evaluation transform, compared with torchvision."""
 
 from __future__ import annotations
 
@@ -40,12 +40,11 @@ def by_torchvision(transform: EvaluationTransform, image: Image.Image) -> Any:
     return steps(image).numpy()
 
 
-def assert_as_from_torchvision(transform: EvaluationTransform, image: Image.Image) -> None:
-    """Check that few values differ, and those by a shade or two of the 256.
+def assert_matches_torchvision(transform: EvaluationTransform, image: Image.Image) -> None:
+    """Check that few values differ, and by at most 3 of 256 shades.
 
-    Where a filter looks is told to Pillow as float32, so that what lies between two shades may be
-    rounded to the other. Of images much higher than wide Pillow resizes the rows first, and rounds
-    others.
+    Pillow takes the position of a filter as float32, so some values round to the next shade. It
+    resizes the rows of a tall image first, which rounds more of them.
     """
     tall = image.height > 2 * image.width
     got, expected = transform(image), by_torchvision(transform, image)
@@ -56,7 +55,7 @@ def assert_as_from_torchvision(transform: EvaluationTransform, image: Image.Imag
 
 
 def photos_of_each_shape(folder: Path, n: int) -> list[Path]:
-    """Choose `n` portraits, `n` landscapes and, as far as there are, `n` squares."""
+    """Choose up to `n` portraits, landscapes and squares each."""
     chosen: dict[int, list[Path]] = {-1: [], 0: [], 1: []}
     for path in sorted(folder.rglob("*.*")):
         with Image.open(path) as image:
@@ -69,12 +68,12 @@ def photos_of_each_shape(folder: Path, n: int) -> list[Path]:
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["bicubic", "bilinear"])
-def test_real_photos_come_out_as_from_torchvision(data_dir: Path, name: str) -> None:
+def test_real_photos_match_torchvision(data_dir: Path, name: str) -> None:
     transform = TRANSFORMS[name]
     paths = photos_of_each_shape(data_dir / "valid", 18)
     assert len(paths) >= 36
     for path in paths:
-        assert_as_from_torchvision(transform, decode_image(path))
+        assert_matches_torchvision(transform, decode_image(path))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -97,25 +96,25 @@ def test_real_photos_come_out_as_from_torchvision(data_dir: Path, name: str) -> 
         (400, 100),
     ],
 )
-def test_drawn_images_come_out_as_from_torchvision(name: str, size: tuple[int, int]) -> None:
+def test_drawn_images_match_torchvision(name: str, size: tuple[int, int]) -> None:
     transform, image = TRANSFORMS[name], flower_image(size)
     got = transform(image)
     assert got.shape == (3, transform.crop, transform.crop)
     assert got.dtype == np.float32
     assert got.flags.c_contiguous
-    assert_as_from_torchvision(transform, image)
+    assert_matches_torchvision(transform, image)
 
 
 @pytest.mark.parametrize("size", [(1000, 200), (200, 1000), (1001, 200), (161, 16), (33, 400)])
-def test_beyond_4_to_1_the_middle_is_as_from_torchvision(size: tuple[int, int]) -> None:
+def test_the_middle_of_a_long_strip_matches_torchvision(size: tuple[int, int]) -> None:
     image = flower_image(size)
     difference = np.abs(BICUBIC(image) - by_torchvision(BICUBIC, image))
-    # What is left is a shift by a part of a pixel, from rounding the longer side.
+    # The rounded longer side shifts the crop by a part of a pixel.
     assert difference.mean() < 0.05
 
 
 @pytest.mark.parametrize("size", [(16, 60_000), (60_000, 16), (4_000_000, 16)])
-def test_a_strip_is_not_blown_up_before_it_is_cropped(
+def test_a_strip_is_cropped_before_it_is_enlarged(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resized = []
@@ -176,7 +175,7 @@ def test_the_backbones_configuration_sets_the_transform() -> None:
     assert EvaluationTransform.from_data_config(config) == BICUBIC
 
 
-def test_another_image_size_keeps_the_ratio_of_crop_to_resize() -> None:
+def test_another_image_size_keeps_the_crop_ratio() -> None:
     config = {
         "input_size": (3, 224, 224),
         "crop_pct": 0.875,
