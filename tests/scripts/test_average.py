@@ -1,4 +1,4 @@
-"""The command line of weight averaging."""
+"""Command line of `average.py`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_checkpoints_are_averaged_by_weight(ingredients: tuple[Path, Path], tmp_
     assert metadata.training["average"] == ["0.75 × tiny.safetensors", "0.25 × b.safetensors"]
 
 
-def test_a_single_checkpoint_stays_unchanged(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_the_average_of_one_checkpoint_has_its_weights(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "soup.safetensors"
     assert main([f"{tiny_checkpoint}:1", "--output", str(output)]) == 0
     for name, tensor in load_file(tiny_checkpoint).items():

@@ -15,7 +15,7 @@ def scripts_of(lines: list[list[str]]) -> list[str]:
     return [Path(line[0]).stem for line in lines]
 
 
-def test_it_trains_calibrates_and_exports_twice(tmp_path: Path) -> None:
+def test_the_commands_train_calibrate_and_export_twice(tmp_path: Path) -> None:
     lines = commands(Path("d"), tmp_path, Path("w"))
     assert scripts_of(lines) == ["train", "calibrate", "export", "export"]
     training = lines[0]
@@ -29,7 +29,9 @@ def test_it_trains_calibrates_and_exports_twice(tmp_path: Path) -> None:
 def test_every_command_is_valid_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mains = {"train": train.main, "calibrate": calibrate.main, "export": export.main}
     for script, *arguments in commands(tmp_path / "nowhere", tmp_path):
-        assert mains[Path(script).stem](arguments) == 1  # there is no data; 2 is wrong usage
+        assert (
+            mains[Path(script).stem](arguments) == 1
+        )  # the data is missing; 2 would be wrong usage
     assert capsys.readouterr().err
 
 
@@ -42,7 +44,7 @@ def test_a_complete_training_is_kept_and_an_incomplete_one_is_resumed(tmp_path: 
     assert commands(Path("d"), tmp_path)[0][1:] == ["--resume", str(run)]
 
 
-def test_the_first_failure_ends_it_with_its_exit_code(
+def test_the_first_failure_sets_the_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "fails.py"

@@ -1,4 +1,4 @@
-"""The command line of calibration."""
+"""Command line of `calibrate.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.classifier import Classifier
 from scripts.calibrate import main
 
 
-def test_a_copy_with_the_same_weights_and_a_rule_is_written(
+def test_the_output_has_the_same_weights_and_an_ood_rule(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "new" / "calibrated.safetensors"
@@ -50,10 +50,10 @@ def test_another_image_size_and_target_tpr_are_stored(
 ) -> None:
     output = tmp_path / "calibrated.safetensors"
     arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
-    view = ["--eval-resize", "48", "--eval-crop", "48"]
+    eval_size = ["--eval-resize", "48", "--eval-crop", "48"]
     thresholds = []
     for tpr in ("0.9", "0.6"):
-        assert main([*arguments, *view, "--target-tpr", tpr]) == 0
+        assert main([*arguments, *eval_size, "--target-tpr", tpr]) == 0
         metadata = read_metadata(output)
         assert (metadata.transform.resize, metadata.transform.crop) == (48, 48)
         assert metadata.ood_rule is not None
@@ -62,37 +62,38 @@ def test_another_image_size_and_target_tpr_are_stored(
 
 
 @pytest.mark.slow
-def test_logit_adjustment_moves_the_logits_of_the_classes_of_its_folder(
+def test_logit_adjustment_applies_to_the_classes_of_its_folder(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "calibrated.safetensors"
     class_ids = [item.class_id for item in read_metadata(tiny_checkpoint).classes]
-    (tmp_path / "everyday" / class_ids[1]).mkdir(parents=True)
+    (tmp_path / "garden" / class_ids[1]).mkdir(parents=True)
     arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
     assert main(arguments) == 0
     plain = read_metadata(output)
     assert plain.ood_rule is not None
-    threshold = plain.ood_rule.threshold * plain.temperature  # of logits as they are
-    assert main([*arguments, "--logit-adjustment", f"{tmp_path / 'everyday'}:-0.5"]) == 0
+    threshold = plain.ood_rule.threshold * plain.temperature  # before temperature scaling
+    assert main([*arguments, "--logit-adjustment", f"{tmp_path / 'garden'}:-0.5"]) == 0
     photo = Image.new("RGB", (40, 30), "crimson")
     before, after = (Classifier.load(path, "cpu") for path in (tiny_checkpoint, output))
     batch = before.preprocess(photo)[None]
-    moved = after.logits(batch)[0] - before.logits(batch)[0]
+    difference = after.logits(batch)[0] - before.logits(batch)[0]
     expected = [-0.5 if class_id == class_ids[1] else 0.0 for class_id in class_ids]
-    np.testing.assert_allclose(moved, expected, atol=1e-5)
-    assert after.metadata.training["logit_adjustment"] == "-0.5 for the classes of everyday"
+    np.testing.assert_allclose(difference, expected, atol=1e-5)
+    assert "-0.5" in after.metadata.training["logit_adjustment"]
+    assert "garden" in after.metadata.training["logit_adjustment"]
     rule = after.metadata.ood_rule
     assert rule is not None
     assert rule.logit_adjustment == tuple(expected)
     assert rule.threshold * after.metadata.temperature == pytest.approx(threshold, rel=1e-4)
-    again = [str(output), *arguments[1:], "--logit-adjustment", f"{tmp_path / 'everyday'}:0.5"]
+    again = [str(output), *arguments[1:], "--logit-adjustment", f"{tmp_path / 'garden'}:0.5"]
     assert main(again) == 0
     undone = read_metadata(output).ood_rule
     assert undone is not None
     assert undone.logit_adjustment == ()
 
 
-def test_class_means_go_into_the_rule_and_move_no_logit(
+def test_class_means_change_the_ood_rule_and_no_logit(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "calibrated.safetensors"
@@ -111,10 +112,10 @@ def test_class_means_go_into_the_rule_and_move_no_logit(
 def test_logit_adjustment_of_an_unknown_class_is_an_error(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "everyday" / "oak").mkdir(parents=True)
+    (tmp_path / "garden" / "oak").mkdir(parents=True)
     output = tmp_path / "out.safetensors"
     arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
-    assert main([*arguments, "--logit-adjustment", f"{tmp_path / 'everyday'}:-0.5"]) == 1
+    assert main([*arguments, "--logit-adjustment", f"{tmp_path / 'garden'}:-0.5"]) == 1
     assert "oak" in capsys.readouterr().err
     assert not output.exists()
 

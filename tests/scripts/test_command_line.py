@@ -39,7 +39,7 @@ def test_an_error_for_the_user_is_one_line_and_exit_code_1(
     assert capsys.readouterr() == ("", "error: There is no rose here.\n")
 
 
-def test_ctrl_c_is_exit_code_130_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_is_exit_code_130_without_output(capsys: pytest.CaptureFixture[str]) -> None:
     @command
     def main() -> int:
         raise KeyboardInterrupt
@@ -48,7 +48,7 @@ def test_ctrl_c_is_exit_code_130_without_a_word(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_error_of_the_program_itself_is_not_hidden() -> None:
+def test_an_unexpected_exception_is_not_hidden() -> None:
     @command
     def main() -> int:
         raise ZeroDivisionError
@@ -57,7 +57,7 @@ def test_an_error_of_the_program_itself_is_not_hidden() -> None:
         main()
 
 
-def test_a_reader_that_stops_reading_ends_the_script_quietly() -> None:
+def test_a_closed_pipe_ends_the_script_without_output() -> None:
     program = (
         "from scripts.command_line import command\n"
         "@command\n"
@@ -78,7 +78,7 @@ def test_a_reader_that_stops_reading_ends_the_script_quietly() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "²", "٣"])
-def test_other_than_whole_numbers_of_at_least_1_are_refused(text: str) -> None:
+def test_numbers_that_are_not_whole_or_too_small_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         whole_number(1)(text)
 
@@ -102,13 +102,13 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
         make_parent_folder(tmp_path / "file" / "report.json")
 
 
-def test_a_network_of_fixed_input_size_refuses_another(tiny_checkpoint: Path) -> None:
+def test_a_network_with_a_fixed_input_size_refuses_any_other(tiny_checkpoint: Path) -> None:
     metadata = read_metadata(tiny_checkpoint)
     side = metadata.transform.crop
 
     def run(batch: Array) -> Outputs:
         if batch.shape[2:] != (side, side):
-            raise RuntimeError("as some library says it")
+            raise RuntimeError("unexpected size")
         return Outputs(np.zeros((len(batch), len(metadata.classes)), dtype=np.float32), None)
 
     classifier = Classifier(cast(Backend, SimpleNamespace(run=run)), metadata)

@@ -76,7 +76,7 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1(
 @pytest.mark.parametrize(
     ("environment", "folder"), [("/mnt/flowers", "/mnt/flowers"), ("", "data/oxford102")]
 )
-def test_the_folder_is_that_of_the_environment_or_data_oxford102(
+def test_the_default_folder_comes_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, environment: str, folder: str
 ) -> None:
     monkeypatch.setenv("PETALSCOPE_DATA", environment)
@@ -86,7 +86,7 @@ def test_the_folder_is_that_of_the_environment_or_data_oxford102(
     assert folders == [Path(folder)]
 
 
-def test_the_course_is_the_source_unless_oxford_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_course_is_the_default_source(monkeypatch: pytest.MonkeyPatch) -> None:
     sources: list[object] = []
     monkeypatch.setattr(
         script, "download_data", lambda data, source, report: sources.append(source)
@@ -104,7 +104,7 @@ def test_the_course_is_the_source_unless_oxford_is_named(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "fragment"),
     [
         (["--sha256", "abc"], "--sha256"),
         (["--source", "oxford", "--url", "https://mirror.example/f.zip"], "--source course"),
@@ -112,12 +112,12 @@ def test_the_course_is_the_source_unless_oxford_is_named(monkeypatch: pytest.Mon
     ],
 )
 def test_wrong_arguments_are_exit_code_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], fragment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         script.main(arguments)
     assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    assert fragment in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_nothing(server: FileServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_is_shown_a_progress_bar(server: FileServer, tmp_path: Path) -> None:
+def test_a_terminal_shows_a_progress_bar(server: FileServer, tmp_path: Path) -> None:
     reader, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     arguments = command("--data", str(tmp_path / "flowers"), "--url", server.url())

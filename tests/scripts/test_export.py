@@ -1,4 +1,4 @@
-"""`export.py` writes a file that agrees with its checkpoint, or fails."""
+"""Command line of `export.py`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.fake_checkpoint import always, save_fake_checkpoint
 pytestmark = pytest.mark.slow
 
 
-def test_the_file_is_written_beside_and_compared_on_photos(
+def test_the_export_is_compared_with_the_checkpoint_on_photos(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tmp_path / "mine.safetensors"
     checkpoint.write_bytes(tiny_checkpoint.read_bytes())
     assert main([str(checkpoint), "--data", str(flower_folder), "--photos", "5"]) == 0
-    assert f"on 5 photos of {flower_folder / 'valid'}" in capsys.readouterr().out
+    assert str(flower_folder / "valid") in capsys.readouterr().out
     assert Classifier.load(tmp_path / "mine.onnx").network.device == "cpu"
 
 
@@ -41,7 +41,7 @@ def test_without_photos_the_check_uses_noise(
     assert output.is_file()
 
 
-def test_a_file_that_disagrees_replaces_none(
+def test_a_wrong_export_does_not_replace_a_file(
     tiny_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -74,16 +74,15 @@ def int8_arguments(checkpoint: Path, data: Path, output: Path) -> list[str]:
     return [str(checkpoint), "--int8", "--data", str(data), "--output", str(output)]
 
 
-def test_int8_is_written_beside_with_its_own_calibration(
+def test_int8_has_its_own_calibration(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rule = OodRule("energy", -50.0)  # which calls no photo unknown
+    rule = OodRule("energy", -50.0)  # below every score, so no photo is unknown
     checkpoint = save_fake_checkpoint(
         tmp_path / "mine.safetensors", always(2), temperature=0.4, ood_rule=rule
     )
     assert main([str(checkpoint), "--int8", "--data", str(flower_folder)]) == 0
-    valid = flower_folder / "valid"
-    assert f"2 of 12 photos of {valid}" in capsys.readouterr().out
+    assert str(flower_folder / "valid") in capsys.readouterr().out
     before = Classifier.load(checkpoint, "cpu").metadata
     after = Classifier.load(tmp_path / "mine-int8.onnx").metadata
     assert after.classes == before.classes
@@ -94,27 +93,27 @@ def test_int8_is_written_beside_with_its_own_calibration(
     assert after.ood_rule.score == "energy"
 
 
-def test_an_int8_file_that_loses_photos_replaces_none(
+def test_a_less_accurate_int8_file_does_not_replace_a_file(
     tiny_checkpoint: Path,
     flower_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def rigged(classifier: Classifier, photos: PhotoFolder) -> tuple[torch.Tensor, torch.Tensor]:
+    def one_error(classifier: Classifier, photos: PhotoFolder) -> tuple[torch.Tensor, torch.Tensor]:
         targets = torch.tensor(photos.targets)
         logits = torch.nn.functional.one_hot(targets, len(TINY_CLASSES)).float()
         if isinstance(classifier.network, OpenVinoBackend):
             logits[0] = logits[0].roll(1)
         return logits, targets
 
-    monkeypatch.setattr("model.backends.export_check.compute_logits", rigged)
+    monkeypatch.setattr("model.backends.export_check.compute_logits", one_error)
     output = tmp_path / "mine.onnx"
     output.write_text("good")
     assert main(int8_arguments(tiny_checkpoint, flower_folder, output)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"error: {output} was not written")
-    assert "11 of 12 photos" in error
+    assert error.startswith(f"error: {output} ")
+    assert "11 of 12" in error
     assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
     assert output.read_text() == "good"
 

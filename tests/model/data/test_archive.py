@@ -1,3 +1,5 @@
+"""Unpacking of downloaded archives."""
+
 from __future__ import annotations
 
 import stat
@@ -37,9 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("top", ["", "flower_data/", "./", "flowers\\"])
-def test_class_folders_are_found_at_the_top_or_one_folder_deeper(
-    tmp_path: Path, folder: Path, top: str
-) -> None:
+def test_the_archive_may_have_one_folder_at_its_top(tmp_path: Path, folder: Path, top: str) -> None:
     members = {f"{top}train/1/a.jpg": b"one", f"{top}valid/21/b.JPG": b"two"}
     unpack(write_zip(tmp_path / "a.zip", members), folder)
     assert written(folder) == ["train/1/a.jpg", "valid/21/b.JPG"]
@@ -89,7 +89,7 @@ def test_a_link_or_device_is_refused_and_nothing_is_written(
 ) -> None:
     member = zipfile.ZipInfo("train/1/b.jpg")
     member.external_attr = (kind | 0o777) << 16
-    with pytest.raises(ArchiveError, match="link"):
+    with pytest.raises(ArchiveError, match=r"train/1/b\.jpg"):
         unpack(write_zip_of_one(tmp_path / "a.zip", member), folder)
     assert written(folder) == []
 

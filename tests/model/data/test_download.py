@@ -1,13 +1,17 @@
+"""Download of the data set from the course and from Oxford."""
+
 from __future__ import annotations
 
 import functools
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +28,7 @@ from model.data.download import (
     from_oxford,
 )
 from model.data.fetch import DownloadError
-from model.folder_lock import FolderInUseError
+from model.folder_lock import FolderInUseError, only_process_in
 from tests.conftest import flower_image
 from tests.file_server import FileServer, running_file_server
 
@@ -38,7 +42,11 @@ def photo_bytes(seed: int = 0) -> bytes:
 
 
 def flower_zip(changes: dict[str, bytes | None] | None = None) -> bytes:
-    """A small archive in the course's layout; `changes` adds, replaces or (None) drops members."""
+    """Return a small archive in the course's layout.
+
+    Args:
+        changes: Members to add or replace; None removes a member.
+    """
     members: dict[str, bytes | None] = {
         f"flower_data/{split}/{class_id}/image_{number:05}.jpg": photo_bytes(number)
         for split, count in (("train", 3), ("valid", 1))
@@ -67,9 +75,14 @@ def data(tmp_path: Path) -> Path:
 
 
 def download(data: Path, source: Source, classes: int = len(CLASS_IDS)) -> list[str]:
-    said: list[str] = []
-    download_data(data, source, report=said.append, classes=classes)
-    return said
+    """Download, and return the reported lines."""
+    reported: list[str] = []
+    download_data(data, source, report=reported.append, classes=classes)
+    return reported
+
+
+def photo_counts(reported: list[str], data: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", reported[-1].removeprefix(str(data)))]
 
 
 def course(server: FileServer, sha256: str | None = None) -> Source:
@@ -81,26 +94,26 @@ def files(folder: Path) -> list[str]:
 
 
 def test_the_course_zip_becomes_class_folders_with_names(server: FileServer, data: Path) -> None:
-    said = download(data, course(server))
+    reported = download(data, course(server))
     assert sorted(p.name for p in data.iterdir()) == ["cat_to_name.json", "train", "valid"]
     assert sorted(p.name for p in (data / "train").iterdir()) == list(CLASS_IDS)
     assert (data / "train/21/image_00002.jpg").read_bytes() == photo_bytes(2)
     assert json.loads((data / "cat_to_name.json").read_text())["21"] == "fire lily"
-    assert said[-1] == f"{data} holds 12 photos in train, 4 photos in valid."
+    assert photo_counts(reported, data) == [12, 4]
 
 
-def test_only_the_data_set_is_left(server: FileServer, data: Path) -> None:
+def test_no_temporary_file_is_left(server: FileServer, data: Path) -> None:
     download(data, course(server))
     assert [p.name for p in data.parent.iterdir()] == ["oxford102"]
 
 
-def test_a_test_part_comes_along_where_the_archive_has_one(server: FileServer, data: Path) -> None:
+def test_a_test_split_is_optional(server: FileServer, data: Path) -> None:
     server.files["/flower_data.zip"] = flower_zip({"flower_data/test/21/a.jpg": photo_bytes()})
     download(data, course(server))
     assert files(data / "test") == ["21/a.jpg"]
 
 
-def test_names_of_all_102_classes_are_shipped() -> None:
+def test_the_bundled_names_cover_all_102_classes() -> None:
     names = json.loads(CATEGORY_NAMES.read_text())
     assert sorted(names, key=int) == [str(number) for number in range(1, 103)]
     assert (names["1"], names["21"], names["102"]) == (
@@ -114,12 +127,13 @@ def test_a_second_run_requests_and_changes_nothing(server: FileServer, data: Pat
     download(data, course(server))
     before = data.stat()
     server.requests.clear()
-    assert download(data, course(server)) == [f"{data} already holds the data set."]
+    (line,) = download(data, course(server))
+    assert str(data) in line
     assert server.requests == []
     assert data.stat() == before
 
 
-def test_an_empty_folder_and_a_link_to_one_are_filled(
+def test_a_link_to_an_empty_folder_is_filled(
     server: FileServer, data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "disk").mkdir()
@@ -130,9 +144,7 @@ def test_an_empty_folder_and_a_link_to_one_are_filled(
     assert find_problem(tmp_path / "disk", len(CLASS_IDS)) is None
 
 
-def test_a_folder_with_something_else_in_it_is_refused_untouched(
-    server: FileServer, data: Path
-) -> None:
+def test_a_folder_with_other_files_is_refused_and_unchanged(server: FileServer, data: Path) -> None:
     data.mkdir(parents=True)
     (data / "thesis.txt").write_text("dear")
     with pytest.raises(DownloadError, match="--data"):
@@ -141,7 +153,7 @@ def test_a_folder_with_something_else_in_it_is_refused_untouched(
     assert server.requests == []
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(server: FileServer, data: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(server: FileServer, data: Path) -> None:
     data.parent.mkdir()
     data.write_text("dear")
     with pytest.raises(DownloadError):
@@ -149,7 +161,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(server: FileServer, data: 
     assert data.read_text() == "dear"
 
 
-def test_a_mounted_disk_is_refused_with_a_folder_that_would_do(
+def test_a_mount_point_is_refused_with_an_alternative(
     server: FileServer, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data.mkdir(parents=True)
@@ -160,29 +172,29 @@ def test_a_mounted_disk_is_refused_with_a_folder_that_would_do(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("change", "problem"),
     [
-        (lambda data: shutil.rmtree(data / "train"), "train/ holds 0 classes instead of 4"),
-        (lambda data: shutil.rmtree(data / "valid"), "valid/ does not hold the same classes"),
-        (lambda data: shutil.rmtree(data / "valid/21"), "valid/ does not hold the same classes"),
-        (lambda data: (data / "test/99").mkdir(parents=True), "test/ holds classes that train/"),
-        (lambda data: (data / "test/21").mkdir(parents=True), "test/21 holds no photo"),
-        (lambda data: (data / "valid/21/image_00000.jpg").unlink(), "valid/21 holds no photo"),
-        (lambda data: (data / "train/2/a.jpg").touch(), "train/2 holds an empty file"),
+        (lambda data: shutil.rmtree(data / "train"), "train/"),
+        (lambda data: shutil.rmtree(data / "valid"), "valid/"),
+        (lambda data: shutil.rmtree(data / "valid/21"), "valid/"),
+        (lambda data: (data / "test/99").mkdir(parents=True), "test/"),
+        (lambda data: (data / "test/21").mkdir(parents=True), "test/21"),
+        (lambda data: (data / "valid/21/image_00000.jpg").unlink(), "valid/21"),
+        (lambda data: (data / "train/2/a.jpg").touch(), "train/2"),
         (lambda data: (data / "cat_to_name.json").unlink(), "cat_to_name.json"),
         (lambda data: (data / "cat_to_name.json").write_text("[]"), "cat_to_name.json"),
         (
             lambda data: (data / "cat_to_name.json").write_text('{"1": "a", "2": "b", "21": "c"}'),
-            "no name for class 10",
+            "10",
         ),
     ],
 )
 def test_an_incomplete_folder_is_recognized(
-    server: FileServer, data: Path, spoil: object, problem: str
+    server: FileServer, data: Path, change: object, problem: str
 ) -> None:
     download(data, course(server))
-    assert callable(spoil)
-    spoil(data)
+    assert callable(change)
+    change(data)
     assert problem in (find_problem(data, len(CLASS_IDS)) or "")
 
 
@@ -219,9 +231,9 @@ def test_a_failure_while_unpacking_leaves_nothing(
     assert find_problem(data, len(CLASS_IDS)) is None
 
 
-def test_the_next_run_removes_what_a_killed_run_left(server: FileServer, data: Path) -> None:
-    left = data.parent / ".oxford102.petalscope-download" / "data" / "train"
-    left.mkdir(parents=True)
+def test_the_next_run_removes_the_files_of_a_killed_run(server: FileServer, data: Path) -> None:
+    remains = data.parent / ".oxford102.petalscope-download" / "data" / "train"
+    remains.mkdir(parents=True)
     download(data, course(server))
     assert find_problem(data, len(CLASS_IDS)) is None
     assert [p.name for p in data.parent.iterdir()] == ["oxford102"]
@@ -238,8 +250,8 @@ def test_an_unsafe_archive_leaves_nothing(server: FileServer, data: Path, tmp_pa
     ("changes", "problem"),
     [
         ({f"flower_data/valid/{c}/image_00000.jpg": None for c in CLASS_IDS}, "valid/"),
-        ({"flower_data/train/rose/a.jpg": b"x", "flower_data/valid/rose/a.jpg": b"x"}, "5 classes"),
-        ({"flower_data/valid/21/image_00000.jpg": b""}, "valid/21 holds an empty file"),
+        ({"flower_data/train/rose/a.jpg": b"x", "flower_data/valid/rose/a.jpg": b"x"}, "5"),
+        ({"flower_data/valid/21/image_00000.jpg": b""}, "valid/21"),
     ],
 )
 def test_an_archive_that_is_not_the_data_set_leaves_nothing(
@@ -264,7 +276,7 @@ def test_a_damaged_archive_leaves_nothing(server: FileServer, data: Path) -> Non
     assert find_problem(data, len(CLASS_IDS)) is None
 
 
-def test_the_sha256_that_is_given_is_compared(server: FileServer, data: Path) -> None:
+def test_a_given_sha256_is_checked(server: FileServer, data: Path) -> None:
     with pytest.raises(DownloadError, match="sha256"):
         download(data, course(server, "0" * 64))
     assert not data.exists()
@@ -284,21 +296,28 @@ def test_a_second_run_at_the_same_time_is_refused(server: FileServer, data: Path
     download(data, course(server))
 
 
-def test_a_data_set_that_another_run_has_downloaded_is_kept(
+def test_a_data_set_that_another_run_has_finished_is_kept(
     server: FileServer, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    download(data, course(server))
+    other = data.with_name("other")
+    download(other, course(server))
     server.requests.clear()
-    answers = iter([False, True])
-    monkeypatch.setattr(download_module, "_is_complete", lambda *arguments: next(answers))
+
+    @contextmanager
+    def finish_another_run(folder: Path) -> Iterator[None]:
+        with only_process_in(folder):
+            other.rename(data)
+            yield
+
+    monkeypatch.setattr(download_module, "only_process_in", finish_another_run)
     download(data, course(server))
     assert server.requests == []
     assert [p.name for p in data.parent.iterdir()] == ["oxford102"]
 
 
-def test_an_unwritable_folder_fails_in_one_line(server: FileServer, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_named_in_one_line(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match="Not a directory") as caught:
+    with pytest.raises(DownloadError, match=re.escape(str(tmp_path / "file"))) as caught:
         download(tmp_path / "file" / "oxford102", course(server))
     assert "\n" not in str(caught.value)
 
@@ -312,9 +331,9 @@ def test_a_closed_pipe_is_not_a_disk_error(server: FileServer, data: Path) -> No
 
 
 class TestOxford:
-    """`from_oxford` on a small copy of Oxford's files."""
+    """Downloads with `from_oxford`, from a small copy of Oxford's files."""
 
-    # Photo number -> class number as Oxford counts it, from 1.
+    # Class of each photo; Oxford numbers photos and classes from 1.
     LABELS = (2, 1, 3, 3, 2, 1, 1, 2, 3)
     SPLITS: dict[str, tuple[int, ...]] = {  # noqa: RUF012 (a constant)
         "trnid": (1, 6, 3),
@@ -366,12 +385,10 @@ class TestOxford:
         for name in expected:
             assert (data / name).read_bytes() == photo_bytes(int(name[-9:-4]))
 
-    def test_each_photo_lands_in_the_folder_of_its_split_and_class(
-        self, oxford: FileServer, data: Path
-    ) -> None:
-        said = download(data, from_oxford, classes=3)
+    def test_photos_are_sorted_by_split_and_class(self, oxford: FileServer, data: Path) -> None:
+        reported = download(data, from_oxford, classes=3)
         self.check(data)
-        assert said[-1].endswith("3 photos in train, 3 photos in valid, 3 photos in test.")
+        assert photo_counts(reported, data) == [3, 3, 3]
 
     def test_a_file_with_a_wrong_md5_is_refused(self, oxford: FileServer, data: Path) -> None:
         good = oxford.files["/102flowers.tgz"]

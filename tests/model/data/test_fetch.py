@@ -1,6 +1,9 @@
+"""Downloads of single files."""
+
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +54,7 @@ def refused_port() -> int:
         "http://127.0.0.1:99999/flower_data.zip",
     ],
 )
-def test_an_invalid_address_fails_in_one_sentence(tmp_path: Path, url: str) -> None:
+def test_an_invalid_address_is_named(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError) as caught:
         fetch(url, tmp_path / "flowers.zip")
     assert url in str(caught.value)
@@ -82,7 +85,7 @@ def test_a_dropped_connection_fails_and_leaves_nothing(server: FileServer, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_hash_fails_and_leaves_nothing(server: FileServer, tmp_path: Path) -> None:
+def test_a_wrong_hash_fails_and_leaves_nothing(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="md5:0000"):
         fetch(server.url(), tmp_path / "flowers.zip", f"md5:{'0' * 32}")
     assert list(tmp_path.iterdir()) == []
@@ -101,5 +104,5 @@ def test_a_file_over_the_limit_fails_and_leaves_nothing(
 
 def test_too_little_disk_space_fails(tmp_path: Path) -> None:
     check_space(tmp_path, 0)
-    with pytest.raises(DownloadError, match="choose a folder on another disk"):
+    with pytest.raises(DownloadError, match=re.escape(str(tmp_path))):
         check_space(tmp_path, 10**18)

@@ -27,13 +27,13 @@ def test_photos_in_a_folder_alternate(tmp_path: Path) -> None:
     assert names(tmp_path, "eval") == ["b.jpg", "d.png"]
 
 
-def test_a_sub_folder_belongs_to_one_half(tmp_path: Path) -> None:
+def test_a_small_sub_folder_belongs_to_one_half(tmp_path: Path) -> None:
     touch(tmp_path, ["iris/1.png", "iris/2.png", "tulip/1.png", "zinnia/1.png"])
     assert names(tmp_path, "train") == ["iris/1.png", "iris/2.png", "zinnia/1.png"]
     assert names(tmp_path, "eval") == ["tulip/1.png"]
 
 
-def test_a_large_sub_folder_is_split_as_if_alone(tmp_path: Path) -> None:
+def test_a_large_sub_folder_is_split(tmp_path: Path) -> None:
     touch(tmp_path, ["iris/1.png", *(f"tulip/{number:03}.png" for number in range(101))])
     for half in ("train", "eval"):
         inside = [name for name in names(tmp_path, half) if name.startswith("tulip/")]

@@ -1,4 +1,4 @@
-"""Corruptions are deterministic, visible and keep an RGB image."""
+"""Image corruptions of the evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_corruption_is_deterministic_and_keeps_an_rgb_image(name: str) -> None
     assert changed.tobytes() == CORRUPTIONS[name](image).tobytes()
     assert changed.tobytes() != before
     assert image.tobytes() == before
-    # Spawned worker processes receive it pickled.
+    # Worker processes receive it pickled.
     assert pickle.loads(pickle.dumps(CORRUPTIONS[name])) is CORRUPTIONS[name]
 
 

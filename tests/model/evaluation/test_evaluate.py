@@ -30,7 +30,7 @@ CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two photos of class 21 and one of class 100."""
+    """Write a folder with two photos of class 21 and one of class 100."""
     for seed, name in enumerate(("21/a.png", "21/b.png", "100/c.png")):
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         flower_image((180, 200), seed).save(tmp_path / "set" / name)
@@ -54,7 +54,7 @@ def test_each_class_is_measured_under_its_own_id(tmp_path: Path, index: int) -> 
             assert (row.accuracy, row.confused_with) == (0, CLASS_IDS[index])
 
 
-def test_a_folder_that_lacks_classes_keeps_the_indices_of_the_checkpoint(
+def test_a_folder_without_some_classes_keeps_the_checkpoints_indices(
     tiny_checkpoint: Path, folder: Path
 ) -> None:
     classifier = Classifier.load(tiny_checkpoint, "cpu")
@@ -70,7 +70,7 @@ def test_a_folder_that_lacks_classes_keeps_the_indices_of_the_checkpoint(
     assert list(metrics.per_class) == ["100", "21"]
 
 
-def test_logits_equal_the_services_for_any_batch_size_and_workers(
+def test_logits_match_the_service_for_any_batch_size_and_workers(
     tiny_checkpoint: Path, folder: Path
 ) -> None:
     classifier = Classifier.load(tiny_checkpoint, "cpu")
@@ -81,7 +81,7 @@ def test_logits_equal_the_services_for_any_batch_size_and_workers(
         for path, _ in photos.samples
     ]
     served = torch.cat([torch.from_numpy(classifier.logits(values[None])) for values in inputs])
-    assert served.std(dim=0).max() > 1e-3  # else a shuffle would not show
+    assert served.std(dim=0).max() > 1e-3  # equal logits would hide a wrong order
     for batch_size, workers in ((1, 0), (2, 1), (32, 0)):
         logits, _ = compute_logits(classifier, photos, batch_size=batch_size, workers=workers)
         torch.testing.assert_close(logits, served, atol=1e-5, rtol=1e-5)
@@ -102,12 +102,12 @@ def test_loss_and_ece_use_the_checkpoints_temperature(tmp_path: Path, folder: Pa
 def test_an_unreadable_photo_stops_the_evaluation_and_is_named(
     tiny_checkpoint: Path, folder: Path, workers: int
 ) -> None:
-    broken = folder / "21" / "b.png"
-    broken.write_bytes(broken.read_bytes()[:500])
+    damaged = folder / "21" / "b.png"
+    damaged.write_bytes(damaged.read_bytes()[:500])
     classifier = Classifier.load(tiny_checkpoint, "cpu")
     with pytest.raises(UnreadablePhotoError) as caught:
         evaluate(classifier, labelled_photos(classifier, folder), workers=workers)
-    assert str(caught.value).startswith(f"{broken}: ")
+    assert str(caught.value).startswith(f"{damaged}: ")
     assert "Traceback" not in str(caught.value)
 
 

@@ -15,9 +15,9 @@ from tests.conftest import TINY_CLASSES
 CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 
 
-def logits_for(answers: list[int], classes: int = 6, height: float = 4.0) -> torch.Tensor:
-    """Return logits whose top-1 classes are `answers`."""
-    return torch.nn.functional.one_hot(torch.tensor(answers), classes).float() * height
+def logits_for(predicted: list[int], classes: int = 6, height: float = 4.0) -> torch.Tensor:
+    """Return logits whose top-1 classes are `predicted`."""
+    return torch.nn.functional.one_hot(torch.tensor(predicted), classes).float() * height
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def logits_for(answers: list[int], classes: int = 6, height: float = 4.0) -> tor
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_the_wilson_interval_is_the_published_one(
+def test_the_wilson_interval_matches_published_values(
     successes: int, n: int, low: float, high: float
 ) -> None:
     # R. G. Newcombe, Statistics in Medicine 17 (1998), 857–872, table I, method 3.
@@ -45,7 +45,7 @@ def test_the_wilson_interval_stays_in_bounds_and_is_symmetric(n: int) -> None:
 
 
 def test_top1_top5_and_their_intervals_count_photos() -> None:
-    # The true class is 4. Ranked first, second, fifth and last of six.
+    # The true class 4 is ranked first, second, fifth and last.
     rows = torch.tensor(
         [
             [0, 1, 2, 3, 9, 4],
@@ -61,23 +61,23 @@ def test_top1_top5_and_their_intervals_count_photos() -> None:
     assert result.top5_interval == wilson_interval(3, 4)
 
 
-def test_with_three_classes_top5_is_all_of_them() -> None:
+def test_top5_of_three_classes_is_1() -> None:
     result = compute_metrics(
         logits_for([0, 1, 2], classes=3), torch.tensor([1, 2, 0]), ["1", "10", "2"]
     )
     assert (result.top1, result.top5) == (0, 1)
 
 
-def test_mean_per_class_weighs_classes_equally_and_skips_those_without_photos() -> None:
-    # Class 0: 3 of 4 right; class 1: 0 of 1, taken for class 5, of which there is no photo.
+def test_mean_per_class_weights_classes_equally_and_skips_empty_ones() -> None:
+    # Class 0: 3 of 4 correct; class 1: 0 of 1, predicted as class 5, which has no photos.
     result = compute_metrics(logits_for([0, 0, 0, 1, 5]), torch.tensor([0, 0, 0, 0, 1]), CLASS_IDS)
     assert result.mean_per_class == pytest.approx((0.75 + 0.0) / 2)
     assert list(result.per_class) == ["1", "10"]
 
 
-def test_each_class_names_the_id_it_is_most_often_confused_with() -> None:
-    answers, targets = [4, 3, 3, 2, 1, 1], [4, 4, 4, 4, 1, 1]
-    result = compute_metrics(logits_for(answers), torch.tensor(targets), CLASS_IDS)
+def test_each_class_has_its_most_frequent_confusion() -> None:
+    predicted, targets = [4, 3, 3, 2, 1, 1], [4, 4, 4, 4, 1, 1]
+    result = compute_metrics(logits_for(predicted), torch.tensor(targets), CLASS_IDS)
     fire_lily = result.per_class["21"]
     assert (fire_lily.n, fire_lily.accuracy) == (4, 0.25)
     assert (fire_lily.confused_with, fire_lily.confused_n) == ("2", 2)
@@ -85,7 +85,7 @@ def test_each_class_names_the_id_it_is_most_often_confused_with() -> None:
     assert (thistle.accuracy, thistle.confused_with, thistle.confused_n) == (1, None, 0)
 
 
-def test_rows_of_the_confusion_matrix_are_the_truth() -> None:
+def test_rows_of_the_confusion_matrix_are_true_classes() -> None:
     result = compute_metrics(logits_for([4, 3, 3]), torch.tensor([4, 4, 1]), CLASS_IDS)
     expected = torch.zeros(6, 6, dtype=torch.int64)
     expected[4, 4] = expected[4, 3] = expected[1, 3] = 1
@@ -93,7 +93,7 @@ def test_rows_of_the_confusion_matrix_are_the_truth() -> None:
     assert torch.equal(result.confusion, expected)
 
 
-def test_loss_is_taken_at_the_temperature() -> None:
+def test_the_loss_uses_the_temperature() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 6) * 3, torch.randint(0, 6, (50,))
     expected = float(cross_entropy(logits / 2.5, targets))
@@ -102,16 +102,16 @@ def test_loss_is_taken_at_the_temperature() -> None:
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    # Ten answers, all with the same confidence p, seven of them right.
-    answers, targets = [0] * 10, [0] * 7 + [1] * 3
-    result = compute_metrics(logits_for(answers, height=2.0), torch.tensor(targets), CLASS_IDS)
+    # Ten predictions with the same confidence p, seven of them correct.
+    predicted, targets = [0] * 10, [0] * 7 + [1] * 3
+    result = compute_metrics(logits_for(predicted, height=2.0), torch.tensor(targets), CLASS_IDS)
     p = math.exp(2) / (math.exp(2) + 5)
     assert result.ece == pytest.approx(abs(p - 0.7), abs=1e-6)
     assert result.confidence_right == pytest.approx(p)
     assert result.confidence_wrong == pytest.approx(p)
 
 
-def test_the_bins_sum_up_to_the_calibration_error() -> None:
+def test_the_gaps_of_the_bins_add_up_to_the_calibration_error() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(400, 6) * 3, torch.randint(0, 6, (400,))
     result = compute_metrics(logits, targets, CLASS_IDS, 1.5)
@@ -123,8 +123,8 @@ def test_the_bins_sum_up_to_the_calibration_error() -> None:
         assert item.n == 0 or item.lower <= item.confidence < item.upper
 
 
-def test_full_confidence_falls_into_the_last_of_the_bins() -> None:
-    # Half near 0.97 and all wrong, half at exactly 1 and all right: one bin, where the gaps cancel.
+def test_a_confidence_of_1_is_in_the_last_bin() -> None:
+    # Five wrong at 0.97 and five correct at exactly 1: in one bin, their gaps partly cancel.
     logits = torch.cat([logits_for([0] * 5, height=5.0), logits_for([0] * 5, height=1000.0)])
     result = compute_metrics(logits, torch.tensor([1] * 5 + [0] * 5), CLASS_IDS)
     assert result.bins[-1].n == 10
@@ -132,7 +132,7 @@ def test_full_confidence_falls_into_the_last_of_the_bins() -> None:
     assert result.ece == pytest.approx((p + 1) / 2 - 0.5, abs=1e-5)
 
 
-def test_the_summary_is_json_without_missing_values() -> None:
+def test_the_summary_omits_missing_values() -> None:
     result = compute_metrics(logits_for([0, 1]), torch.tensor([0, 1]), CLASS_IDS)
     summary = json.loads(json.dumps(result.summary(), allow_nan=False))
     assert summary["n"] == 2
@@ -150,7 +150,7 @@ def test_the_summary_is_json_without_missing_values() -> None:
         (torch.zeros(2, 6), torch.zeros(2, dtype=torch.int64), CLASS_IDS[:5]),
     ],
 )
-def test_shapes_that_disagree_are_refused(
+def test_shapes_that_do_not_match_are_refused(
     logits: torch.Tensor, targets: torch.Tensor, class_ids: list[str]
 ) -> None:
     with pytest.raises(ValueError, match="logits"):

@@ -1,3 +1,5 @@
+"""Metrics of combined photos."""
+
 from __future__ import annotations
 
 import pytest
@@ -6,16 +8,16 @@ import torch
 from model.evaluation.multi_photo import compute_multi_photo_metrics
 
 
-def test_two_photos_outvote_a_weaker_mistake() -> None:
-    # Each class has one photo that is surely right and one that is narrowly wrong.
+def test_a_confident_photo_outvotes_a_narrow_mistake() -> None:
+    # Each class has a confident correct photo and a narrowly wrong one.
     logits = torch.tensor([[5.0, 0.0], [0.0, 1.0], [0.0, 5.0], [1.0, 0.0]])
     found = compute_multi_photo_metrics(logits, torch.tensor([0, 0, 1, 1]))
     assert found is not None
     assert (found.single_top1, found.pair_top1) == (0.5, 1.0)
 
 
-def test_only_photos_of_one_class_are_paired_and_an_odd_one_is_left_out() -> None:
-    # The third of class 0 is surely wrong: with it a pair is wrong, which is so in 2 of 3 rounds.
+def test_pairs_have_one_class_and_an_odd_photo_is_left_out() -> None:
+    # The third photo of class 0 is wrong and so are its pairs; 2 of 3 rounds draw it.
     logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 9.0], [0.0, 1.0]])
     found = compute_multi_photo_metrics(logits, torch.tensor([0, 0, 0, 1]))
     assert found is not None

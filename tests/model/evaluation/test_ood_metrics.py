@@ -17,7 +17,7 @@ def test_each_score_has_auroc_and_fpr95_against_each_set() -> None:
     assert (metrics.n, metrics.verdicts) == (4, None)
     assert list(metrics.against) == ["garden", "same"]
     assert list(metrics.against["garden"]) == list(SCORES)
-    # Every score ranks 1 of the 12 pairs wrongly: logit 4 in-distribution, 5 OOD.
+    # Every score misranks 1 of 12 pairs: logit 4 in-distribution, 5 OOD.
     for item in metrics.against["garden"].values():
         assert item.auroc == pytest.approx(11 / 12)
         assert item.fpr95 == 0.25

@@ -21,14 +21,14 @@ from tests.conftest import TINY_CLASSES, flower_image
 CLASS_IDS = [item.class_id for item in TINY_CLASSES]  # 1, 10, 100, 2, 21, 5
 
 
-def measured(answers: list[int], targets: list[int], classes: int = 6) -> ClassificationMetrics:
-    logits = torch.nn.functional.one_hot(torch.tensor(answers), classes).float() * 4
+def measured(predicted: list[int], targets: list[int], classes: int = 6) -> ClassificationMetrics:
+    logits = torch.nn.functional.one_hot(torch.tensor(predicted), classes).float() * 4
     ids = CLASS_IDS if classes == 6 else [str(index) for index in range(classes)]
     return compute_metrics(logits, torch.tensor(targets), ids)
 
 
 def cells(axes: Axes) -> dict[tuple[int, int], str]:
-    """Return the drawn number of each (row, column)."""
+    """Return the text of each cell by (row, column)."""
     found = {}
     for text in axes.texts:
         column, row = text.get_position()
@@ -41,8 +41,8 @@ def labels(axes: Axes, axis: str) -> list[str]:
     return [tick.get_text() for tick in ticks]
 
 
-def test_the_confusion_matrix_has_the_truth_in_rows_and_names_what_it_shows() -> None:
-    # Two of three fire lilies (index 4) are taken for class 2 (index 3), of which there is none.
+def test_the_confusion_matrix_has_true_classes_in_rows() -> None:
+    # Two of three fire lilies (index 4) are predicted as class 2 (index 3), which has no photos.
     figure = plots.confusion_matrix(measured([4, 3, 3, 1], [4, 4, 4, 1]), TINY_CLASSES, "title")
     (axes,) = figure.axes
     assert labels(axes, "y") == ["globe thistle  10", "fire lily  21"]
@@ -55,31 +55,31 @@ def test_the_confusion_matrix_has_the_truth_in_rows_and_names_what_it_shows() ->
     assert axes.get_title(loc="left") == "title"
 
 
-def test_wrong_answers_are_red_and_right_ones_green() -> None:
+def test_errors_are_red_and_correct_predictions_green() -> None:
     figure = plots.confusion_matrix(measured([4, 3, 1], [4, 4, 1]), TINY_CLASSES, "")
     (axes,) = figure.axes
     seen = {}
     for image in axes.images:
         assert isinstance(image, AxesImage)
         values = np.ma.masked_array(image.get_array())
-        colours = image.to_rgba(values)
+        colors = image.to_rgba(values)
         for row, column in np.argwhere(~np.ma.getmaskarray(values)):
-            seen[int(row), int(column)] = colours[row, column]
+            seen[int(row), int(column)] = colors[row, column]
     # Columns are classes 10, 2 and 21; rows are 10 and 21.
     assert set(seen) == {(0, 0), (1, 1), (1, 2)}
-    assert all(seen[place][1] > seen[place][0] for place in ((0, 0), (1, 2)))
+    assert all(seen[cell][1] > seen[cell][0] for cell in ((0, 0), (1, 2)))
     assert seen[1, 1][0] > seen[1, 1][1] + 0.2
 
 
 @pytest.mark.slow
-def test_names_of_102_classes_do_not_overlap_and_one_wrong_answer_is_seen(tmp_path: Path) -> None:
+def test_102_class_names_do_not_overlap_and_one_error_is_visible(tmp_path: Path) -> None:
     classes = [FlowerClass(str(index), "hard-leaved pocket orchid") for index in range(102)]
-    answers = list(range(102))
-    answers[50] = 7
-    figure = plots.confusion_matrix(measured(answers, list(range(102)), 102), classes, "")
+    predicted = list(range(102))
+    predicted[50] = 7
+    figure = plots.confusion_matrix(measured(predicted, list(range(102)), 102), classes, "")
     plots.save(figure, tmp_path / "matrix.png")
     (axes,) = figure.axes
-    # On the left, then the same on the right.
+    # The labels on the left; those on the right follow.
     boxes = [tick.get_window_extent() for tick in axes.get_yticklabels()[:102]]
     assert all(lower.y1 <= upper.y0 for upper, lower in itertools.pairwise(boxes))
     with Image.open(tmp_path / "matrix.png") as image:
@@ -88,8 +88,8 @@ def test_names_of_102_classes_do_not_overlap_and_one_wrong_answer_is_seen(tmp_pa
     assert reddish.sum() > 100
 
 
-def test_the_reliability_diagram_draws_each_bin_and_counts_its_answers() -> None:
-    # Ten answers of the same confidence, seven of them right.
+def test_the_reliability_diagram_draws_each_bin_with_its_count() -> None:
+    # Ten predictions with the same confidence, seven of them correct.
     metrics = measured([0] * 10, [0] * 7 + [1] * 3)
     figure = plots.reliability_diagram(metrics, "title")
     upper, lower = figure.axes
@@ -102,7 +102,7 @@ def test_the_reliability_diagram_draws_each_bin_and_counts_its_answers() -> None
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_photo_stands_above_the_bars_of_its_own_probabilities(count: int, tmp_path: Path) -> None:
+def test_each_photo_is_above_its_own_chart(count: int, tmp_path: Path) -> None:
     photos = [
         (
             flower_image((80, 60), seed),

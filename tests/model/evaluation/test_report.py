@@ -54,7 +54,7 @@ def classifier(tiny_checkpoint: Path) -> Classifier:
     return Classifier.load(tiny_checkpoint, "cpu")
 
 
-def test_tables_without_rows_are_left_out(classifier: Classifier) -> None:
+def test_empty_tables_are_left_out(classifier: Classifier) -> None:
     (accuracy,) = report_tables(classifier, Evaluation({"valid": set_metrics([0, 1], [0, 1])}))
     assert [row[0] for row in accuracy.rows] == ["valid"]
 
@@ -75,7 +75,7 @@ def test_every_kind_of_metrics_has_a_table(classifier: Classifier) -> None:
     assert [row[1] for row in corruptions.rows] == ["66.67 %", "50.00 %"]
 
 
-def test_the_lowest_accuracies_come_first_and_ties_by_more_photos(classifier: Classifier) -> None:
+def test_the_worst_classes_are_sorted_by_accuracy_then_photos(classifier: Classifier) -> None:
     # Class index 0: 0 of 1 correct; 1: 0 of 2; 2: 1 of 2.
     metrics = set_metrics([5, 5, 5, 2, 5], [0, 1, 1, 2, 2])
     _, worst = report_tables(classifier, Evaluation({"valid": metrics}), worst=2)

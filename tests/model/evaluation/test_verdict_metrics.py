@@ -17,7 +17,7 @@ def test_verdicts_are_compared_with_the_truth() -> None:
             [9, 0, 0, 0, 0, 0],  # known, correct
             [9, 0, 0, 0, 0, 0],  # known, wrong
             [0, 3, 2, 0, 0, 0],  # unsure, correct
-            [0, 3, 2, 0, 0, -1],  # unsure, wrong, not among the five likeliest
+            [0, 3, 2, 0, 0, -1],  # unsure, wrong, not in the top 5
             [0, 3, 2, 0, 0, 0],  # unsure, wrong, second
             [1, 0, 0, 0, 0, 0],  # unknown, correct
             [1, 0, 0, 0, 0, 0],  # unknown, wrong
@@ -42,7 +42,7 @@ def test_ood_photos_have_only_fractions() -> None:
     assert metrics.correct_unknown is None
 
 
-def test_a_verdict_that_was_not_given_has_no_accuracy() -> None:
+def test_a_verdict_without_photos_has_no_accuracy() -> None:
     metrics = compute_verdict_metrics(
         np.array([[9, 0]], np.float32), np.array([1]), 1.0, OodRule("max_logit", 20.0)
     )
@@ -51,7 +51,7 @@ def test_a_verdict_that_was_not_given_has_no_accuracy() -> None:
     assert (metrics.known_top1, metrics.unsure_top5, metrics.correct_unknown) == (None,) * 3
 
 
-def test_without_a_rule_there_are_no_verdicts() -> None:
+def test_without_a_rule_or_photos_there_are_no_verdicts() -> None:
     logits = np.array([[9, 0]], np.float32)
     assert compute_verdict_metrics(logits, None, 1.0, None) is None
     assert compute_verdict_metrics(logits[:0], None, 1.0, RULE) is None

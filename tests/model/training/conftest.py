@@ -19,7 +19,7 @@ def _tiny_training(tiny_training: None) -> None:
 
 @pytest.fixture
 def own_folder(flower_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the generated data set that a test may change."""
+    """Copy the generated data set, so that a test may change it."""
     return Path(shutil.copytree(flower_folder, tmp_path / "own"))
 
 
@@ -40,7 +40,7 @@ def tiny_config(**changes: Any) -> TrainingConfig:
 
 @pytest.fixture
 def tiny_options(flower_folder: Path, tmp_path: Path) -> Callable[..., TrainingConfig]:
-    """Return a function that makes `tiny_config` options with changes."""
+    """Return a function that builds `tiny_config` options with changes."""
 
     def options(**changes: Any) -> TrainingConfig:
         return tiny_config(**{"data": flower_folder, "output": tmp_path / "run", **changes})

@@ -26,11 +26,11 @@ from model.training.calibration import (
 
 
 def drawn(temperature: float, count: int = 4000, seed: int = 0) -> LabelledLogits:
-    """Draw targets from softmax(logits / temperature), so that this is the true temperature."""
+    """Draw logits, and targets from softmax(logits / temperature)."""
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(count, 10, generator=generator)
-    chances = torch.softmax(logits / temperature, dim=-1)
-    targets = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+    probabilities = torch.softmax(logits / temperature, dim=-1)
+    targets = torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
     return LabelledLogits("valid", logits, targets)
 
 
@@ -48,7 +48,7 @@ def test_scaling_calibrates_and_keeps_the_ranking() -> None:
     assert torch.equal(scaled.argmax(dim=1), item.logits.argmax(dim=1))
 
 
-def test_each_set_counts_the_same_however_large() -> None:
+def test_each_set_has_the_same_weight() -> None:
     large, small = drawn(0.5, count=3000), drawn(2.0, count=300, seed=1)
     temperature = fit_temperature([large, small])
     assert fit_temperature([large]) < temperature < fit_temperature([small])
@@ -72,26 +72,26 @@ def test_a_single_photo_can_be_cross_fitted() -> None:
     assert 0.05 <= fit_temperature([item]) <= 20
 
 
-def test_a_class_of_few_photos_keeps_near_the_level_of_all() -> None:
-    # Own logits of 9 and 1; the third class has no photos.
+def test_class_means_of_few_photos_shrink_toward_the_global_mean() -> None:
+    # Class means of 9 and 1; the third class has no photos.
     logits = torch.tensor([[9.0, 0, 0]] * 6 + [[0, 1.0, 0]] * 2)
     targets = torch.tensor([0] * 6 + [1] * 2)
     assert class_means(logits, targets, 0).tolist() == [2.0, -6.0, 0.0]
     assert class_means(logits, targets, 2).tolist() == [1.5, -3.0, 0.0]
 
 
-def test_levels_come_off_beside_what_was_added() -> None:
+def test_class_means_are_subtracted_in_addition_to_the_adjustment() -> None:
     logits = torch.tensor([[9.0, 0], [0, 1.0]] * 10)
     targets = torch.tensor([0, 1] * 10)
     classes = [FlowerClass("1", "tall"), FlowerClass("2", "low")]
-    item, added = LabelledLogits("valid", logits, targets), torch.tensor([0.0, -0.5])
+    item, adjustment = LabelledLogits("valid", logits, targets), torch.tensor([0.0, -0.5])
     options = CalibrationOptions("max_logit", class_mean_shrinkage=0)
     rule = calibrate([item], classes, options).ood_rule
     assert rule.logit_adjustment == (4.0, -4.0)
     assert rule.scores(logits.numpy(), 1.0).tolist() == [5.0] * 20
-    changed = replace(item, logits=logits + added)
-    moved = calibrate([changed], classes, options, added.tolist()).ood_rule
-    assert moved.logit_adjustment == (4.0, -4.5)
+    changed = replace(item, logits=logits + adjustment)
+    adjusted = calibrate([changed], classes, options, adjustment.tolist()).ood_rule
+    assert adjusted.logit_adjustment == (4.0, -4.5)
     plain = calibrate([item], classes, CalibrationOptions("max_logit")).ood_rule
     assert plain.logit_adjustment == ()
 
@@ -114,13 +114,13 @@ def test_the_rule_reaches_its_targets_on_every_set() -> None:
     assert stricter.known_probability > rule.known_probability
 
 
-def test_a_precision_out_of_reach_leaves_nothing_known() -> None:
+def test_an_unreachable_precision_leaves_no_photo_known() -> None:
     wrong = LabelledLogits("valid", torch.tensor([[5.0, 0], [6.0, 0]]), torch.tensor([1, 1]))
     assert fit_ood_rule([wrong], 1.0).known_probability == 1.0
 
 
 @pytest.mark.parametrize("score", ["max_logit", "contrast"])
-def test_as_many_photos_stay_known_where_logits_have_moved(score: str) -> None:
+def test_recalibration_keeps_the_fraction_of_known_photos(score: str) -> None:
     before = drawn(1.0, count=300)
     noise = torch.randn(300, 10, generator=torch.Generator().manual_seed(1))
     after = replace(before, logits=1.3 * before.logits + 0.2 * noise)

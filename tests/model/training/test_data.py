@@ -51,7 +51,7 @@ def test_equal_weights_show_each_photo_once() -> None:
     assert indices != sorted(indices)
 
 
-def test_weights_show_a_photo_as_often_as_they_say() -> None:
+def test_photos_are_sampled_in_proportion_to_their_weights() -> None:
     weights = [1.0, 2.5, 0.25, 4.0, 0.25] * 20
     epochs = 400
     counts = Counter(drawn(weights, epochs))
@@ -64,7 +64,7 @@ def test_weights_show_a_photo_as_often_as_they_say() -> None:
     assert max(once.values()) <= 3  # 4 / 1.6 = 2.5, rounded up
 
 
-def test_an_epoch_is_entered_anywhere_with_the_same_rest() -> None:
+def test_an_epoch_can_be_resumed_at_any_photo() -> None:
     order = ResumableOrder([1.0, 3.0, 2.0] * 10, seed=1)
     order.start(4)
     whole = list(order)
@@ -75,7 +75,9 @@ def test_an_epoch_is_entered_anywhere_with_the_same_rest() -> None:
 
 
 @pytest.mark.parametrize(("balance", "share"), [(0.0, 9 / 10), (0.5, 3 / 4), (1.0, 1 / 2)])
-def test_balance_goes_from_photos_to_classes(balance: float, share: float) -> None:
+def test_class_balance_interpolates_between_photos_and_classes(
+    balance: float, share: float
+) -> None:
     weights = sampling_weights(photos_of([0] * 9 + [1]), TrainingConfig(class_balance=balance))
     assert sum(weights[:9]) / sum(weights) == pytest.approx(share)
 
@@ -99,7 +101,7 @@ def test_a_class_is_balanced_within_each_folder_and_folders_are_weighted() -> No
     assert groups == pytest.approx([4**0.5, 1, 2 * 9**0.5])
 
 
-def test_folder_weights_leave_the_ood_fraction_alone() -> None:
+def test_folder_weights_do_not_change_the_ood_fraction() -> None:
     photos = photos_of([0] * 3 + [1] * 4 + [OOD_TARGET] * 2, [0] * 3 + [1] * 4 + [0] * 2)
     options = TrainingConfig(
         train_data=(Path("a"), Path("b")), train_data_weights=(1.0, 5.0), ood_fraction=0.3
@@ -108,16 +110,18 @@ def test_folder_weights_leave_the_ood_fraction_alone() -> None:
     assert sum(weights[7:]) / sum(weights) == pytest.approx(0.3)
 
 
-def test_folders_are_joined_and_ood_photos_follow(tiny_options: Options, own_folder: Path) -> None:
+def test_training_folders_are_merged_and_ood_photos_appended(
+    tiny_options: Options, own_folder: Path
+) -> None:
     names = sorted(path.name for path in (own_folder / "train").iterdir())
     more = own_folder / "more" / names[-1]
     more.mkdir(parents=True)
     photo = next((own_folder / "train" / names[0]).iterdir())
     (more / f"another{photo.suffix}").write_bytes(photo.read_bytes())
-    unknown = own_folder / "unknown"
-    unknown.mkdir()
+    halved = own_folder / "halved"
+    halved.mkdir()
     for number in range(4):
-        (unknown / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
+        (halved / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
     whole = own_folder / "whole"
     whole.mkdir()
     for number in range(2):
@@ -127,7 +131,7 @@ def test_folders_are_joined_and_ood_photos_follow(tiny_options: Options, own_fol
         data=own_folder,
         train_data=(Path("train"), Path("more")),
         ood_data=(Path("whole"),),
-        ood_data_half=(Path("unknown"),),
+        ood_data_half=(Path("halved"),),
         exclude=(f"{names[0]}/{photo.stem}",),
     )
     classes = find_classes(options)
@@ -142,8 +146,8 @@ def test_folders_are_joined_and_ood_photos_follow(tiny_options: Options, own_fol
         (more / f"another{photo.suffix}", len(names) - 1, 1),
         (whole / f"0{photo.suffix}", OOD_TARGET, 0),
         (whole / f"1{photo.suffix}", OOD_TARGET, 0),
-        (unknown / f"0{photo.suffix}", OOD_TARGET, 0),
-        (unknown / f"2{photo.suffix}", OOD_TARGET, 0),
+        (halved / f"0{photo.suffix}", OOD_TARGET, 0),
+        (halved / f"2{photo.suffix}", OOD_TARGET, 0),
     ]
 
 
@@ -153,7 +157,7 @@ def test_an_excluded_photo_must_exist(tiny_options: Options) -> None:
         training_photos(options, find_classes(options), TRANSFORM)
 
 
-def test_augmentation_is_drawn_from_epoch_and_index(tiny_options: Options) -> None:
+def test_augmentation_depends_only_on_epoch_and_index(tiny_options: Options) -> None:
     options = tiny_options(corruption_prob=1.0, crop_scale=0.1, reprob=0.5)
     photos = training_photos(options, find_classes(options), TRANSFORM)
     first = photos[3][0]
@@ -163,7 +167,7 @@ def test_augmentation_is_drawn_from_epoch_and_index(tiny_options: Options) -> No
     assert not torch.equal(photos[3][0], first)
 
 
-def test_the_classes_of_all_folders_must_be_those_of_valid(
+def test_all_folders_must_have_the_classes_of_valid(
     tiny_options: Options, own_folder: Path
 ) -> None:
     (own_folder / "more" / "999").mkdir(parents=True)

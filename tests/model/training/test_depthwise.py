@@ -1,4 +1,4 @@
-"""The fast gradients equal those of PyTorch's convolution."""
+"""Fast depthwise convolution, compared with PyTorch's."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from model.training.depthwise import DepthwiseConv2d, is_depthwise, replace_dept
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("same", [False, True])
-def test_output_and_gradients_are_those_of_the_original(
+def test_outputs_and_gradients_match_the_original(
     same: bool, kernel: int, stride: int, size: int
 ) -> None:
     torch.manual_seed(0)
     kind = Conv2dSame if same else nn.Conv2d
     padding = 0 if same else kernel // 2
     original = kind(6, 6, kernel, stride, padding, groups=6, bias=True).double()
-    quick = DepthwiseConv2d(copy.deepcopy(original))
+    fast = DepthwiseConv2d(copy.deepcopy(original))
 
     results = []
-    for module in (original, quick):
+    for module in (original, fast):
         inputs = torch.linspace(-1, 1, 2 * 6 * size * size).reshape(2, 6, size, size).double()
         inputs.requires_grad_()
         outputs = module(inputs)
@@ -40,18 +40,18 @@ def test_output_and_gradients_are_those_of_the_original(
         torch.testing.assert_close(got, expected)
 
 
-def test_a_network_learns_the_same_under_autocast() -> None:
+def test_gradients_of_a_network_match_under_autocast() -> None:
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0", num_classes=4).train()
-    quick = copy.deepcopy(network)
+    fast = copy.deepcopy(network)
     names = list(network.state_dict())
 
-    assert replace_depthwise(quick) == sum(map(is_depthwise, network.modules())) > 10
-    assert list(quick.state_dict()) == names
+    assert replace_depthwise(fast) == sum(map(is_depthwise, network.modules())) > 10
+    assert list(fast.state_dict()) == names
 
     inputs = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     losses = []
-    for each in (network, quick):
+    for each in (network, fast):
         with torch.autocast("cpu", torch.bfloat16):
             loss = nn.functional.cross_entropy(each(inputs).float(), torch.arange(4))
         loss.backward()  # type: ignore[no-untyped-call]
@@ -59,7 +59,7 @@ def test_a_network_learns_the_same_under_autocast() -> None:
     torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
     first, second = (
         torch.cat([item.grad.flatten() for item in each.parameters() if item.grad is not None])
-        for each in (network, quick)
+        for each in (network, fast)
     )
     assert torch.cosine_similarity(first, second, dim=0) > 0.98
 
@@ -77,5 +77,5 @@ def test_a_network_learns_the_same_under_autocast() -> None:
     ],
     ids=str,
 )
-def test_other_layers_are_left_alone(module: nn.Module) -> None:
+def test_other_layers_are_not_replaced(module: nn.Module) -> None:
     assert not is_depthwise(module)

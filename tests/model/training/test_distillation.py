@@ -1,4 +1,4 @@
-"""Knowledge distillation: what the teacher sees, and runs that learn from one."""
+"""Knowledge distillation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MeanColor(nn.Module):
         return images.mean(dim=(2, 3))
 
 
-def test_the_teacher_sees_photos_normalized_as_in_its_own_training() -> None:
+def test_the_teacher_gets_its_own_normalization() -> None:
     color = torch.tensor([0.2, 0.5, 0.9])[:, None, None].expand(3, 4, 4)
 
     def normalized(transform: EvaluationTransform) -> torch.Tensor:
@@ -43,12 +43,12 @@ def test_the_teacher_sees_photos_normalized_as_in_its_own_training() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_the_loss_is_least_for_the_teachers_own_logits(temperature: float) -> None:
+def test_the_loss_is_lowest_for_the_logits_of_the_teacher(temperature: float) -> None:
     teacher = Teacher(MeanColor(), HALF, HALF, temperature)
     images = torch.randn(5, 3, 8, 8)
     targets, own = teacher.targets(images), MeanColor()(images)
-    least = teacher.loss(own, targets)
-    assert least < teacher.loss(own + torch.randn(own.shape), targets)
+    lowest = teacher.loss(own, targets)
+    assert lowest < teacher.loss(own + torch.randn(own.shape), targets)
     assert not targets.requires_grad
 
 

@@ -15,7 +15,7 @@ def test_there_is_a_recipe_for_each_model() -> None:
     assert recipe_names() == ["densenet161", "densenet161_frozen", "lite2"]
 
 
-def test_the_frozen_recipe_is_that_of_the_article() -> None:
+def test_the_frozen_recipe_matches_the_article() -> None:
     recipe = read_recipe("densenet161_frozen")
     assert (recipe.backbone, recipe.freeze_backbone) == ("densenet161", True)
     assert (recipe.optimizer, recipe.scheduler) == ("adadelta", "step")
@@ -23,7 +23,7 @@ def test_the_frozen_recipe_is_that_of_the_article() -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_survives_the_run_folder(name: str) -> None:
+def test_a_recipe_can_be_saved_and_loaded(name: str) -> None:
     recipe = read_recipe(name)
     assert TrainingConfig.from_dict(recipe.to_dict()) == recipe
 
@@ -41,7 +41,7 @@ def test_a_file_sets_only_the_options_it_names(tmp_path: Path) -> None:
     assert changed == {"backbone", "train_data"}
 
 
-def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
+def test_a_recipe_may_extend_another(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('base = "lite2"\nepochs = 3\n', encoding="utf-8")
     assert read_recipe(str(path)) == replace(read_recipe("lite2"), epochs=3)
@@ -50,8 +50,8 @@ def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
-        (None, "densenet161_frozen"),  # lists the bundled recipes
-        ("colour = 1", "colour"),
+        (None, "densenet161_frozen"),  # names the bundled recipes
+        ("color = 1", "color"),
         ("lr = -1.0", "--lr"),
         ("lr = ", "mine.toml"),
         ('base = "nothing"', "nothing"),

@@ -47,7 +47,7 @@ def test_samples_are_drawn_with_an_ood_photo(flower_folder: Path, tmp_path: Path
         assert min(image.size) > 200
 
 
-def test_a_history_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_earlier_history(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     write_history(path, HISTORY[:1])
     before = path.read_text()

@@ -34,7 +34,13 @@ from tests.model.training.conftest import tiny_config
 pytestmark = pytest.mark.slow
 
 MakeOptions = Callable[..., TrainingConfig]
-RICH = {"dropout": 0.2, "mixup": 0.2, "cutmix": 1.0, "reprob": 0.3, "hidden_layers": (16,)}
+ALL_RANDOMNESS = {
+    "dropout": 0.2,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "reprob": 0.3,
+    "hidden_layers": (16,),
+}
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
@@ -43,7 +49,7 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Send SIGINT to this process during the step of this number, counted from 0."""
+    """Send SIGINT to this process during a step, counted from 0."""
     original = Engine.step
 
     def interrupted(self: Engine, *args: Any, number: int, seed: int) -> tuple[float, int]:
@@ -83,7 +89,7 @@ def test_training_learns_to_distinguish_colors(tiny_options: MakeOptions) -> Non
     assert max(row["valid_accuracy"] for row in history) >= 0.75
 
 
-def test_the_checkpoint_is_that_of_the_best_epoch(tiny_options: MakeOptions) -> None:
+def test_the_checkpoint_is_from_the_best_epoch(tiny_options: MakeOptions) -> None:
     checkpoint = train(tiny_options(epochs=4))
     history = rows(checkpoint.parent)
     best = max(history, key=lambda row: (row["valid_accuracy"], -row["valid_loss"]))
@@ -95,26 +101,26 @@ def test_the_checkpoint_is_that_of_the_best_epoch(tiny_options: MakeOptions) -> 
     assert metadata.versions["torch"] == torch.__version__.partition("+")[0]
 
 
-def test_the_checkpoint_gives_what_validation_measured(
+def test_the_checkpoint_reproduces_the_validation_accuracy(
     tiny_options: MakeOptions, flower_folder: Path
 ) -> None:
     checkpoint = train(tiny_options(epochs=3, model_ema_decay=0.9))
     classifier = Classifier.load(checkpoint, "cpu")
     side = classifier.metadata.transform.resize
     paths = sorted((flower_folder / "valid").glob("*/*.png"))
-    answers = classifier.predict([decode_image(path, target_side=side) for path in paths], 1)
-    right = [
-        answer.predictions[0].class_id == path.parent.name
-        for path, answer in zip(paths, answers, strict=True)
+    results = classifier.predict([decode_image(path, target_side=side) for path in paths], 1)
+    correct = [
+        result.predictions[0].class_id == path.parent.name
+        for path, result in zip(paths, results, strict=True)
     ]
-    assert np.mean(right) == pytest.approx(classifier.metadata.metrics["valid"]["top1"])
+    assert np.mean(correct) == pytest.approx(classifier.metadata.metrics["valid"]["top1"])
 
 
 def test_class_ids_keep_their_names_in_folder_order(tiny_options: MakeOptions) -> None:
     assert read_metadata(train(tiny_options(epochs=1))).classes == TINY_CLASSES
 
 
-def test_the_checkpoint_holds_no_path_of_the_trainer(tiny_options: MakeOptions) -> None:
+def test_the_checkpoint_contains_no_absolute_path(tiny_options: MakeOptions) -> None:
     options = tiny_options(epochs=1)
     checkpoint = train(options)
     text = read_metadata(checkpoint).to_text()
@@ -124,23 +130,23 @@ def test_the_checkpoint_holds_no_path_of_the_trainer(tiny_options: MakeOptions) 
 
 @pytest.fixture(scope="module")
 def uninterrupted(flower_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of a whole run with every kind of random draw."""
+    """Train a complete run that uses every source of randomness."""
     with tiny_training():
         output = tmp_path_factory.mktemp("whole") / "run"
-        return train(tiny_config(data=flower_folder, output=output, **RICH))
+        return train(tiny_config(data=flower_folder, output=output, **ALL_RANDOMNESS))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("step", [1, 3, 4])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     uninterrupted: Path,
     tiny_options: MakeOptions,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
     workers: int,
 ) -> None:
-    """The steps are inside an epoch, its last one, and the first one of the next epoch."""
-    options = tiny_options(**RICH, workers=workers)
+    """Interrupt inside an epoch, in its last step, and in the first step of the next."""
+    options = tiny_options(**ALL_RANDOMNESS, workers=workers)
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
@@ -184,7 +190,7 @@ def test_a_complete_run_has_nothing_to_resume(tiny_options: MakeOptions) -> None
         train(read_config(folder), resume=True)
 
 
-def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match=r"arguments\.json"):
         read_config(tmp_path)
 
@@ -207,7 +213,7 @@ def test_a_run_in_progress_cannot_be_resumed(
     train(options, resume=True)
 
 
-def test_a_frozen_backbone_stays_as_it_was(tiny_options: MakeOptions, tmp_path: Path) -> None:
+def test_a_frozen_backbone_does_not_change(tiny_options: MakeOptions, tmp_path: Path) -> None:
     frozen = {"freeze_backbone": True, "lr": 0.1, "hidden_layers": (8,), "augmentation": "article"}
     first = load_file(train(tiny_options(**frozen, epochs=1, warmup_epochs=0)))
     last = load_file(
@@ -259,7 +265,7 @@ def test_a_class_without_photos_is_named(tiny_options: MakeOptions, own_folder: 
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
-def test_classes_that_differ_are_named(
+def test_different_classes_in_train_and_valid_are_named(
     tiny_options: MakeOptions, own_folder: Path, part: str
 ) -> None:
     shutil.rmtree(own_folder / part / "100")
@@ -295,7 +301,7 @@ def test_an_unreadable_photo_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_out_of_memory_names_the_options_to_lower(
+def test_out_of_memory_names_the_option_to_lower(
     tiny_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(*_: Any, **__: Any) -> None:
@@ -322,14 +328,19 @@ def test_a_missing_file_of_pretrained_weights_is_named(tiny_options: MakeOptions
 
 def test_an_initial_checkpoint_includes_the_head(tiny_options: MakeOptions, tmp_path: Path) -> None:
     first = train(tiny_options(model_ema_decay=0.0))
-    still: dict[str, Any] = {"lr": 1e-12, "weight_decay": 0.0, "warmup_epochs": 0.0, "epochs": 1}
+    unchanged: dict[str, Any] = {
+        "lr": 1e-12,
+        "weight_decay": 0.0,
+        "warmup_epochs": 0.0,
+        "epochs": 1,
+    }
     second = train(
         tiny_options(
             from_scratch=False,
             initial_checkpoint=first,
             output=tmp_path / "second",
             model_ema_decay=0.9,
-            **still,
+            **unchanged,
         )
     )
     before, after = load_file(first), load_file(second)
