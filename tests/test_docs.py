@@ -1,4 +1,4 @@
-"""Tests of the README and docs/ against the code; blocks marked `<!-- tested -->` are run."""
+"""The README and docs/, compared with the code; blocks marked `<!-- tested -->` are run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_mentioned_training_options_exist() -> None:
     assert shown - known <= {"--resume", "--recipe", "--help"}
 
 
-def test_mentioned_variables_are_the_settings() -> None:
+def test_every_setting_and_no_other_variable_is_mentioned() -> None:
     known = {row.variable for row in Settings.describe()} | {"PETALSCOPE_DATA"}
     assert set(re.findall(r"PETALSCOPE_[A-Z_]*[A-Z]", ALL)) == known
 

@@ -289,8 +289,8 @@ def test_the_image_serves_under_the_documented_limits_until_sigterm(
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
-        status, answer = predict(port)
+        status, result = predict(port)
         assert status == 200, log.read_text()
-        assert len(answer["predictions"]) == 5
+        assert len(result["predictions"]) == 5
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS_TO_START) == 0, log.read_text()

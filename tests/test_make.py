@@ -69,7 +69,7 @@ class Checkout:
         )
 
     def calls(self) -> list[str]:
-        """Return the calls since the last time."""
+        """Return the calls since the previous `calls`."""
         calls = self.folder / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []
         calls.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def test_make_without_arguments_lists_every_command(checkout: Checkout) -> None:
     assert set(listed) == set(commands) - {"broken"}
 
 
-def test_serve_makes_a_virtual_environment_installs_and_serves(checkout: Checkout) -> None:
+def test_serve_creates_a_virtual_environment_and_installs(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     assert checkout.make("serve").returncode == 0
     assert checkout.calls() == [f"python3 {VENV}", *SERVING, GUNICORN]
@@ -193,7 +193,7 @@ def test_train_passes_its_arguments_on(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("target", ["check", "test"])
-def test_the_first_failing_check_ends_it(checkout: Checkout, target: str) -> None:
+def test_the_first_failing_check_ends_the_target(checkout: Checkout, target: str) -> None:
     checkout.fake_python("python3", "3.11")
     (checkout.folder / "fail").write_text("-m mypy")
     assert checkout.make(target).returncode != 0
@@ -210,9 +210,9 @@ def test_check_runs_the_fast_tests_and_test_runs_all(checkout: Checkout) -> None
     (fast,) = runs["check"]
     assert "not slow" in fast
     parallel, separate = runs["test"]
-    left_out = re.findall(r"--ignore=(\S+)", parallel)
-    assert left_out == [word for word in separate.split() if word.startswith("tests/")]
-    assert all((ROOT / path).exists() for path in left_out)
+    ignored = re.findall(r"--ignore=(\S+)", parallel)
+    assert ignored == [word for word in separate.split() if word.startswith("tests/")]
+    assert all((ROOT / path).exists() for path in ignored)
 
 
 def photos(clone: Path) -> Path:
@@ -224,7 +224,7 @@ def photos(clone: Path) -> Path:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Checkout:
-    """A clone with the photos beside it, on a machine with only coreutils."""
+    """Create a clone with the photos beside it, on a machine with only coreutils."""
     (tmp_path / "clone" / ".ci").mkdir(parents=True)
     shutil.copy2(ROOT / ".ci" / "run", tmp_path / "clone" / ".ci")
     photos(tmp_path / "clone").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Licences, dependencies and tracked files."""
+"""Licenses, dependencies and tracked files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHOTO_SUFFIXES = {".jpg", ".jpeg", ".webp", ".avif", ".heic", ".mpo", ".bmp", ".
 
 @pytest.fixture(scope="module")
 def tracked() -> list[Path]:
-    """Every tracked file that is there."""
+    """List the tracked files that exist."""
     if not (ROOT / ".git").exists():
         pytest.skip("needs a git checkout")
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
@@ -35,16 +35,16 @@ def test_no_tracked_file_is_too_large_to_host(tracked: list[Path]) -> None:
 
 
 def test_no_photo_is_tracked(tracked: list[Path]) -> None:
-    # The data set has no licence to pass its photos on. Pictures that we drew are PNG or SVG.
+    # The license of the data set does not allow redistribution. Our own drawings are PNG or SVG.
     assert [path for path in tracked if path.suffix.lower() in PHOTO_SUFFIXES] == []
 
 
-def test_only_ci_knows_where_its_machine_keeps_the_photos(tracked: list[Path]) -> None:
+def test_only_ci_names_the_folder_of_the_photos(tracked: list[Path]) -> None:
     ci = ROOT / ".ci" / "run"
     folder = re.search(r"cd (\.\./\w+)/", ci.read_text(encoding="utf-8"))
     assert folder
-    named = [path for path in tracked if path != ci and folder[1].encode() in path.read_bytes()]
-    assert named == []
+    others = [path for path in tracked if path != ci and folder[1].encode() in path.read_bytes()]
+    assert others == []
 
 
 def project() -> dict[str, Any]:
@@ -54,7 +54,7 @@ def project() -> dict[str, Any]:
 
 
 def requirements(extra: str) -> list[Requirement]:
-    """Return the requirements of an extra ("" for none), extras of the project itself resolved."""
+    """Return the requirements of an extra ("" for none), with those of nested extras."""
     declared = project()
     found = []
     for line in declared["optional-dependencies"][extra] if extra else declared["dependencies"]:
@@ -77,7 +77,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("extra", ["", "cuda", "train", "dev"])
-def test_the_compiled_requirements_fit_pyproject(extra: str) -> None:
+def test_the_compiled_requirements_satisfy_pyproject(extra: str) -> None:
     pinned = pins(ROOT / f"requirements{extra and '-' + extra}.txt")
     declared = requirements("") + (requirements(extra) if extra else [])
     assert [
@@ -100,7 +100,7 @@ def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
 
 
 @pytest.mark.slow
-def test_a_wheel_is_refused_with_the_commands_that_work(tmp_path: Path) -> None:
+def test_building_a_wheel_is_refused_with_a_remedy(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "setup.py", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "model").mkdir()
@@ -118,7 +118,7 @@ def test_a_wheel_is_refused_with_the_commands_that_work(tmp_path: Path) -> None:
     assert not (tmp_path / "dist").exists()
 
 
-def test_the_licences_of_the_code_and_of_the_starting_weights_are_carried() -> None:
+def test_the_licenses_of_code_and_pretrained_weights_are_included() -> None:
     assert project()["license"] == "MIT"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
     notice = (ROOT / "NOTICE").read_text()

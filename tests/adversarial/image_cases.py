@@ -53,10 +53,10 @@ def _cut() -> Iterator[Case]:
 def _damaged() -> Iterator[Case]:
     for name in FORMATS:
         data = file(name)
-        places = {"head": 8, "second part": 30, "middle": len(data) // 2, "end": len(data) - 20}
-        for place, at in places.items():
+        positions = {"head": 8, "second part": 30, "middle": len(data) // 2, "end": len(data) - 20}
+        for position, at in positions.items():
             yield upload(
-                f"{name} with noise in its {place}",
+                f"{name} with noise in its {position}",
                 data[:at] + NOISE[:16] + data[at + 16 :],
                 EITHER,
             )
@@ -69,9 +69,9 @@ def _misnamed() -> Iterator[Case]:
     for name in FORMATS:
         data = file(name)
         for kind in ("image/tiff", "image/svg+xml", "application/octet-stream", "IMAGE/ANY; q=1"):
-            yield upload(f"{name} called {kind}", data, ACCEPTED, kind)
+            yield upload(f"{name} as {kind}", data, ACCEPTED, kind)
         for kind in ("text/plain", "application/pdf"):
-            yield upload(f"{name} called {kind}", data, UNSUPPORTED, kind)
+            yield upload(f"{name} as {kind}", data, UNSUPPORTED, kind)
 
 
 def _surrounded() -> Iterator[Case]:
@@ -102,7 +102,7 @@ def _sizes() -> Iterator[Case]:
             yield upload(f"{name} that claims {side} a side", claiming(name, side, side), REFUSED)
     yield upload(
         "PNG that decompresses to 400 megapixels",
-        lambda: _grey_png((20_000, 20_000), 1, bytes(20_000 * 2501)),
+        lambda: _grayscale_png((20_000, 20_000), 1, bytes(20_000 * 2501)),
         LARGE,
     )
     yield upload(
@@ -116,11 +116,11 @@ def _sizes() -> Iterator[Case]:
         ACCEPTED,
     )
     row = bytes(SIDE + 1)
-    yield upload("PNG of pixels for one row", _grey_png((SIDE, SIDE), 8, row), EITHER)
-    yield upload("PNG of far too many rows", _grey_png((SIDE, SIDE), 8, 9999 * row), EITHER)
+    yield upload("PNG of pixels for one row", _grayscale_png((SIDE, SIDE), 8, row), EITHER)
+    yield upload("PNG of far too many rows", _grayscale_png((SIDE, SIDE), 8, 9999 * row), EITHER)
 
 
-def _grey_png(size: tuple[int, int], depth: int, lines: bytes) -> bytes:
+def _grayscale_png(size: tuple[int, int], depth: int, lines: bytes) -> bytes:
     head = struct.pack(">IIBBBBB", *size, depth, 0, 0, 0, 0)
     pixels = png_chunk(b"IDAT", zlib.compress(lines))
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + pixels + png_chunk(b"IEND")
@@ -156,8 +156,8 @@ def _modes() -> Iterator[Case]:
             yield upload(f"{name} in mode {mode}", file(name, mode), ACCEPTED)
     for name in ("PNG", "GIF"):
         for shade in (0, 255):
-            see_through = encode(photo("P"), name, transparency=shade)
-            yield upload(f"{name} with shade {shade} transparent", see_through, ACCEPTED)
+            transparent = encode(photo("P"), name, transparency=shade)
+            yield upload(f"{name} with shade {shade} transparent", transparent, ACCEPTED)
 
 
 def _animated() -> Iterator[Case]:
@@ -172,16 +172,16 @@ def _animated() -> Iterator[Case]:
 def _foreign() -> Iterator[Case]:
     for name in ("TIFF", "ICO", "PDF", "EPS", "JPEG2000", "PPM", "TGA", "SGI", "PCX", "DDS"):
         yield upload(f"a {name} file", file(name), UNSUPPORTED)
-    packed = encode(photo("L"), "TIFF", compression="tiff_lzw")
+    compressed = encode(photo("L"), "TIFF", compression="tiff_lzw")
     entities = b'<!DOCTYPE x [<!ENTITY a "aaaa">' + b'<!ENTITY b "&a;&a;">' * 999 + b"]><svg/>"
     files = {
-        "a packed TIFF": packed,
+        "a compressed TIFF": compressed,
         "an SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
         "an SVG of entities": entities,
         "a Photoshop file": b"8BPS\0\x01" + bytes(500),
         "a HEIC": b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(500),
         "a video": b"\0\0\0\x20ftypisom\0\0\x02\0" + bytes(500),
-        "a sound": b"RIFF\0\x10\0\0WAVEfmt " + bytes(500),
+        "an audio file": b"RIFF\0\x10\0\0WAVEfmt " + bytes(500),
         "a gzip file": b"\x1f\x8b\x08" + NOISE[:500],
         "a program": b"\x7fELF\x02\x01\x01" + bytes(500),
         "JSON": b'{"image": "x"}',

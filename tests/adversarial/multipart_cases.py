@@ -63,8 +63,8 @@ def _file_names() -> Iterator[Case]:
         yield _form(f"a file name {what}", part(NAMED + name), EITHER)
     for size in (5_000, 60_000, 130_000, 400_000):
         yield _form(f"a file name of {size} bytes", part(NAMED + b'"%s"' % (b"x" * size)), EITHER)
-    broken = part(NAMED + b'"a\r\nX-Evil: 1\r\n\r\n.jpg"')
-    yield _form("a file name with a line end", broken, EITHER)
+    split = part(NAMED + b'"a\r\nX-Evil: 1\r\n\r\n.jpg"')
+    yield _form("a file name with a line end", split, EITHER)
 
 
 def _fields() -> Iterator[Case]:
@@ -75,7 +75,7 @@ def _fields() -> Iterator[Case]:
         "only text": text,
         "the photo twice": good + good,
         "the photo and text of its name": good + part(b'form-data; name="image"', b"x"),
-        "text in place of the photo": part(b'form-data; name="image"', b"x"),
+        "text instead of the photo": part(b'form-data; name="image"', b"x"),
         "an empty photo": part(NAMED + b'"a.jpg"', b""),
         "a field of another name": part(b'form-data; name="file"; filename="a.jpg"'),
         "a field with brackets": part(b'form-data; name="image[]"; filename="a.jpg"'),
@@ -115,7 +115,7 @@ def _boundaries() -> Iterator[Case]:
     yield _form("a form with data after its end", good, ACCEPTED, end=b"--b0undary--\r\n" + good)
     yield _form("100 kB before the form", b"x" * 100_000 + b"\r\n" + good, EITHER)
     yield _form("a megabyte of line ends before the form", b"\r\n" * 500_000 + good, EITHER)
-    yield _form("a form of its boundary alone", (b"--" + B + b"\r\n") * 20_000, REFUSED)
+    yield _form("a form of boundaries only", (b"--" + B + b"\r\n") * 20_000, REFUSED)
     yield _form(
         "a form of partial boundaries", part(NAMED + b'"a"', b"\r\n--b0un" * 99_999), REFUSED
     )

@@ -19,7 +19,7 @@ def protocol_cases() -> Iterator[Case]:
 
 
 def by_server(name: str, request: bytes, allowed: frozenset[int] = BROKEN) -> Case:
-    """Build a case that gunicorn may answer before the app sees it."""
+    """Build a case that gunicorn may refuse before the app sees it."""
     return Case(name, lambda: request, allowed, html_allowed=True)
 
 
@@ -93,7 +93,7 @@ def _codings() -> Iterator[Case]:
         request = post(
             chunked(PHOTO), length=None, headers=[b"Transfer-Encoding: " + coding.encode("latin-1")]
         )
-        # RFC 9112, section 6.1 asks for 501 if the coding is unknown.
+        # RFC 9112, section 6.1: 501 for an unknown coding.
         yield by_server(f"the coding {coding!r}", request, ANY | {501})
     twice = ["Transfer-Encoding: chunked"] * 2
     yield by_server("the coding twice", post(chunked(PHOTO), length=None, headers=twice), ANY)
@@ -126,7 +126,7 @@ def _headers() -> Iterator[Case]:
         "that is folded": b"X-A: a\r\n b",
         "with invalid bytes": b"X-A: \xff\xfe\x80",
         "of underscores": "Content_Length: 5",
-        "in place of the method": "X-HTTP-Method-Override: DELETE",
+        "as the method": "X-HTTP-Method-Override: DELETE",
         "for another host": "Host: evil.example",
         "of a host with a space": "Host: a b",
         "with an upgrade to HTTP/2": "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",

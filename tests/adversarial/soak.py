@@ -31,7 +31,7 @@ from tests.model.imaging.test_decode import encode
 from tests.serving import Server, serving
 
 _PHASE_SECONDS: Final = 10.0
-# The linger of closed connections.
+# The server lingers this long on a closed connection.
 _SETTLE_SECONDS: Final = 2.5
 _PAUSE_SECONDS: Final = 0.1
 _TICK_SECONDS: Final = 0.5
@@ -47,7 +47,7 @@ _CHUNKED: Final = _BODY.replace(b"Content-Length: 100000", b"Transfer-Encoding: 
 
 @dataclass(frozen=True)
 class Attack:
-    """Behaviour of some connections: send `first`, then `then` at each tick; read if `reads`.
+    """Behavior of some connections: send `first`, then `then` at each tick; read if `reads`.
 
     A connection that the service closes is replaced at the next tick, after `pause` seconds at the
     earliest.

@@ -30,19 +30,19 @@ def test_every_mutation_gets_an_allowed_response(service: AttackedService) -> No
             assert_problem(reply)
         return seconds, number, reply.status
 
-    answers: list[tuple[float, int, int]] = []
+    outcomes: list[tuple[float, int, int]] = []
     with ThreadPoolExecutor(_SENDERS) as senders:
         for start in range(0, MUTATIONS, _BATCH):
-            answers += senders.map(send, range(start, min(start + _BATCH, MUTATIONS)))
+            outcomes += senders.map(send, range(start, min(start + _BATCH, MUTATIONS)))
             service.assert_unharmed()
-    seconds, number, _ = max(answers)
-    accepted = sum(status == 200 for *_, status in answers)
+    seconds, number, _ = max(outcomes)
+    accepted = sum(status == 200 for *_, status in outcomes)
     grown = memory_of(service.worker) - service.memory_before
     print(
-        f"{len(answers)} mutations, {accepted} classified; the slowest, number {number} of "
+        f"{len(outcomes)} mutations, {accepted} classified; the slowest, number {number} of "
         f"seed {SEED}, took {seconds:.2f} s; memory grew by {grown} MiB"
     )
     assert seconds < _MAX_SECONDS, (SEED, number)
     assert grown < _MAX_GROWTH_MIB
     # Both outcomes must occur, or the mutations test only one path.
-    assert 0 < accepted < len(answers)
+    assert 0 < accepted < len(outcomes)

@@ -32,10 +32,10 @@ def test_large_photos_are_decoded_in_turn_and_do_not_block_small_ones(
     large = post(encode(Image.new("P", (8000, 8000)), "PNG", transparency=0, compress_level=1))
     assert len(large) < 300_000
     with ThreadPoolExecutor(_CONCURRENT) as senders:
-        answers = [senders.submit(service.send, large) for _ in range(_CONCURRENT)]
+        responses = [senders.submit(service.send, large) for _ in range(_CONCURRENT)]
         for _ in range(5):
             service.assert_unharmed()
-        statuses = {answer.result().status for answer in answers}
+        statuses = {response.result().status for response in responses}
     assert statuses <= {200, 429}
     assert 200 in statuses
     grown = peak_of(service.worker) - service.memory_before

@@ -22,8 +22,8 @@ REQUESTS: Final = 500
 SENDERS: Final = 8
 _STOP_AFTER: Final = 60
 
-ANSWERED = "answered"
-TURNED_AWAY = "answered 429 or 503"
+CLASSIFIED = "classified"
+OVERLOADED = "overloaded: 429 or 503"
 REFUSED = "refused"  # no connection
 UNREAD = "unread"  # closed before the first byte of a response
 CUT = "cut"
@@ -56,7 +56,7 @@ class Load:
         while (number := next(self._numbers)) < REQUESTS:
             name = f"request-{number}"
             self.outcomes[name] = self._outcome(connection, name)
-            if not keep_alive or self.outcomes[name] != ANSWERED:
+            if not keep_alive or self.outcomes[name] != CLASSIFIED:
                 connection.close()
 
     def _outcome(self, connection: HTTPConnection, name: str) -> str:
@@ -73,8 +73,8 @@ class Load:
         except (ConnectionError, IncompleteRead, ValueError):
             return CUT
         if status == 200:
-            return ANSWERED if len(body["predictions"]) == 5 else CUT
-        return TURNED_AWAY if status in (429, 503) else f"status {status}"
+            return CLASSIFIED if len(body["predictions"]) == 5 else CUT
+        return OVERLOADED if status in (429, 503) else f"status {status}"
 
 
 def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> None:
@@ -88,15 +88,15 @@ def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> N
             stopped = time.monotonic() - signalled
         print(f"{dict(load.counted)}; stopped in {stopped:.1f} s")
         assert len(load.outcomes) == REQUESTS
-        assert set(load.counted) <= {ANSWERED, TURNED_AWAY, REFUSED, UNREAD}
-        assert load.counted[ANSWERED] >= _STOP_AFTER
+        assert set(load.counted) <= {CLASSIFIED, OVERLOADED, REFUSED, UNREAD}
+        assert load.counted[CLASSIFIED] >= _STOP_AFTER
         # Every logged request received a complete response.
-        taken = [line["id"] for line in server.log if line.get("path") == "/predict"]
-        assert Counter(taken).most_common(1)[0][1] == 1
-        answered = {
-            name for name, outcome in load.outcomes.items() if outcome in (ANSWERED, TURNED_AWAY)
+        logged = [line["id"] for line in server.log if line.get("path") == "/predict"]
+        assert Counter(logged).most_common(1)[0][1] == 1
+        received = {
+            name for name, outcome in load.outcomes.items() if outcome in (CLASSIFIED, OVERLOADED)
         }
-        assert set(taken) == answered
+        assert set(logged) == received
         # Connections in the listen backlog, at most one per sender, are never read.
         assert load.counted[UNREAD] <= SENDERS
         assert "Traceback" not in server.error_log

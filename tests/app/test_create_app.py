@@ -1,3 +1,5 @@
+"""Start of the app: checkpoint, device and warm-up."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Behaviour of the service in gunicorn: connections, chunked bodies, signals, exit codes."""
+"""The service in gunicorn: connections, chunked bodies, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -254,18 +254,15 @@ def test_a_worker_whose_model_fails_responds_and_is_replaced(
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "fragment"),
     [
-        ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.safetensors"}, "There is no checkpoint at"),
-        ({"PETALSCOPE_PROT": "80"}, "There is no setting PETALSCOPE_PROT"),
-        (
-            {"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "soon"},
-            "PETALSCOPE_REQUEST_TIMEOUT_SECONDS is soon",
-        ),
+        ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.safetensors"}, "/nowhere/none.safetensors"),
+        ({"PETALSCOPE_PROT": "80"}, "PETALSCOPE_PROT"),
+        ({"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "soon"}, "PETALSCOPE_REQUEST_TIMEOUT_SECONDS"),
     ],
 )
 def test_a_bad_configuration_stops_the_start_with_one_line(
-    tmp_path: Path, settings: dict[str, str], message: str
+    tmp_path: Path, settings: dict[str, str], fragment: str
 ) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "gunicorn"],
@@ -278,5 +275,5 @@ def test_a_bad_configuration_stops_the_start_with_one_line(
     )
     assert result.returncode not in (0, None)
     assert "Traceback" not in result.stdout + result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if message in line]
+    (line,) = [line for line in result.stderr.splitlines() if fragment in line]
     assert line.startswith("petalscope: ")

@@ -1,4 +1,4 @@
-"""Tests of the Python client against a running service and against mock responses."""
+"""Tests of the Python client with a running service and with mock responses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Call a method of either client: ask(address, "predict", photo, top_k=1)."""
+    """Return a function that calls a method of either client.
+
+    For example, ask(address, "predict", photo, top_k=1).
+    """
 
     def ask_sync(address: str, method: str, *values: Any, handler: Any = None, **named: Any) -> Any:
         http_client = httpx2.Client(transport=httpx2.MockTransport(handler)) if handler else None
@@ -87,50 +90,50 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ["ClassificationResult", "PhotoResult", "Prediction", "Ood", "Model", "Label", "Flower"],
 )
 def test_the_client_has_every_field_of_the_response(name: str) -> None:
-    of_client = {item.name for item in fields(getattr(petalscope_client, name))}
-    assert of_client == set(getattr(responses, name).model_fields)
+    in_client = {item.name for item in fields(getattr(petalscope_client, name))}
+    assert in_client == set(getattr(responses, name).model_fields)
 
 
 @pytest.mark.slow
 def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
-    answer = ask(address, "predict", photo)
-    assert len(answer.predictions) == 5
-    assert (answer.best.class_id, answer.best.name) == ("21", "fire lily")
-    assert answer.best.probability > 0.9
-    assert answer.best.activation_map is None
-    assert answer.verdict == "known"
-    assert answer.ood.is_known
-    assert answer.ood.threshold == 5.0
-    assert answer.model.checkpoint == "fake.safetensors"
-    assert answer.request_id
-    assert answer.photos == ()
-    assert answer.best.url == "/flowers/21-fire-lily"
-    assert ask(address, "flower", answer.best.class_id).url == answer.best.url
+    result = ask(address, "predict", photo)
+    assert len(result.predictions) == 5
+    assert (result.best.class_id, result.best.name) == ("21", "fire lily")
+    assert result.best.probability > 0.9
+    assert result.best.activation_map is None
+    assert result.verdict == "known"
+    assert result.ood.is_known
+    assert result.ood.threshold == 5.0
+    assert result.model.checkpoint == "fake.safetensors"
+    assert result.request_id
+    assert result.photos == ()
+    assert result.best.url == "/flowers/21-fire-lily"
+    assert ask(address, "flower", result.best.class_id).url == result.best.url
 
 
 @pytest.mark.slow
-def test_predict_takes_bytes_and_paths(ask: Ask, address: str, photo: Path) -> None:
-    answers = [ask(address, "predict", item) for item in (photo, str(photo), photo.read_bytes())]
-    assert len({answer.predictions for answer in answers}) == 1
+def test_predict_accepts_bytes_and_paths(ask: Ask, address: str, photo: Path) -> None:
+    results = [ask(address, "predict", item) for item in (photo, str(photo), photo.read_bytes())]
+    assert len({result.predictions for result in results}) == 1
 
 
 @pytest.mark.slow
 def test_explain_adds_activation_maps(ask: Ask, address: str, photo: Path) -> None:
-    answer = ask(address, "predict", photo, top_k=2, explain=True)
-    assert len(answer.predictions) == 2
-    for prediction in answer.predictions:
+    result = ask(address, "predict", photo, top_k=2, explain=True)
+    assert len(result.predictions) == 2
+    for prediction in result.predictions:
         with Image.open(io.BytesIO(prediction.activation_map)) as picture:
             assert picture.format == "PNG"
 
 
 @pytest.mark.slow
-def test_combine_returns_one_result_and_each_photos(ask: Ask, address: str, photo: Path) -> None:
+def test_combine_returns_a_common_and_single_results(ask: Ask, address: str, photo: Path) -> None:
     photos = (item for item in (photo, photo.read_bytes(), str(photo)))
-    answer = ask(address, "combine", photos, top_k=2, explain=True)
-    assert answer.best.name == "fire lily"
-    assert len(answer.predictions) == 2
-    assert [alone.best.name for alone in answer.photos] == ["fire lily"] * 3
-    for alone in answer.photos:
+    result = ask(address, "combine", photos, top_k=2, explain=True)
+    assert result.best.name == "fire lily"
+    assert len(result.predictions) == 2
+    assert [alone.best.name for alone in result.photos] == ["fire lily"] * 3
+    for alone in result.photos:
         assert alone.verdict == "known"
         assert alone.best.activation_map.startswith(b"\x89PNG")
     with pytest.raises(PetalscopeError) as caught:
@@ -153,7 +156,8 @@ def test_errors_of_the_service_are_raised(ask: Ask, address: str, photo: Path) -
     with pytest.raises(PetalscopeError) as caught:
         ask(address, "predict", b"words")
     error = caught.value
-    assert (error.status, error.title) == (415, "Unsupported Media Type")
+    assert error.status == 415
+    assert error.title
     assert error.code == "unsupported_format"
     assert "JPEG" in error.detail
     assert error.request_id
@@ -176,15 +180,15 @@ def test_an_unreachable_service_raises_transport_error(ask: Ask, photo: Path) ->
         ask("http://127.0.0.1:9", "predict", photo)
 
 
-def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request]]:
+def refusing(*replies: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request]]:
     """Mock a service that returns each (status, Retry-After) in turn, then an empty label list."""
     requests: list[httpx2.Request] = []
 
     def handle(request: httpx2.Request) -> httpx2.Response:
         requests.append(request)
-        if len(requests) > len(answers):
+        if len(requests) > len(replies):
             return httpx2.Response(200, json={"labels": []})
-        status, after = answers[len(requests) - 1]
+        status, after = replies[len(requests) - 1]
         headers = {} if after is None else {"Retry-After": after}
         return httpx2.Response(status, json={"detail": "The queue is full."}, headers=headers)
 
@@ -192,7 +196,7 @@ def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),
+    ("replies", "expected"),
     [
         ([(429, "2")], [2]),
         ([(503, "1"), (429, "7"), (429, "0")], [1, 7, 0]),
@@ -201,13 +205,13 @@ def refusing(*answers: tuple[int, str | None]) -> tuple[Any, list[httpx2.Request
         ([(429, "Tue, 24 Nov 2020 12:00:00 GMT")], [0]),
     ],
 )
-def test_retries_wait_as_long_as_the_service_asks(
-    ask: Ask, waits: list[float], answers: list[tuple[int, str | None]], expected: list[float]
+def test_retries_wait_for_retry_after(
+    ask: Ask, waits: list[float], replies: list[tuple[int, str | None]], expected: list[float]
 ) -> None:
-    handler, requests = refusing(*answers)
+    handler, requests = refusing(*replies)
     assert ask("http://stub", "labels", handler=handler) == []
     assert waits == expected
-    assert len(requests) == len(answers) + 1
+    assert len(requests) == len(replies) + 1
 
 
 def test_retry_after_may_be_a_date(ask: Ask, waits: list[float]) -> None:
@@ -218,16 +222,16 @@ def test_retry_after_may_be_a_date(ask: Ask, waits: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "sent", "after"),
+    ("replies", "sent", "after"),
     [([(429, "1")] * 4, 4, 1), ([(503, "3600")], 1, 3600), ([(500, "1")], 1, 1)],
 )
 def test_errors_that_are_not_retried_are_raised(
-    ask: Ask, waits: list[float], answers: list[tuple[int, str | None]], sent: int, after: float
+    ask: Ask, waits: list[float], replies: list[tuple[int, str | None]], sent: int, after: float
 ) -> None:
-    handler, requests = refusing(*answers)
+    handler, requests = refusing(*replies)
     with pytest.raises(PetalscopeError) as caught:
         ask("http://stub", "labels", handler=handler)
-    assert (caught.value.status, caught.value.retry_after) == (answers[-1][0], after)
+    assert (caught.value.status, caught.value.retry_after) == (replies[-1][0], after)
     assert caught.value.detail == "The queue is full."
     assert len(requests) == sent
     assert len(waits) == sent - 1
@@ -243,7 +247,7 @@ def test_responses_of_other_servers_are_raised(ask: Ask, status: int, body: byte
 
 
 def test_unknown_keys_of_a_newer_service_are_ignored(ask: Ask) -> None:
-    labels = {"labels": [{"class_id": "1", "name": "rose", "colour": "red"}]}
+    labels = {"labels": [{"class_id": "1", "name": "rose", "color": "red"}]}
     handler = lambda _: httpx2.Response(200, json=labels)  # noqa: E731
     assert ask("http://stub", "labels", handler=handler) == [Label("1", "rose")]
 

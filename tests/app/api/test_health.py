@@ -1,3 +1,5 @@
+"""Liveness and readiness checks."""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,3 +1,5 @@
+"""Parameters in the query string and in form fields."""
+
 from __future__ import annotations
 
 from typing import Any

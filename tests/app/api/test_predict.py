@@ -1,3 +1,5 @@
+"""The routes /predict, /model and /labels."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Versioned paths."""
+
 from __future__ import annotations
 
 import pytest

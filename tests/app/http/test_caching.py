@@ -1,3 +1,5 @@
+"""Cache policies, ETags and HEAD."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""Choice between the page and JSON."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Errors as problem documents and as pages."""
+
 from __future__ import annotations
 
 from typing import NoReturn

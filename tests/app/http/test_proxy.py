@@ -1,3 +1,5 @@
+"""Forwarded addresses and prefixes behind trusted proxies."""
+
 from __future__ import annotations
 
 import pytest

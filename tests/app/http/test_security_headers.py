@@ -1,3 +1,5 @@
+"""Security headers, cross-site posts and CORS."""
+
 from __future__ import annotations
 
 import pytest

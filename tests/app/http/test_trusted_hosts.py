@@ -1,3 +1,5 @@
+"""Trusted hosts."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Photos in request bodies and forms."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Limit on the pixels that are decoded concurrently."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

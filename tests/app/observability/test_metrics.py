@@ -1,3 +1,5 @@
+"""Metrics and their port."""
+
 from __future__ import annotations
 
 import socket

@@ -1,3 +1,5 @@
+"""Request log and log output."""
+
 from __future__ import annotations
 
 import fcntl

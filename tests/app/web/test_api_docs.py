@@ -1,3 +1,5 @@
+"""Page of the API documentation."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Flower pages and the flower list."""
+
 from __future__ import annotations
 
 import html
@@ -29,15 +31,15 @@ def shown(page: str) -> list[str]:
 
 
 def test_the_list_contains_the_classes_of_the_model(client: FlaskClient) -> None:
-    answer = client.get("/flowers").get_json()
-    assert [item["name"] for item in answer["flowers"]] == NAMES
-    lily = next(item for item in answer["flowers"] if item["class_id"] == "21")
+    listed = client.get("/flowers").get_json()
+    assert [item["name"] for item in listed["flowers"]] == NAMES
+    lily = next(item for item in listed["flowers"] if item["class_id"] == "21")
     assert lily["scientific_name"] == "Gloriosa superba"
     assert lily["rank"] == "species"
     assert lily["family"] == "Colchicaceae"
     assert "flame lily" in lily["other_names"]
     assert client.get(lily["url"]).get_json() == lily
-    assert answer["sources"] == sources()
+    assert listed["sources"] == sources()
 
 
 def test_browsers_get_the_list_as_a_page(client: FlaskClient) -> None:
@@ -59,8 +61,8 @@ def test_a_search_works_without_javascript(
     page = client.get("/flowers", query_string={"q": query}, headers=PAGE).text
     assert shown(page) == found
     assert message("flowers.some", found=len(found), count=6) in page
-    answer = client.get("/flowers", query_string={"q": query}).get_json()
-    assert [item["display_name"] for item in answer["flowers"]] == found
+    listed = client.get("/flowers", query_string={"q": query}).get_json()
+    assert [item["display_name"] for item in listed["flowers"]] == found
 
 
 def test_a_query_is_escaped(client: FlaskClient) -> None:
@@ -91,8 +93,8 @@ def test_a_search_finds_names_of_any_language(
 ) -> None:
     page = client.get("/flowers", query_string={"q": query}, headers=headers).text
     assert len(shown(page)) == 1
-    answer = client.get("/flowers", query_string={"q": query}).get_json()
-    assert [item["class_id"] for item in answer["flowers"]] == ["21"]
+    listed = client.get("/flowers", query_string={"q": query}).get_json()
+    assert [item["class_id"] for item in listed["flowers"]] == ["21"]
 
 
 def test_a_flower_page_is_translated(client: FlaskClient) -> None:
@@ -111,11 +113,11 @@ def test_a_flower_page_is_translated(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["/flowers", "/flowers?q=ruhmeskrone", "/flowers/21-fire-lily"])
 def test_the_json_does_not_depend_on_the_language(client: FlaskClient, path: str) -> None:
-    answers = [client.get(path, headers={"Accept-Language": tag}) for tag in ("en", "de")]
-    assert answers[0].data == answers[1].data
-    assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
-    assert "Accept-Language" not in answers[0].vary
-    body = answers[0].get_json()
+    responses = [client.get(path, headers={"Accept-Language": tag}) for tag in ("en", "de")]
+    assert responses[0].data == responses[1].data
+    assert responses[0].headers["ETag"] == responses[1].headers["ETag"]
+    assert "Accept-Language" not in responses[0].vary
+    body = responses[0].get_json()
     lily = next(item for item in body.get("flowers", [body]) if item["class_id"] == "21")
     assert lily["display_name"] == "Fire lily"
     assert lily["translations"]["de"]["display_name"] == "Ruhmeskrone"

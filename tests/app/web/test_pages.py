@@ -1,3 +1,5 @@
+"""The start page and its results."""
+
 from __future__ import annotations
 
 import base64
@@ -67,12 +69,12 @@ def test_each_name_links_to_its_flower(client: FlaskClient, photo: bytes) -> Non
 def test_the_german_page_shows_german_and_english_names(client: FlaskClient, photo: bytes) -> None:
     german = {"Accept-Language": "de"}
     page = html.unescape(client.post("/", **form(photo), headers=german).text)
-    answer = client.post("/predict", **form(photo), headers=german).get_json()
-    for item in answer["predictions"]:
+    result = client.post("/predict", **form(photo), headers=german).get_json()
+    for item in result["predictions"]:
         name = item["translations"]["de"]["display_name"]
         assert f'lang="de">{name}</a>' in page
         assert f'lang="en">{item["display_name"]}</span>' in page
-    best = answer["predictions"][0]["translations"]["de"]["display_name"]
+    best = result["predictions"][0]["translations"]["de"]["display_name"]
     assert re.search(rf"<title>\s*{best} · Petalscope\s*</title>", page)
 
 

@@ -71,8 +71,8 @@ def test_the_browser_toolbar_has_the_background_color_of_the_page(client: FlaskC
     day, night = re.findall(r"--paper: (#\w+);", STYLE)
     assert {"light": day, "dark": night} == THEME_COLORS
     page = client.get("/").text
-    for scheme, colour in THEME_COLORS.items():
-        assert f'content="{colour}" media="(prefers-color-scheme: {scheme})"' in page
+    for scheme, color in THEME_COLORS.items():
+        assert f'content="{color}" media="(prefers-color-scheme: {scheme})"' in page
 
 
 def test_the_cache_name_changes_with_the_cached_files(client: FlaskClient, tmp_path: Path) -> None:

@@ -196,11 +196,11 @@ def test_the_api_and_its_documentation_are_english(client: FlaskClient, photo: b
     assert '<html lang="en">' in page.text
     assert message("page.privacy") in page.text
     for path, data in (("/predict", form(b"words")), ("/predict?top_k=0", form(photo))):
-        answers = [
+        responses = [
             client.post(path, **data, headers=headers).get_json() for headers in ({}, german)
         ]
-        assert answers[0]["detail"] == answers[1]["detail"]
-        assert answers[0]["title"] == answers[1]["title"]
+        assert responses[0]["detail"] == responses[1]["detail"]
+        assert responses[0]["title"] == responses[1]["title"]
 
 
 def test_problems_are_translated(client: FlaskClient, photo: bytes) -> None:

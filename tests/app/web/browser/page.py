@@ -88,7 +88,7 @@ def tiles(page: Page) -> Locator:
     return page.locator(".tile .label")
 
 
-def answer_of(*predictions: tuple[str, float]) -> dict[str, Any]:
+def fake_result(*predictions: tuple[str, float]) -> dict[str, Any]:
     """Return a fake response of POST /predict with known names and probabilities."""
     items: list[dict[str, Any]] = [
         {
@@ -105,8 +105,8 @@ def answer_of(*predictions: tuple[str, float]) -> dict[str, Any]:
     return {"predictions": items, "verdict": "known"}
 
 
-def answer_with(page: Page, *predictions: tuple[str, float]) -> None:
-    page.route("**/predict*", lambda route: route.fulfill(json=answer_of(*predictions)))
+def respond_with(page: Page, *predictions: tuple[str, float]) -> None:
+    page.route("**/predict*", lambda route: route.fulfill(json=fake_result(*predictions)))
 
 
 def predicted_by_api(address: str, path: Path) -> list[str]:

@@ -14,11 +14,11 @@ from tests.app.web.browser.page import (
     LONG_NAMES,
     PHOTO,
     SCROLL_WIDTH,
-    answer_with,
     choose,
     hold,
     names,
     resize,
+    respond_with,
     settle,
     tiles,
     violations,
@@ -99,7 +99,7 @@ def test_nothing_is_wider_than_the_screen(
     choose(page, text_file)
     expect(page.get_by_role("alert")).to_be_visible()
     assert too_wide() == []
-    answer_with(page, *((name, 0.3) for name in LONG_NAMES))
+    respond_with(page, *((name, 0.3) for name in LONG_NAMES))
     choose(page, *[photo_file] * 4)
     names(page)
     expect(tiles(page)).to_have_text([LONG_NAMES[0]] * 4)

@@ -11,9 +11,9 @@ from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
     PHOTO,
     SCROLL_WIDTH,
-    answer_of,
     best,
     choose,
+    fake_result,
     hold,
     names,
     tiles,
@@ -37,13 +37,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def answer(page: Page, together: str = "Camellia") -> list[int]:
+def fake_api(page: Page, together: str = "Camellia") -> list[int]:
     """Fake the API's responses; return a list that receives the size of each combined request."""
     counts: list[int] = []
     left = list(ALONE)
 
     def alone(name: str) -> dict[str, object]:
-        return answer_of((name, 0.6), ("Daisy", 0.3))
+        return fake_result((name, 0.6), ("Daisy", 0.3))
 
     def handle(route: object) -> None:
         request = route.request  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ def test_photos_of_one_plant_get_one_result(
 ) -> None:
     combined_label = message("script.combined", language, count=3)
     page = visit(bundled_service, phone=phone, language=locale)
-    counts = answer(page)
+    counts = fake_api(page)
     choose(page, *photos[:3])
     wait_for_all(page, 3)
     page.get_by_role("button", name=message("page.combine", language)).click()
@@ -131,7 +131,7 @@ def test_photos_are_selected_by_keyboard_and_announced(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    counts = answer(page)
+    counts = fake_api(page)
     choose(page, *photos[:3])
     wait_for_all(page, 3)
     page.get_by_role("button", name=message("page.combine")).focus()
@@ -160,7 +160,7 @@ def test_leaving_the_selection_changes_nothing(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    answer(page)
+    fake_api(page)
     choose(page, *photos[:2])
     wait_for_all(page, 2)
     begin = page.get_by_role("button", name=message("page.combine"))
@@ -176,7 +176,7 @@ def test_at_most_five_photos_are_combined_the_latest_preselected(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    counts = answer(page)
+    counts = fake_api(page)
     choose(page, *photos)
     wait_for_all(page, 6)
     page.get_by_role("button", name=message("page.combine")).click()
@@ -212,7 +212,7 @@ def test_combining_can_be_cancelled_and_retried(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
-    counts = answer(page)
+    counts = fake_api(page)
     choose(page, *photos[:2])
     wait_for_all(page, 2)
     held = hold(page)
@@ -234,6 +234,6 @@ def test_combining_can_be_cancelled_and_retried(
     expect(page.get_by_role("alert")).to_contain_text(message("script.unsent_detail"))
     page.unroute("**/predict*", None)
     assert counts == []
-    answer(page)
+    fake_api(page)
     page.get_by_role("button", name=message("page.retry")).click()
     expect(best(page)).to_have_text("Camellia")

@@ -17,12 +17,12 @@ from tests.app.web.browser.page import (
     LONG_NAMES,
     SCROLL_WIDTH,
     WITH_AND_WITHOUT_SCRIPTS,
-    answer_of,
-    answer_with,
     choose,
+    fake_result,
     hold,
     hold_time,
     names,
+    respond_with,
     tiles,
     violations,
     wait_for_one,
@@ -117,7 +117,7 @@ def test_messages_of_the_scripts_are_german(
     page.get_by_role("button", name=message("page.retry", "de")).click()
     expect(alert).to_contain_text(message("offline.title", "de"))
     page.unroute("**/predict*")
-    answer_with(page, ("Rose", 0.731))
+    respond_with(page, ("Rose", 0.731))
     page.get_by_role("button", name=message("page.retry", "de")).click()
     assert names(page) == ["Rose"]
     expect(page.get_by_role("status")).to_have_text(
@@ -145,7 +145,7 @@ def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
     choose(page, text_file)
     expect(page.get_by_role("alert")).to_be_visible()
     assert is_fine()
-    answer_with(page, *((name, 0.3) for name in LONG_NAMES))
+    respond_with(page, *((name, 0.3) for name in LONG_NAMES))
     choose(page, *[photo_file] * 3)
     page.get_by_role("button", name=message("page.combine", "de")).click()
     assert is_fine()
@@ -158,10 +158,10 @@ def test_no_german_state_breaks_wcag_or_is_wider_than_a_small_phone(
         assert is_fine()
 
 
-def answer_in_german(page: Page, english: str, german: str) -> None:
-    answer = answer_of((english, 0.9))
-    answer["predictions"][0]["translations"] = {"de": {"display_name": german}}
-    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+def respond_in_german(page: Page, english: str, german: str) -> None:
+    result = fake_result((english, 0.9))
+    result["predictions"][0]["translations"] = {"de": {"display_name": german}}
+    page.route("**/predict*", lambda route: route.fulfill(json=result))
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
@@ -170,7 +170,7 @@ def test_a_long_german_word_is_neither_broken_nor_covered(
     visit: Visit, bundled_service: str, photo_file: Path, name: str, width: int
 ) -> None:
     page = visit(bundled_service, language=GERMAN, phone=width < 1000, width=width)
-    answer_in_german(page, "Moon orchid", name)
+    respond_in_german(page, "Moon orchid", name)
     choose(page, photo_file)
     assert names(page) == [name]
     lines = "name => name.offsetHeight / parseFloat(getComputedStyle(name).lineHeight)"
@@ -188,7 +188,7 @@ def test_the_german_name_appears_everywhere(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service, language=GERMAN)
-    answer_in_german(page, "Fire lily", "Ruhmeskrone")
+    respond_in_german(page, "Fire lily", "Ruhmeskrone")
     choose(page, *[photo_file] * 2)
     assert names(page) == ["Ruhmeskrone"]
     expect(page.locator(".english")).to_have_text("Fire lily")

@@ -1,4 +1,4 @@
-"""Choosing, dropping, pasting, queueing and cancelling photos in Chromium."""
+"""Choosing, dropping, pasting, queueing and canceling photos in Chromium."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
     PHOTO,
     WITH_AND_WITHOUT_SCRIPTS,
-    answer_of,
-    answer_with,
     choose,
     drop,
+    fake_result,
     hold,
     names,
     paste,
     predicted_by_api,
+    respond_with,
     tiles,
     wait_for_one,
 )
@@ -180,7 +180,7 @@ def test_a_new_photo_replaces_a_pending_one(
 
     def hold_the_first(route: Route) -> None:
         if held:
-            route.fulfill(json=answer_of(("rose", 0.9)))
+            route.fulfill(json=fake_result(("rose", 0.9)))
         else:
             held.append(route)
 
@@ -198,7 +198,7 @@ def test_a_new_photo_replaces_a_pending_one(
 def test_names_are_escaped(visit: Visit, bundled_service: str, photo_file: Path) -> None:
     page = visit(bundled_service)
     name = "<img src=x onerror=alert(1)>"
-    answer_with(page, (name, 0.9))
+    respond_with(page, (name, 0.9))
     choose(page, photo_file)
     assert names(page) == [name]
     expect(page.locator(".result img")).not_to_be_attached()

@@ -18,13 +18,13 @@ from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
     PHOTO,
     WITH_AND_WITHOUT_SCRIPTS,
-    answer_of,
-    answer_with,
     best,
     choose,
+    fake_result,
     hold_time,
     let_time_pass,
     names,
+    respond_with,
     settle,
     tiles,
 )
@@ -148,9 +148,9 @@ def test_a_result_can_be_copied(visit: Visit, bundled_service: str, flower: Any)
     assert len(lines) == 6
     as_json.click()
     expect(as_json).to_have_text(message("script.copied"))
-    answer = json.loads(page.evaluate("navigator.clipboard.readText()"))
-    assert [item["display_name"] for item in answer["predictions"]] == found
-    assert "activation_map" not in answer["predictions"][0]
+    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert [item["display_name"] for item in copied["predictions"]] == found
+    assert "activation_map" not in copied["predictions"][0]
     # Browsers have no Clipboard API over plain HTTP.
     let_time_pass(page)
     expect(as_text).to_have_text(message("page.copy_text"))
@@ -275,7 +275,7 @@ def test_script_and_server_format_the_same_percentages(
     expected: tuple[str, ...],
 ) -> None:
     page = visit(bundled_service, language=language)
-    answer_with(page, *(("rose", probability) for probability in PROBABILITIES))
+    respond_with(page, *(("rose", probability) for probability in PROBABILITIES))
     choose(page, photo_file)
     names(page)
     with app.test_request_context(headers={"Accept-Language": language}):
@@ -288,7 +288,7 @@ def test_a_model_without_heat_maps_has_no_switch(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
-    page.route("**/predict*", lambda route: route.fulfill(json=answer_of(("rose", 0.9))))
+    page.route("**/predict*", lambda route: route.fulfill(json=fake_result(("rose", 0.9))))
     choose(page, photo_file)
     assert names(page) == ["rose"]
     expect(tiles(page)).to_have_text(["rose"])
