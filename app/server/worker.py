@@ -184,30 +184,35 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         if conn.framing.is_ready(conn.received):
             self.enqueue_req(conn)
             return
-        self._wait(conn, selectors.EVENT_READ, self._on_readable)
-        # Most requests have already arrived.
-        if conn in self._waiting:
-            self._on_readable(conn)
+        # Most requests have already arrived, and the poller costs system calls.
+        if self._advance(conn):
+            self._wait(conn, selectors.EVENT_READ, self._on_readable)
 
     def _on_readable(self, conn: ClientConnection) -> None:
+        self._advance(conn)
+
+    def _advance(self, conn: ClientConnection) -> bool:
+        """Take what has arrived of a request; return True if more of it must come."""
         try:
             conn.receive()
         except OSError:
             self._close(conn)
-            return
-        self._count(conn)
-        if conn not in self._waiting:
-            return
+            return False
+        if not self._count(conn):
+            return False
         if conn.framing.is_ready(conn.received) or (conn.has_ended and conn.received):
             self._stop_waiting(conn)
             self.enqueue_req(conn)
-        elif conn.has_ended:
+            return False
+        if conn.has_ended:
             self._close(conn)
-        elif conn.framing.expects_continue:
+            return False
+        if conn.framing.expects_continue:
             conn.framing.expects_continue = False
             # A broken connection shows at the next read.
             with suppress(OSError):
                 conn.sock.sendall(_CONTINUE)
+        return True
 
     def _on_writable(self, fs: Future[Any], conn: ClientConnection) -> None:
         try:
@@ -215,8 +220,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         except OSError:
             self._close(conn)
             return
-        self._count(conn)
-        if conn in self._waiting and not conn.sock.unsent:
+        if self._count(conn) and not conn.sock.unsent:
             self._stop_waiting(conn)
             self._after_response(conn, fs)
 
@@ -293,12 +297,17 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self._held_bytes -= conn.counted_bytes
         conn.close()
 
-    def _count(self, conn: ClientConnection) -> None:
-        """Count the bytes that a connection holds. Above the limit, give up on the oldest one."""
+    def _count(self, conn: ClientConnection) -> bool:
+        """Count the bytes that a connection holds. Above the limit, give up on the oldest one.
+
+        Return False if that was this connection.
+        """
         size = len(conn.received) + len(conn.sock.unsent)
         self._held_bytes += size - conn.counted_bytes
         conn.counted_bytes = size
-        if self._held_bytes > _MAX_HELD_BODIES * self._max_body_bytes:
-            oldest = next((one for one in self._waiting if one.counted_bytes >= READ_SIZE), None)
-            if oldest is not None:
-                self._give_up(oldest)
+        if self._held_bytes <= _MAX_HELD_BODIES * self._max_body_bytes:
+            return True
+        oldest = next((one for one in self._waiting if one.counted_bytes >= READ_SIZE), None)
+        if oldest is not None:
+            self._give_up(oldest)
+        return oldest is not conn
