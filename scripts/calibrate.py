@@ -31,6 +31,7 @@ from model.training.calibration import (
 from model.training.logit_adjustment import LogitAdjustment
 from scripts.command_line import (
     OutputError,
+    add_calibration_option,
     add_data_option,
     add_eval_size_options,
     add_model_options,
@@ -88,15 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file")
     add("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
     add_data_option(parser, "folder of the splits")
-    add(
-        "--calibration-data",
-        type=Path,
-        nargs="+",
-        default=[Path("valid")],
-        metavar="FOLDER",
-        help="folders of class folders, relative to --data, with different names; each counts the "
-        "same (default: valid)",
-    )
+    add_calibration_option(parser, "photos to fit on; each folder counts the same")
     add(
         "--score",
         choices=SCORES,

@@ -88,6 +88,19 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
     )
 
 
+def add_calibration_option(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add --calibration-data, folders relative to --data; the default is valid/."""
+    parser.add_argument(
+        "--calibration-data",
+        type=Path,
+        nargs="+",
+        default=[Path("valid")],
+        metavar="FOLDER",
+        help=f"{purpose}: folders of class folders with different names, relative to --data "
+        "(default: valid)",
+    )
+
+
 def add_eval_size_options(parser: argparse.ArgumentParser) -> None:
     """Add --eval-resize and --eval-crop."""
     for option, meaning in (

@@ -16,6 +16,7 @@ from model.backends.export_check import MAX_LOST, export_float32, export_int8
 from model.backends.quantization import int8_path
 from scripts.command_line import (
     OutputError,
+    add_calibration_option,
     add_data_option,
     command,
     make_parent_folder,
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_parent_folder(output)
     try:
         if options.int8:
-            agreement = export_int8(checkpoint, output, options.data)
+            agreement = export_int8(checkpoint, output, options.data, options.calibration_data)
         else:
             agreement = export_float32(checkpoint, output, options.data / "valid", options.photos)
     except OSError as error:
@@ -62,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "folder whose valid/ holds photos to compare the two on, and whose train/ holds photos to "
         "calibrate --int8; without valid/, noise is used except for --int8",
     )
+    add_calibration_option(
+        parser, "photos that check --int8 and fit its temperature and OOD threshold"
+    )
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument(
         "--photos",
@@ -73,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     kinds.add_argument(
         "--int8",
         action="store_true",
-        help="quantize to 8 bits, compare on all photos of valid/, and fail if more than "
-        f"{100 * MAX_LOST:.1f}%% of them are lost",
+        help="quantize to 8 bits, compare on all photos of --calibration-data, and fail if more "
+        f"than {100 * MAX_LOST:.1f}%% of them are lost",
     )
     return parser
 

@@ -73,7 +73,9 @@ def export_float32(checkpoint: Path, output: Path, valid: Path, photos: int) -> 
     return f"probabilities agree to {difference:.1e} on {described}"
 
 
-def export_int8(checkpoint: Path, output: Path, data: Path) -> str:
+def export_int8(
+    checkpoint: Path, output: Path, data: Path, calibration_data: Sequence[Path]
+) -> str:
     """Write a quantized ONNX file that classifies as many photos correctly as the checkpoint.
 
     Its temperature and OOD threshold are fitted again.
@@ -81,7 +83,9 @@ def export_int8(checkpoint: Path, output: Path, data: Path) -> str:
     Args:
         checkpoint: The .safetensors file.
         output: The file to write; it replaces an older one only after the check.
-        data: Folder whose train/ calibrates the quantization and whose valid/ checks it.
+        data: Folder whose train/ gives the ranges of the activations.
+        calibration_data: Folders of class folders, relative to `data`, that check the file and fit
+            its temperature and threshold; at least one.
 
     Returns:
         A clause that states the numbers of correct photos.
@@ -89,12 +93,13 @@ def export_int8(checkpoint: Path, output: Path, data: Path) -> str:
     Raises:
         ExportError: More than `MAX_LOST` of the photos are lost.
         CheckpointError: The checkpoint cannot be used.
-        PhotoFolderError: train/ or valid/ is not a folder of class folders.
+        PhotoFolderError: train/ or another folder is not a folder of class folders.
         QuantizationError: A package is not installed.
         OSError: The file cannot be written.
     """
     reference = Classifier.load(checkpoint, "cpu")
-    train, valid = (labelled_photos(reference, data / part) for part in ("train", "valid"))
+    train = labelled_photos(reference, data / "train")
+    photos = {path.name: labelled_photos(reference, data / path) for path in calibration_data}
     count = min(_CALIBRATION_PHOTOS, len(train))
     chosen = random.Random(0).sample(range(len(train)), count)  # noqa: S311
     with atomic_write(output) as temporary, TemporaryDirectory() as folder:
@@ -102,25 +107,21 @@ def export_int8(checkpoint: Path, output: Path, data: Path) -> str:
         export(*load_checkpoint(checkpoint), plain)
         quantize(plain, [train[index][0].numpy()[None] for index in chosen], temporary)
         quantized = Classifier(*load_onnx(temporary, "cpu"))
-        before, targets = compute_logits(reference, valid)
-        after, _ = compute_logits(quantized, valid)
-        right, left = (int((each.argmax(dim=1) == targets).sum()) for each in (before, after))
-        if right - left > MAX_LOST * len(valid):
-            raise ExportError(
-                f"{output} was not written: it classifies {left} of {len(valid)} photos of "
-                f"{data / 'valid'} correctly instead of {right}, and at most {MAX_LOST:.1%} may be "
-                "lost."
-            )
-        metadata = recalibrated(
-            reference.metadata,
-            [LabelledLogits("valid", before, targets)],
-            [LabelledLogits("valid", after, targets)],
+        before, after = (
+            [LabelledLogits(name, *compute_logits(each, found)) for name, found in photos.items()]
+            for each in (reference, quantized)
         )
+        total = sum(len(item.targets) for item in before)
+        right, left = (sum(int(item.is_correct.sum()) for item in each) for each in (before, after))
+        names = ", ".join(photos)
+        if right - left > MAX_LOST * total:
+            raise ExportError(
+                f"{output} was not written: it classifies {left} of {total} photos of {names} "
+                f"correctly instead of {right}, and at most {MAX_LOST:.1%} may be lost."
+            )
+        metadata = recalibrated(reference.metadata, before, after)
         write_metadata(temporary, replace(metadata, reference=quantized.metadata.reference))
-    return (
-        f"classifies {left} of {len(valid)} photos of {data / 'valid'} correctly, {right} before "
-        "quantization"
-    )
+    return f"classifies {left} of {total} photos of {names} correctly, {right} before quantization"
 
 
 def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[Sequence[Array], str]:
