@@ -1,6 +1,6 @@
 """Fixtures and markers shared by all tests: generated photos, a tiny checkpoint.
 
-PyTorch is imported inside the functions: the process that distributes the tests does not need it.
+The functions import PyTorch, because the process that distributes the tests does not need it.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ def pytest_pyfunc_call() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The data folder with train/, valid/ and cat_to_name.json, for tests marked `data`."""
+    """Return the data folder with train/, valid/ and cat_to_name.json, for tests marked `data`."""
     return Path(os.environ["PETALSCOPE_DATA"]).resolve()
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of timm's smallest network with random weights and six classes."""
+    """Save a checkpoint of timm's smallest network with random weights and six classes."""
     import torch
 
     from model.backbones import build_network, data_transform
@@ -109,7 +109,10 @@ def flower_image(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Ima
 
 @pytest.fixture(scope="session")
 def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with 6 training and 2 validation photos of each tiny class, one color each."""
+    """Write a data folder with 6 training and 2 validation photos of each tiny class.
+
+    Each class has its own color.
+    """
     folder = tmp_path_factory.mktemp("flowers")
     for number, item in enumerate(TINY_CLASSES):
         shade = Image.new("RGB", (200, 180), f"hsl({60 * number}, 90%, 50%)")
@@ -126,7 +129,7 @@ def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def tiny_training() -> Iterator[None]:
-    """Reset Accelerate's process-wide state, and leave the plots of the block's trainings empty.
+    """Reset Accelerate's process-wide state, and write empty plots until the block ends.
 
     Plots take most of the time of a tiny training.
     """

@@ -43,6 +43,8 @@ class FileServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Responses from the files of the server."""
+
     server: FileServer
 
     def do_GET(self) -> None:
@@ -64,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Print no access log."""
+        """Write no access log."""
 
 
 @contextmanager

@@ -14,12 +14,15 @@ from tests.serving import free_port, until
 
 @dataclass(frozen=True)
 class RedisServer:
+    """A running Redis server."""
+
     uri: str
     process: subprocess.Popen[bytes]
 
 
 @contextmanager
 def running_redis(folder: Path) -> Iterator[RedisServer]:
+    """Run a Redis server without persistence until the block ends."""
     port = free_port()
     command = shutil.which("redis-server")
     assert command is not None

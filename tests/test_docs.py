@@ -27,6 +27,8 @@ ALL = "\n".join(TEXTS.values())
 
 @dataclass(frozen=True)
 class Block:
+    """A tested code block of a document."""
+
     document: str
     language: str
     code: str

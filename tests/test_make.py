@@ -137,7 +137,7 @@ def test_an_old_python_is_an_error_with_a_remedy(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.9")
     result = checkout.make("serve", system="")
     assert result.returncode != 0
-    assert "python3 is 3.9" in result.stderr
+    assert "3.9" in result.stderr
     assert "make serve PYTHON=" in result.stderr
     assert not (checkout.folder / ".venv").exists()
 

@@ -25,7 +25,7 @@ class AttackedService:
         self.server = server
         self.worker = worker_of(server)
         self._expected = self._predictions()
-        # Warm up first: the memory of the first photos and threads is no leak.
+        # Warm up first: the memory of the first photos and threads is not a leak.
         for _ in range(20):
             self.assert_unharmed()
         self.memory_before = memory_of(self.worker)

@@ -1,4 +1,4 @@
-"""The service under attack: gunicorn and the bundled checkpoint on a CPU, once per session."""
+"""Fixture of the service under attack: gunicorn and the bundled checkpoint on a CPU."""
 
 from __future__ import annotations
 

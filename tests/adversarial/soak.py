@@ -1,6 +1,6 @@
 """Soak test: a normal client beside 50 attacking connections.
 
-Quiet phases and attacked phases alternate, so that the noise of the machine affects both alike.
+Quiet phases and attacked phases alternate, so that the noise of the machine affects both.
 
     python -m tests.adversarial.soak --seconds 600
 """
@@ -36,9 +36,9 @@ _SETTLE_SECONDS: Final = 2.5
 _PAUSE_SECONDS: Final = 0.1
 _TICK_SECONDS: Final = 0.5
 _MAX_PHOTO_RATIO: Final = 2.0
-# A health check takes a few milliseconds alone, so a ratio would measure the scheduler.
+# Alone, a health check takes a few milliseconds, so a ratio would measure the scheduler.
 _MAX_HEALTH_MS: Final = 500.0
-# The attackers run on the same machine, and the model would yield to them at its default priority.
+# The attackers share the machine; at its default priority the model would yield to them.
 _SETTINGS: Final = {**SETTINGS, "PETALSCOPE_MODEL_NICE": "0"}
 _GET: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 _BODY: Final = post(b"", length=100_000)
@@ -201,7 +201,7 @@ class Phase:
 
 
 def failures(alone: Phase, attacked: Phase, max_memory: int) -> list[str]:
-    """Return the promises that did not hold."""
+    """Return a description of each promise that was broken."""
     found = []
     ratio = attacked.percentile("photo", 99) / alone.percentile("photo", 99)
     if ratio > _MAX_PHOTO_RATIO:
@@ -215,7 +215,7 @@ def failures(alone: Phase, attacked: Phase, max_memory: int) -> list[str]:
 
 
 def main() -> int:
-    """Run the soak test; return 1 if a promise did not hold."""
+    """Run the soak test; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description="Send photos beside 50 attacking connections.")
     parser.add_argument("--seconds", type=float, default=600, help="total duration (default: 600)")
     parser.add_argument(

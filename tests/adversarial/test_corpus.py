@@ -1,4 +1,4 @@
-"""Every adversarial case sent to a running service, with valid photos in between."""
+"""Responses of a running service to every adversarial case, with valid photos in between."""
 
 from __future__ import annotations
 

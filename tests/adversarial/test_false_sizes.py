@@ -15,10 +15,10 @@ from tests.adversarial.cases import DAMAGED, LARGE, REFUSED, png_chunk, post
 from tests.adversarial.test_large_photos import peak_of
 from tests.model.imaging.test_decode import encode
 
-# 67 megapixels; the service takes 64.
+# 67 megapixels; the limit of the service is 64.
 _LARGE: Final = 8200
 _STATED: Final = struct.pack(">II", 64, 64)
-# A photo of 64 × 64 pixels takes some MiB; an unnoticed one of 67 megapixels at least 130.
+# A photo of 64 × 64 pixels takes some MiB; a photo of 67 megapixels at least 130.
 _MAX_GROWTH_MIB: Final = 100
 
 

@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> I
 
 
 @pytest.mark.parametrize("request_bytes", _FINISHED.values(), ids=_FINISHED)
-def test_idle_finished_connections_delay_nobody(server: Server, request_bytes: bytes) -> None:
+def test_idle_finished_connections_delay_no_other(server: Server, request_bytes: bytes) -> None:
     with ExitStack() as stack:
         for _ in range(_CONNECTIONS):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))

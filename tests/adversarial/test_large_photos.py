@@ -14,8 +14,7 @@ from tests.adversarial.cases import post
 from tests.model.imaging.test_decode import encode
 
 _CONCURRENT: Final = 4
-# One takes 400 MiB while it is decoded and 250 MiB until its response. Four decoded at once
-# took 4 GiB.
+# Each takes 400 MiB while it is decoded and 250 MiB until its response. Four at once took 4 GiB.
 _MAX_GROWTH_MIB: Final = 1300
 _MAX_RETAINED_MIB: Final = 300
 

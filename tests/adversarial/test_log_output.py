@@ -1,4 +1,4 @@
-"""Log output whose reader has stopped or is gone."""
+"""Log output whose reader has stalled or closed the pipe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fill_log(server: Server) -> None:
             assert client.recv(100).startswith(b"HTTP/1.1 400")
 
 
-def test_a_stalled_output_delays_neither_requests_nor_the_end(
+def test_a_stalled_output_does_not_delay_requests_or_the_shutdown(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}

@@ -21,7 +21,7 @@ from tests.serving import Server, serving, until
 PHOTO: Final = encoded()
 LIMIT: Final = 20
 THREADS: Final = 6
-# The service waits 0.5 s for Redis, but the machine of the tests may be busy.
+# The service waits 0.5 s for Redis; a busy test machine takes longer.
 MAX_SECONDS: Final = 3.0
 REDIS_RETRY_SECONDS: Final = 5.0
 
@@ -87,7 +87,7 @@ def test_only_photos_wait_for_redis(server: Server, redis: RedisServer) -> None:
     assert warnings(server) == before
     assert send(server, "192.0.2.1") == 200
     assert warnings(server) == before + 1
-    # Not even when it is time to try Redis again.
+    # Health checks do not wait while the service tries Redis again, either.
     time.sleep(REDIS_RETRY_SECONDS + 0.5)
     started = time.monotonic()
     for _ in range(20):
@@ -107,7 +107,7 @@ def test_counters_survive_in_redis(server: Server, redis: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("sent_signal", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_lost_redis_causes_no_errors_and_memory_takes_over(
+def test_without_redis_the_service_counts_in_memory(
     server: Server, redis: RedisServer, sent_signal: signal.Signals
 ) -> None:
     sender, before = f"198.51.100.{sent_signal.value}", warnings(server)

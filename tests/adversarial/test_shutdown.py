@@ -1,4 +1,4 @@
-"""Shutdown under load, and replacement of a killed worker, as clients see them."""
+"""Shutdown under load and replacement of a killed worker, seen by clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CUT = "cut"
 
 
 class Load:
-    """Requests from several threads, and the outcome of each by request ID."""
+    """Requests from several threads, with the outcome of each by request ID."""
 
     def __init__(self, port: int) -> None:
         self.outcomes: dict[str, str] = {}

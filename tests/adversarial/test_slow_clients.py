@@ -20,9 +20,9 @@ from tests.serving import serving
 THREADS: Final = 32
 MIB: Final = 1024 * 1024
 _MAX_BODY_MIB: Final = 4
-# The worker keeps eight of the largest bodies.
+# The worker holds at most eight bodies of maximum size.
 _MAX_HELD_MIB: Final = 8 * _MAX_BODY_MIB
-# Quiet machines need 0.05 s. gunicorn's own thread worker needs 20 s.
+# An idle machine needs 0.05 s; gunicorn's own thread worker needs 20 s.
 _MAX_SECONDS: Final = 2.0
 _HEADERS: Final = post(b"", length=100_000)[:-2]
 _BODY: Final = post(b"", length=100_000)
@@ -88,7 +88,7 @@ def slowest_health_check(attacked: AttackedService, seconds: float) -> float:
         pytest.param(50, _UNREAD, b"", id="readers"),
     ],
 )
-def test_slow_clients_delay_nobody(
+def test_slow_clients_delay_no_other(
     attacked: AttackedService, number: int, first: bytes, then: bytes
 ) -> None:
     with slow_clients(attacked.server.port, number, first, then):
@@ -99,7 +99,7 @@ def test_slow_clients_delay_nobody(
     assert "Traceback" not in attacked.server.error_log
 
 
-def test_silent_connections_delay_nobody(attacked: AttackedService) -> None:
+def test_silent_connections_delay_no_other(attacked: AttackedService) -> None:
     with slow_clients(attacked.server.port, 200, b"", b""):
         assert slowest_health_check(attacked, 1) < _MAX_SECONDS
         attacked.assert_unharmed()

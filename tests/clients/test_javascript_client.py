@@ -55,6 +55,8 @@ const caught = async (call) => {
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
+    """A file server without an access log."""
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing."""
 
@@ -104,12 +106,12 @@ def run(
     request: pytest.FixtureRequest, page_address: str, address: str, photo_text: str
 ) -> Iterator[Run]:
     """Run a function's body where the client is imported."""
-    given = f"const address = {json.dumps(address)}, photoText = {json.dumps(photo_text)};"
+    constants = f"const address = {json.dumps(address)}, photoText = {json.dumps(photo_text)};"
 
     def run_in_node(body: str) -> Any:
         script = (
             f"import {{ Petalscope, PetalscopeError }} from {json.dumps(CLIENT.as_uri())};\n"
-            f"{given}{PRELUDE}\n"
+            f"{constants}{PRELUDE}\n"
             f"const result = await (async () => {{ {body} }})();\n"
             "console.log(JSON.stringify(result ?? null));"
         )
@@ -135,7 +137,7 @@ def run(
             script = (
                 "async () => { const { Petalscope, PetalscopeError } = "
                 'await import("/petalscope.mjs");\n'
-                f"{given}{PRELUDE}\n"
+                f"{constants}{PRELUDE}\n"
                 f"return (await (async () => {{ {body} }})()) ?? null; }}"
             )
             try:

@@ -1,4 +1,4 @@
-"""Schemathesis hook with photos to send, because no schema can describe valid ones.
+"""Schemathesis hook that sends photos, because no schema can describe valid ones.
 
 The Schemathesis process imports it through the variable SCHEMATHESIS_HOOKS.
 """

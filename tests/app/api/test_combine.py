@@ -1,4 +1,4 @@
-"""Combining several photos of one plant into one result."""
+"""Combination of several photos of one plant into one result."""
 
 from __future__ import annotations
 

@@ -62,9 +62,9 @@ def test_a_form_gets_five_ranked_predictions(
 def test_a_raw_body_gets_the_same_result_as_a_form(
     client: FlaskClient, photo: bytes, content_type: str
 ) -> None:
-    of_form = client.post("/predict", **form(photo)).get_json()
-    of_body = client.post("/predict", data=photo, content_type=content_type).get_json()
-    assert of_body["predictions"] == of_form["predictions"]
+    form_response = client.post("/predict", **form(photo)).get_json()
+    body_response = client.post("/predict", data=photo, content_type=content_type).get_json()
+    assert body_response["predictions"] == form_response["predictions"]
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"])
@@ -77,12 +77,12 @@ def test_every_format_is_accepted_under_any_file_name(
 
 def test_browsers_get_indented_json(client: FlaskClient, photo: bytes) -> None:
     page = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    of_form = client.post("/predict", **form(photo), headers=page)
-    of_script = client.post("/predict", **form(photo))
-    assert of_form.content_type == of_script.content_type == "application/json"
-    assert of_form.get_json()["predictions"] == of_script.get_json()["predictions"]
-    assert '\n  "verdict": ' in of_form.text
-    assert of_script.text.count("\n") == 1
+    form_response = client.post("/predict", **form(photo), headers=page)
+    script_response = client.post("/predict", **form(photo))
+    assert form_response.content_type == script_response.content_type == "application/json"
+    assert form_response.get_json()["predictions"] == script_response.get_json()["predictions"]
+    assert '\n  "verdict": ' in form_response.text
+    assert script_response.text.count("\n") == 1
 
 
 def test_top_k_sets_the_number_of_predictions(client: FlaskClient, photo: bytes) -> None:

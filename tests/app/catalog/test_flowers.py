@@ -84,8 +84,10 @@ def test_a_translation_has_a_note_if_english_has_one(flower: Flower, words: Comm
     assert not words.note or words.note.endswith(".")
     assert not ENGLISH_WORDS.search(words.note.lower())
     # The translation mentions every species that the English note mentions.
-    named = re.findall(r"(?!The |Several )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note)
-    assert [name for name in named if name not in words.note] == []
+    species = re.findall(
+        r"(?!The |Several )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note
+    )
+    assert [name for name in species if name not in words.note] == []
     names = [name for name in (words.display_name, *words.other_names) if name]
     assert all(re.fullmatch(r"[A-ZÄÖÜ][\wäöüß]+([ -][\wäöüß]+)*", name) for name in names)
     assert len({name.lower() for name in names}) == len(names)
@@ -124,22 +126,22 @@ def test_sources_are_translated() -> None:
     assert sources()["facts"] != sources("de")["facts"]
 
 
-def named(class_id: str, name: str) -> str | None:
+def scientific_name(class_id: str, name: str) -> str | None:
     return describe_class(FlowerClass(class_id, name)).scientific_name
 
 
 def test_scientific_names_describe_the_photos() -> None:
-    assert named("18", "peruvian lily") == "Alstroemeria"
-    assert named("89", "watercress") == "Tropaeolum majus"
-    assert named("58", "geranium") == "Pelargonium × hortorum"
-    assert named("99", "bromelia") is None
+    assert scientific_name("18", "peruvian lily") == "Alstroemeria"
+    assert scientific_name("89", "watercress") == "Tropaeolum majus"
+    assert scientific_name("58", "geranium") == "Pelargonium × hortorum"
+    assert scientific_name("99", "bromelia") is None
 
 
 @pytest.mark.parametrize(
     ("class_id", "name"), [("18", "rose"), ("103", "peruvian lily"), ("roses", "rose")]
 )
 def test_other_classes_have_no_catalog_facts(class_id: str, name: str) -> None:
-    assert named(class_id, name) is None
+    assert scientific_name(class_id, name) is None
     flower = describe_class(FlowerClass(class_id, name))
     assert (flower.name, flower.family, flower.rank) == (name, None, "uncertain")
     assert flower.display_name == name.capitalize()

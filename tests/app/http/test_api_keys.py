@@ -63,7 +63,7 @@ def test_a_valid_key_opens_every_route(
         {"X-API-Key": "schlüssel"},
     ],
 )
-def test_without_a_valid_key_only_health_checks_are_answered(
+def test_without_a_valid_key_only_health_checks_respond(
     protected: FlaskClient, photo: bytes, headers: dict[str, str]
 ) -> None:
     for path in ("/predict", "/"):

@@ -1,4 +1,4 @@
-"""Bad requests, each followed by a valid photo that must get its usual response."""
+"""Bad requests, each followed by a valid photo."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BAD: dict[str, tuple[Code, dict[str, Any]]] = {
     "JSON": (Code.UNSUPPORTED_TYPE, {"json": {"image": "x"}}),
     "top_k of 0": (Code.INVALID_PARAMETER, {"query_string": "top_k=0", **form(PHOTO)}),
     "top_k of 103": (Code.INVALID_PARAMETER, {"query_string": "top_k=103", **form(PHOTO)}),
-    "top_k that is no number": (
+    "top_k that is not a number": (
         Code.INVALID_PARAMETER,
         {"query_string": "top_k=abc", **form(PHOTO)},
     ),
@@ -66,7 +66,7 @@ def small_client(make_app: MakeApp) -> FlaskClient:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_gets_its_code_and_harms_no_later_one(
+def test_a_bad_request_gets_its_code_and_affects_no_later_one(
     small_client: FlaskClient, name: str
 ) -> None:
     expected = small_client.post("/predict", **form(PHOTO)).get_json()["predictions"]

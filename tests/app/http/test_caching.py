@@ -68,11 +68,11 @@ def test_head_has_the_headers_of_get(
     got = client.get(path, headers=headers, buffered=True)
     head = client.head(path, headers=headers, buffered=True)
     assert not head.data
-    of_get, of_head = (
+    get_headers, head_headers = (
         {name: value for name, value in response.headers if name != "Date"}
         for response in (got, head)
     )
-    assert of_get == of_head
+    assert get_headers == head_headers
     assert int(got.headers["Content-Length"]) == len(got.data)
 
 

@@ -13,7 +13,7 @@ BROWSER = {"Accept": "text/html"}
 def test_the_client_address_comes_from_the_trusted_proxies_only(
     make_app: MakeApp, photo: bytes
 ) -> None:
-    # Each proxy appends the address it saw; what the client claims is on the left.
+    # Each proxy appends the address it saw; the client may forge those on the left.
     senders = ("192.0.2.1, 198.51.100.8", "192.0.2.2, 198.51.100.8", "192.0.2.1, 198.51.100.9")
 
     def statuses(proxy_count: int) -> list[int]:

@@ -14,7 +14,7 @@ from app.http.rate_limits import RateLimiter, RateLimitsError, client_network
 from tests.app.conftest import MakeApp, form, multipart
 from tests.redis_server import RedisServer, running_redis
 
-# Tests count per day: the two windows of a minute could meet within a test.
+# Limits are per day, because a window of a minute could end within a test.
 TWO_PER_DAY = ("2/day",)
 
 
@@ -51,7 +51,7 @@ def test_a_sender_over_its_limit_is_refused_and_others_are_not(
     assert client.post("/predict", **form(photo), environ_overrides=there).status_code == 200
 
 
-def test_a_response_carries_the_state_of_the_limit(make_app: MakeApp, photo: bytes) -> None:
+def test_a_response_has_the_state_of_the_limit(make_app: MakeApp, photo: bytes) -> None:
     client = make_app(rate_limits=TWO_PER_DAY).test_client()
     remaining = []
     for _ in range(3):
@@ -89,7 +89,7 @@ def test_the_addresses_of_one_ipv6_network_share_a_limit(make_app: MakeApp, phot
     assert send(client, photo, "2001:db8:1:3::1") == 200
 
 
-def test_a_new_port_in_x_forwarded_for_is_no_new_sender(make_app: MakeApp, photo: bytes) -> None:
+def test_a_port_in_x_forwarded_for_is_ignored(make_app: MakeApp, photo: bytes) -> None:
     client = make_app(rate_limits=TWO_PER_DAY, proxy_count=1).test_client()
 
     def statuses(*senders: str) -> list[int]:
@@ -144,7 +144,7 @@ def test_an_invalid_storage_uri_stops_the_start(make_app: MakeApp, storage: str)
 
 
 @pytest.mark.redis
-def test_services_share_limits_through_redis_and_count_alone_without_it(
+def test_services_share_limits_through_redis_or_count_alone(
     make_app: MakeApp, redis: RedisServer, photo: bytes
 ) -> None:
     first, second = (

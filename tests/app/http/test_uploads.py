@@ -78,7 +78,7 @@ def test_two_photos_are_refused_with_422(client: FlaskClient, photo: bytes) -> N
     refusal(client.post("/predict", **parts), Code.TOO_MANY_PHOTOS)
 
 
-def test_other_fields_beside_the_photo_are_ignored(client: FlaskClient, photo: bytes) -> None:
+def test_other_fields_are_ignored(client: FlaskClient, photo: bytes) -> None:
     parts = multipart(("title", None, b"my garden"), ("image", "a.jpg", photo))
     assert client.post("/predict", **parts).status_code == 200
 

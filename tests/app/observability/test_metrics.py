@@ -16,7 +16,6 @@ from tests.app.conftest import BlockingRun, MakeApp, form
 from tests.serving import free_port
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-_PREFIX = "petalscope_"
 
 
 def scrape(port: int) -> Samples:
@@ -72,15 +71,15 @@ def test_requests_photos_and_durations_are_measured(app: Flask, port: int, photo
     assert samples["process_resident_memory_bytes", ()] > 0
 
 
-def test_photos_that_the_service_fails_to_classify_are_counted(
+def test_refused_photos_are_counted_by_reason(
     make_app: MakeApp, classifier: object, port: int, photo: bytes
 ) -> None:
-    held = BlockingRun(classifier.outputs)  # type: ignore[attr-defined]
+    run = BlockingRun(classifier.outputs)  # type: ignore[attr-defined]
     client = make_app(
-        run=held, metrics_port=port, request_timeout_seconds=0.3, max_in_flight=1
+        run=run, metrics_port=port, request_timeout_seconds=0.3, max_in_flight=1
     ).test_client()
     assert client.post("/predict", **form(photo)).status_code == 504
-    held.release.set()
+    run.release.set()
     samples = scrape(port)
     assert samples["photos_refused_total", (("reason", "expired"),)] == 1
     assert not any(name == "photos_answered_total" for name, _ in samples)
@@ -114,10 +113,10 @@ def test_the_metrics_port_serves_health_checks_and_names_no_version(app: Flask, 
 
 def test_a_metrics_port_in_use_stops_the_start() -> None:
     with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
+        socket.create_server(("127.0.0.1", 0)) as occupied,
         pytest.raises(MetricsPortError),
     ):
-        Metrics().serve("127.0.0.1", taken.getsockname()[1], lambda: True)
+        Metrics().serve("127.0.0.1", occupied.getsockname()[1], lambda: True)
 
 
 def test_two_workers_share_the_metrics_port(port: int) -> None:

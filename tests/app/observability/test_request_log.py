@@ -54,7 +54,7 @@ def test_a_request_is_one_line_with_its_durations(
     assert line["ms"] >= sum(steps) - 1
 
 
-def test_a_refused_request_is_logged_with_what_is_known(
+def test_a_refused_request_is_logged_without_durations(
     client: FlaskClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     client.post("/predict", data=b"words", content_type="text/plain")
@@ -68,8 +68,8 @@ def test_a_refused_request_is_logged_with_what_is_known(
 def test_client_input_cannot_break_or_forge_a_line(
     client: FlaskClient, photo: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    nasty = '/a"}\n{"status": 200, "forged": "\r\u2028\x1b[2J\0\ud83d\ude00' + "x" * 5000
-    client.get(quote(nasty, safe="/", errors="surrogatepass"))
+    adversarial = '/a"}\n{"status": 200, "forged": "\r\u2028\x1b[2J\0\ud83d\ude00' + "x" * 5000
+    client.get(quote(adversarial, safe="/", errors="surrogatepass"))
     client.open("/", method='GET"\n{}' + "M" * 1000)
     client.post("/predict", **form(photo, name='a"\n{"forged": 1}.jpg'))
     written = output(capfd)
@@ -90,14 +90,14 @@ def test_an_unhandled_exception_is_one_line_with_traceback_and_id(
         raise RuntimeError("first\nsecond")
 
     app.test_client().get("/broken", headers={"X-Request-ID": "abc"})
-    fault, request = lines(capfd)
-    assert fault["level"] == "error"
-    assert fault["id"] == request["id"] == "abc"
-    assert "RuntimeError: first\nsecond" in fault["exception"]
+    error, request = lines(capfd)
+    assert error["level"] == "error"
+    assert error["id"] == request["id"] == "abc"
+    assert "RuntimeError: first\nsecond" in error["exception"]
     assert request["status"] == 500
 
 
-def test_health_checks_are_logged_at_debug_level_alone(
+def test_health_checks_are_logged_at_debug_level_only(
     make_app: MakeApp, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for path in ("/healthz", "/readyz"):
@@ -152,7 +152,7 @@ def test_lines_logged_during_a_flush_are_written(
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 64])
-def test_a_safe_request_id_comes_back(client: FlaskClient, given: str) -> None:
+def test_a_safe_request_id_is_returned(client: FlaskClient, given: str) -> None:
     response = client.get("/labels", headers={"X-Request-ID": given})
     assert response.headers["X-Request-ID"] == given
 
@@ -183,7 +183,7 @@ def dropped_lines() -> float:
 
 @contextmanager
 def piped_output() -> Iterator[int]:
-    """Replace standard output by a pipe of one page, and return its end for reading."""
+    """Replace standard output by a pipe of one page, and yield its end for reading."""
     read, write = os.pipe()
     if sys.platform == "linux":
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
@@ -197,7 +197,7 @@ def piped_output() -> Iterator[int]:
         os.close(saved)
 
 
-def test_a_stalled_output_drops_lines_instead_of_delaying_requests_or_growing_memory(
+def test_a_stalled_output_drops_lines_and_delays_no_request(
     client: FlaskClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = dropped_lines()
@@ -223,7 +223,7 @@ def test_a_closed_output_drops_lines_without_a_traceback(
     assert capfd.readouterr().err == ""
 
 
-def test_an_exception_longer_than_a_pipe_is_written_whole(
+def test_a_line_longer_than_a_pipe_is_written_completely(
     client: FlaskClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with piped_output() as read, ThreadPoolExecutor(1) as thread, os.fdopen(read) as pipe:

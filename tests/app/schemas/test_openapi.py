@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, and the service conforms to it."""
+"""The OpenAPI document, and responses that must conform to it."""
 
 from __future__ import annotations
 

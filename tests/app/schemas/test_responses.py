@@ -1,4 +1,4 @@
-"""The response models keep up with the classes that they are built from."""
+"""Response models, compared with the classes that they are built from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model.ood import OodRule
 from tests.fake_checkpoint import save_fake_checkpoint
 
 PARTS: Final = get_type_hints(Metadata)
-# Only for the check at load.
+# Used only at load.
 NOT_SENT: Final = {"reference"}
 
 

@@ -118,7 +118,9 @@ def test_the_manifest_needs_no_key(make_app: MakeApp, tmp_path: Path) -> None:
     client = make_app(api_keys_file=keys).test_client()
     assert client.get("/").status_code == 401
     assert client.get("/manifest.webmanifest").status_code == 200
-    given = b64encode(b"me:0123456789abcdef0123").decode()
+    credentials = b64encode(b"me:0123456789abcdef0123").decode()
     # Browsers request these with the key that the user entered.
     for path in ("/service-worker.js", "/offline"):
-        assert client.get(path, headers={"Authorization": f"Basic {given}"}).status_code == 200
+        assert (
+            client.get(path, headers={"Authorization": f"Basic {credentials}"}).status_code == 200
+        )

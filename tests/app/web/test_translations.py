@@ -103,20 +103,20 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     sources = [*TRANSLATED, *SCRIPTS, *(ROOT / "app").rglob("*.py")]
     written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     messages = set(message_catalogs()[ENGLISH])
-    asked = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
-    asked |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
+    used = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
+    used |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # `script_texts` adds these from other tables.
-    asked -= {"script.titles", "script.decimal", "script.details"}
-    assert asked <= messages
+    used -= {"script.titles", "script.decimal", "script.details"}
+    assert used <= messages
     # Keys that the code composes.
-    asked |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
-    asked |= {f"flowers.{rank}" for rank in get_args(Rank)}
-    asked |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
-    asked |= {f"titles.{code}" for code in Code}
-    asked |= {f"language.{name}" for name in ("percent", "less_than", "more_than", "decimal")}
-    asked |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}
-    asked |= {f"script.{word}_detail" for word in ("large", "large_combined")}
-    assert messages <= asked
+    used |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
+    used |= {f"flowers.{rank}" for rank in get_args(Rank)}
+    used |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
+    used |= {f"titles.{code}" for code in Code}
+    used |= {f"language.{name}" for name in ("percent", "less_than", "more_than", "decimal")}
+    used |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}
+    used |= {f"script.{word}_detail" for word in ("large", "large_combined")}
+    assert messages <= used
 
 
 class LiteralText(HTMLParser):
@@ -144,8 +144,8 @@ def literals(script: str) -> list[str]:
     found = [item[1:-1] for item in LITERAL.findall(COMMENT.sub("", script))]
     found = [re.sub(r"\${.*?}", "", item) for item in found]
     # Literals that start with a dot are selectors.
-    spoken = [item for item in found if TEXT_PATTERN.search(item) and not item.startswith(".")]
-    return [item for item in spoken if item not in NOT_TEXT]
+    texts = [item for item in found if TEXT_PATTERN.search(item) and not item.startswith(".")]
+    return [item for item in texts if item not in NOT_TEXT]
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.name)

@@ -132,9 +132,9 @@ def test_an_avif_with_large_exif_is_rotated_by_its_own_property() -> None:
     exif[0x0112], exif[0xC000] = 6, bytes(24_000_000)
     data = encode(PHOTO, "AVIF", exif=exif, speed=10)
     # Change the type from bytes (1) to fractions (5), of 8 bytes each.
-    of_bytes = struct.pack(">HHI", 0xC000, 1, 24_000_000)
-    assert of_bytes in data
-    data = data.replace(of_bytes, struct.pack(">HHI", 0xC000, 5, 3_000_000))
+    byte_entry = struct.pack(">HHI", 0xC000, 1, 24_000_000)
+    assert byte_entry in data
+    data = data.replace(byte_entry, struct.pack(">HHI", 0xC000, 5, 3_000_000))
     started = time.process_time()
     assert decode_image(data).size == SIZE[::-1]
     assert time.process_time() - started < 2

@@ -20,7 +20,7 @@ def classifier(tiny_checkpoint: Path) -> Classifier:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Photo]:
-    """Write seven different photos, of which the third and the last are unreadable."""
+    """Write seven different photos; the third and the last are unreadable."""
     listed = []
     for index in range(7):
         path = tmp_path / f"{index}.png"

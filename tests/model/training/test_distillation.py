@@ -38,8 +38,8 @@ def test_the_teacher_gets_its_own_normalization() -> None:
         return ((color - mean) / std)[None]
 
     expected = MeanColor()(normalized(IMAGENET)).softmax(dim=-1)
-    given = Teacher(MeanColor(), IMAGENET, HALF, 1.0).targets(normalized(HALF))
-    torch.testing.assert_close(given, expected)
+    targets = Teacher(MeanColor(), IMAGENET, HALF, 1.0).targets(normalized(HALF))
+    torch.testing.assert_close(targets, expected)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])

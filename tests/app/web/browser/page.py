@@ -1,4 +1,4 @@
-"""Actions on the page and readings from it, and fake responses of the API."""
+"""Actions and queries on the page, and fake responses of the API."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def resize(page: Page, width: int, height: int = 800) -> None:
 
 
 def hold_time(page: Page) -> None:
-    """Hold the page's timers until `let_time_pass`, so that a slow machine changes nothing."""
+    """Hold the page's timers until `let_time_pass`, because slow machines would miss a state."""
     page.evaluate(
         "() => { window.later = []; window.setTimeout = (call) => window.later.push(call); }"
     )
@@ -89,7 +89,7 @@ def tiles(page: Page) -> Locator:
 
 
 def fake_result(*predictions: tuple[str, float]) -> dict[str, Any]:
-    """Return a fake response of POST /predict with known names and probabilities."""
+    """Return a fake response of POST /predict with given names and probabilities."""
     items: list[dict[str, Any]] = [
         {
             "class_id": "1",

@@ -1,4 +1,4 @@
-"""Combining several photos of one plant, in Chromium."""
+"""Combination of several photos of one plant, in Chromium."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_photos_are_selected_by_keyboard_and_announced(
     expect(page.get_by_role("status")).to_have_text(f"{message('page.known')} Camellia, 60.0%")
 
 
-def test_leaving_the_selection_changes_nothing(
+def test_canceling_the_selection_changes_nothing(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
@@ -172,7 +172,7 @@ def test_leaving_the_selection_changes_nothing(
     expect(best(page)).to_have_text("Rose")
 
 
-def test_at_most_five_photos_are_combined_the_latest_preselected(
+def test_the_latest_five_photos_are_preselected(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
@@ -208,7 +208,7 @@ def test_single_failed_and_combined_entries_cannot_be_combined(
     expect(page.locator(".tile").last).to_be_disabled()
 
 
-def test_combining_can_be_cancelled_and_retried(
+def test_combining_can_be_canceled_and_retried(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)

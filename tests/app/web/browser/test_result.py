@@ -121,7 +121,7 @@ def test_a_result_links_to_its_flowers(
 
 
 @WITH_AND_WITHOUT_SCRIPTS
-def test_an_unknown_flower_is_reported(
+def test_an_unknown_verdict_is_shown(
     visit: Visit, bundled_service: str, photo_file: Path, javascript: bool
 ) -> None:
     page = visit(bundled_service, javascript=javascript)
@@ -213,7 +213,7 @@ def test_a_large_photo_is_downscaled_before_the_upload(
     exif[0x0112] = 6  # orientation: rotate by 90° clockwise
     with Image.open(flower("54")) as image:
         image.rotate(90, expand=True).resize((4000, 3000)).save(large, quality=95, exif=exif)
-    assert large.stat().st_size > 2**20  # more than the service takes
+    assert large.stat().st_size > 2**20  # above the limit of the service
     data = sent(page, large)
     assert names(page)[0] == "Sunflower"
     with Image.open(io.BytesIO(data)) as image:

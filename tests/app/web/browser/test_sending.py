@@ -39,7 +39,7 @@ def test_a_dropped_or_pasted_photo_is_classified(
     expect(page.locator(PHOTO)).to_be_visible()
 
 
-def test_a_photo_chosen_before_the_modules_arrive_is_classified(
+def test_a_photo_chosen_before_the_scripts_load_is_classified(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -90,7 +90,7 @@ def test_the_upload_progress_is_shown(visit: Visit, bundled_service: str, tmp_pa
     path = tmp_path / "noise.png"
     Image.effect_noise((400, 400), 100).save(path)
     page = visit(bundled_service)
-    # Records every value of the progress bar, because polling may miss some.
+    # Record every value of the progress bar, because polling may miss some.
     page.evaluate(
         """() => {
             window.seen = [];
@@ -154,7 +154,7 @@ def test_cancel_restores_the_previous_result(
     expect(page.locator(PHOTO)).to_be_visible()
 
 
-def test_the_remaining_photos_can_be_cancelled(
+def test_the_remaining_photos_can_be_canceled(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
@@ -166,7 +166,6 @@ def test_the_remaining_photos_can_be_cancelled(
     assert names(page) == expected
     expect(tiles(page)).to_have_text([expected[0]])
     expect(page.get_by_role("button", name=message("page.cancel_rest"))).to_be_hidden()
-    # And others can follow.
     page.unroute("**/predict*")
     choose(page, photo_file)
     expect(tiles(page)).to_have_text([expected[0]] * 2)
@@ -212,7 +211,7 @@ def test_a_click_on_the_drawing_opens_the_file_chooser(visit: Visit, bundled_ser
 
 def test_the_file_chooser_opens_by_keyboard(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
-    # Includes the focus, because Chromium needs a moment to report file choosers to Playwright.
+    # Set the focus inside the block: Chromium needs a moment to report file choosers.
     with page.expect_file_chooser():
         page.focus(".brand")
         page.keyboard.press("Tab")
