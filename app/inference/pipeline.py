@@ -144,7 +144,7 @@ def _classify(
     with service.batcher.acquire(is_connected(request.environ)) as infer:
         found = read_photos(request, settings.max_body_bytes, most)
         count_photos(len(found) - 1)
-        names = top_k()
+        prediction_count = top_k()  # a bad parameter costs no decoding
         arrived = time.monotonic()
         deadline = arrived + settings.request_timeout_seconds
         # Decode all photos first, so that a bad one costs no inference.
@@ -166,7 +166,10 @@ def _classify(
     note_duration("inference", sum(inference.ran for inference in inferences))
     return [
         Classification(
-            photo, output.logits, classifier.result(output.logits, names), output.activations
+            photo,
+            output.logits,
+            classifier.result(output.logits, prediction_count),
+            output.activations,
         )
         for photo, output in zip(photos, (item.output for item in inferences), strict=True)
     ]
@@ -184,7 +187,7 @@ def decode_photo(
         deadline: When the request times out, by `time.monotonic`.
 
     Raises:
-        Problem: 400, 413, 415 or 422 for the photo; 429 if the decode limiter stays full.
+        Problem: 413, 415 or 422 for the photo; 429 if the decode limiter stays full.
         DeadlineExceededError: The deadline passed before decoding began.
     """
 

@@ -102,11 +102,7 @@ def serialize_labels(classes: Iterable[FlowerClass]) -> tuple[responses.Label, .
 
 def serialize_model(service: AppContext) -> responses.Model:
     """Describe the served model as part of a classification result."""
-    return responses.Model(
-        architecture=service.classifier.metadata.architecture.backbone,
-        checkpoint=service.checkpoint.name,
-        version=service.classifier.version,
-    )
+    return responses.Model(**service.model)
 
 
 def serialize_metadata(service: AppContext) -> responses.ModelMetadata:

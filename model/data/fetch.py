@@ -40,13 +40,11 @@ class _LimitedFile:
         self._file.flush()
 
 
-class _LimitedDownloader:
-    """A pooch downloader with a timeout, a size limit, and a progress bar on a terminal."""
-
-    def __call__(self, url: str, output_file: str, pooch_: pooch.Pooch | None) -> None:
-        download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
-        with Path(output_file).open("wb") as file:
-            download(url, _LimitedFile(file, url), pooch_)
+def _download(url: str, output_file: str, pooch_: pooch.Pooch | None) -> None:
+    """Download with a timeout, a size limit, and a progress bar on a terminal."""
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
+    with Path(output_file).open("wb") as file:
+        download(url, _LimitedFile(file, url), pooch_)
 
 
 def fetch(url: str, path: Path, known_hash: str | None = None) -> None:
@@ -65,9 +63,7 @@ def fetch(url: str, path: Path, known_hash: str | None = None) -> None:
         raise DownloadError(f"{url!r} is not a web address: begin it with http:// or https://.")
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(
-            url, known_hash, fname=path.name, path=path.parent, downloader=_LimitedDownloader()
-        )
+        pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=_download)
     except requests.exceptions.RequestException as error:
         raise DownloadError(
             f"{url} cannot be downloaded ({_reason(error)}): check the address and the "

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.backends.base import Array
-from model.ood import OodRule
+from model.ood import OodRule, ood_scores, verdict
 
 _TOP_K = 5
 
@@ -19,10 +19,12 @@ class VerdictMetrics:
 
     Attributes:
         n: Number of photos.
-        known: Fraction of them with the verdict "known", in [0, 1]; so for `unsure` and `unknown`.
-        known_top1: Fraction of the "known" photos that is correctly classified; None for a set of
-            OOD photos or without such a photo. So for all below.
-        unsure_top5: Fraction of the "unsure" photos whose class is among the five likeliest.
+        known: Fraction with the verdict "known", in [0, 1].
+        unsure: Fraction with the verdict "unsure".
+        unknown: Fraction with the verdict "unknown".
+        known_top1: Top-1 accuracy on the "known" photos. This fraction and those below are None
+            for OOD photos, or if no photo counts.
+        unsure_top5: Top-5 accuracy on the "unsure" photos.
         correct_unknown: Fraction of the correctly classified photos with the verdict "unknown".
     """
 
@@ -54,12 +56,10 @@ def compute_verdict_metrics(
     """
     if rule is None or not len(logits):
         return None
-    unknown = rule.scores(logits, temperature) < rule.threshold
-    scaled = logits.astype(np.float64) / temperature
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    confidence = exponents.max(axis=1) / exponents.sum(axis=1)
-    known = ~unknown & (confidence >= rule.known_probability)
-    unsure = ~unknown & ~known
+    confidence = np.exp(ood_scores("probability", logits, temperature))
+    scores = rule.scores(logits, temperature)
+    verdicts = np.array([verdict(rule, *pair) for pair in zip(scores, confidence, strict=True)])
+    known, unsure, unknown = (verdicts == name for name in ("known", "unsure", "unknown"))
     fractions = VerdictMetrics(
         len(logits), float(known.mean()), float(unsure.mean()), float(unknown.mean())
     )
