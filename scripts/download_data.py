@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from model.data.download import COURSE_URL, download_data, from_course, from_oxford
+from model.data.oxford_flowers import COURSE_URL, download_data, from_course, from_oxford
 from scripts.command_line import add_data_option, command
 
 _EPILOG = """\

@@ -17,7 +17,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from model.data.fetch import check_space
+from model.data.download import check_space
 from model.errors import PetalscopeError
 from model.imaging.formats import IMAGE_SUFFIXES
 

@@ -1,218 +1,99 @@
-"""The flower data set: downloaded, checked and moved into place in one step."""
+"""Downloads of single files over HTTP."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import shutil
 import sys
-import tarfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from model.checkpoint.labels import LabelsError, read_category_names
-from model.data import NAMES_FILE
-from model.data.archive import SPLITS, ArchiveError, unpack
-from model.data.fetch import DownloadError, check_space, fetch
-from model.folder_lock import only_process_in
-from model.imaging.formats import IMAGE_SUFFIXES
+import pooch
+import requests
 
-COURSE_URL: Final = (
-    "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"
-)
-OXFORD_URL: Final = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
-OXFORD_PHOTOS: Final = "102flowers.tgz"
-OXFORD_LABELS: Final = "imagelabels.mat"
-OXFORD_SPLITS: Final = "setid.mat"
-OXFORD_MD5: Final = {
-    OXFORD_PHOTOS: "52808999861908f626f3c1f4e79d11fa",
-    OXFORD_LABELS: "e0620be6f572b9609742df49c70aed4d",
-    OXFORD_SPLITS: "a5357ecc9cb78c4bef273ce3793fc85c",
-}
-# The course's zip has no names; these are the course's own.
-CATEGORY_NAMES: Final = Path(__file__).with_name(NAMES_FILE)
-CLASSES: Final = 102
+from model.errors import PetalscopeError
 
-Report = Callable[[str], None]
-Source = Callable[[Path, Path, Report], None]
-"""Fills the second folder with SPLIT/CLASS/PHOTO; keeps its downloads in the first."""
+MAX_DOWNLOAD_BYTES: Final = 4 * 10**9
+_TIMEOUT_S: Final = 30
 
 
-def download_data(data: Path, source: Source, *, report: Report, classes: int = CLASSES) -> None:
-    """Download a data set to the folder `data`, unless the folder already holds it.
+class DownloadError(PetalscopeError):
+    """A failed download."""
 
-    `data` appears complete or not at all. After a failure nothing is left beside it.
+
+class _LimitedFile:
+    """A file that refuses to grow beyond `MAX_DOWNLOAD_BYTES`, announced length or not."""
+
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        self._file = file
+        self._url = url
+        self._size = 0
+
+    def write(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > MAX_DOWNLOAD_BYTES:
+            raise DownloadError(
+                f"{self._url} is larger than {MAX_DOWNLOAD_BYTES / 1e9:g} GB: check the address."
+            )
+        self._file.write(chunk)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _download(url: str, output_file: str, pooch_: pooch.Pooch | None) -> None:
+    """Download with a timeout, a size limit, and a progress bar on a terminal."""
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
+    with Path(output_file).open("wb") as file:
+        download(url, _LimitedFile(file, url), pooch_)
+
+
+def fetch(url: str, path: Path, known_hash: str | None = None) -> None:
+    """Download a file; after a failure nothing is left at `path` or beside it.
 
     Args:
-        data: Folder that is missing, empty or already holds the data set.
-        source: `from_course` or `from_oxford`.
-        report: Called with a line of text for each step.
-        classes: Number of class folders in train and valid.
+        url: Address beginning with http:// or https://.
+        path: File to write.
+        known_hash: Expected hash, "ALGORITHM:HEX"; None skips the check.
 
     Raises:
-        DownloadError: The download failed, or `data` holds something else.
-        ArchiveError: The download is damaged, unsafe to unpack or not the data set.
-        FolderInUseError: Another process is downloading to `data`.
+        DownloadError: The download failed, or the file is too large or has another hash.
+        OSError: The disk is full or not writable.
     """
+    if not url.startswith(("http://", "https://")):
+        raise DownloadError(f"{url!r} is not a web address: begin it with http:// or https://.")
+    pooch.get_logger().setLevel("WARNING")
     try:
-        if _is_complete(data, classes):
-            report(f"{data} already holds the data set.")
-            return
-        _download(data, source, report, classes)
-        report(f"{data} holds {_count_photos(data)}.")
-    except BrokenPipeError:
-        raise  # by `report`, whose reader closed the pipe
-    except OSError as error:
+        pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=_download)
+    except requests.exceptions.RequestException as error:
         raise DownloadError(
-            f"{error.filename or data.parent} cannot be used ({error.strerror or error}): "
-            "fix this, then run the command again."
+            f"{url} cannot be downloaded ({_reason(error)}): check the address and the "
+            "connection, then run the command again."
+        ) from error
+    except ValueError as error:  # by pooch, for another hash
+        raise DownloadError(
+            f"{url} does not have the expected {known_hash}: check the address and the hash, "
+            "then run the command again."
         ) from error
 
 
-def from_course(
-    work: Path, folder: Path, report: Report, *, url: str = COURSE_URL, sha256: str | None = None
-) -> None:
-    """Fill `folder` from the course's zip, or from a copy of it at another address.
-
-    Raises:
-        DownloadError: The download failed, or its SHA-256 differs from `sha256`.
-        ArchiveError: The zip is damaged or unsafe to unpack.
-    """
-    archive = work / "flower_data.zip"
-    report(f"Downloading {url}.")
-    fetch(url, archive, f"sha256:{sha256}" if sha256 else None)
-    report("Unpacking.")
-    unpack(archive, folder)
-
-
-def from_oxford(work: Path, folder: Path, report: Report) -> None:
-    """Fill `folder` from Oxford's original files in Oxford's own split.
-
-    Its parts `trnid`, `valid` and `tstid` become train (1,020 photos), valid (1,020) and test
-    (6,149).
-
-    Raises:
-        DownloadError: A download failed or has another MD5, or scipy is not installed.
-    """
-    if importlib.util.find_spec("scipy") is None:
+def check_space(folder: Path, needed: int) -> None:
+    """Raise DownloadError if the disk of `folder` has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
         raise DownloadError(
-            "Oxford's lists of photos need scipy: pip install -r requirements-train.txt."
+            f"{folder} needs {needed / 1e6:,.1f} MB and has {free / 1e6:,.1f} MB free: "
+            "free some space or choose a folder on another disk."
         )
-    from scipy.io import loadmat
-
-    for name, md5 in OXFORD_MD5.items():
-        report(f"Downloading {OXFORD_URL}{name}.")
-        fetch(f"{OXFORD_URL}{name}", work / name, f"md5:{md5}")
-    report("Unpacking.")
-    # JPEGs hardly compress, so the photos take about as much space as their archive.
-    check_space(work, (work / OXFORD_PHOTOS).stat().st_size)
-    with tarfile.open(work / OXFORD_PHOTOS) as archive:
-        archive.extractall(work, filter="data")
-    labels = loadmat(work / OXFORD_LABELS)["labels"].ravel()
-    numbers = loadmat(work / OXFORD_SPLITS)
-    for part, split in (("trnid", "train"), ("valid", "valid"), ("tstid", "test")):
-        for number in numbers[part].ravel():
-            class_folder = folder / split / str(labels[number - 1])
-            class_folder.mkdir(parents=True, exist_ok=True)
-            name = f"image_{number:05}.jpg"
-            (work / "jpg" / name).rename(class_folder / name)
 
 
-def find_problem(folder: Path, classes: int = CLASSES) -> str | None:
-    """Return why `folder` is not a complete data set, as a clause; None if it is complete.
-
-    A complete data set has `classes` class folders in train, the same in valid, no others in test,
-    at least one photo in each, no empty file, and a name for each class.
-    """
-    train = _class_ids(folder / "train")
-    if len(train) != classes:
-        return f"train/ holds {len(train)} classes instead of {classes}"
-    if _class_ids(folder / "valid") != train:
-        return "valid/ does not hold the same classes as train/"
-    if not _class_ids(folder / "test") <= train:
-        return "test/ holds classes that train/ does not"
-    for split in SPLITS:
-        for class_id in sorted(_class_ids(folder / split)):
-            sizes = [photo.stat().st_size for photo in _photos(folder / split / class_id)]
-            if not sizes or not all(sizes):
-                return f"{split}/{class_id} holds {'an empty file' if sizes else 'no photo'}"
-    try:
-        names = read_category_names(folder / CATEGORY_NAMES.name)
-    except LabelsError:
-        return f"{CATEGORY_NAMES.name} is missing or not a list of names"
-    if unnamed := sorted(train - names.keys()):
-        return f"{CATEGORY_NAMES.name} has no name for class {', '.join(unnamed)}"
-    return None
-
-
-def _is_complete(data: Path, classes: int) -> bool:
-    """Return True if `data` is a complete data set, False if it is missing or empty.
-
-    Raises:
-        DownloadError: `data` holds something else.
-    """
-    if data.exists() and not data.is_dir():
-        raise DownloadError(f"{data} is a file: choose a folder with --data.")
-    if not data.exists() or not any(data.iterdir()):
-        if data.is_mount():
-            raise DownloadError(
-                f"{data} is a mount point, which cannot be replaced: "
-                f"choose a folder in it, such as --data {data / 'oxford102'}."
-            )
-        return False
-    if problem := find_problem(data, classes):
-        raise DownloadError(
-            f"{data} is not empty and not the data set ({problem}): "
-            "choose another folder with --data, or empty this one."
-        )
-    return True
-
-
-def _download(data: Path, source: Source, report: Report, classes: int) -> None:
-    target = data.resolve()
-    # A fixed name, so that the next run finds what a killed one left.
-    work = target.with_name(f".{target.name}.petalscope-download")
-    with only_process_in(work):
-        try:
-            _clear(work)
-            # The previous holder of the lock may have finished the same download.
-            if _is_complete(data, classes):
-                return
-            downloads, folder = work / "downloads", work / "data"
-            downloads.mkdir()
-            folder.mkdir()
-            source(downloads, folder, report)
-            shutil.copyfile(CATEGORY_NAMES, folder / NAMES_FILE)
-            if problem := find_problem(folder, classes):
-                raise ArchiveError(f"The download is not the data set ({problem}).")
-            if sys.platform != "win32":
-                os.sync()  # so that a power cut cannot leave the final name with empty files
-            if target.exists():
-                target.rmdir()
-            folder.rename(target)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _clear(work: Path) -> None:
-    """Remove what a killed run left, except the lock file."""
-    for path in work.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-
-
-def _class_ids(split: Path) -> set[str]:
-    return {path.name for path in split.iterdir() if path.is_dir()} if split.is_dir() else set()
-
-
-def _photos(class_folder: Path) -> list[Path]:
-    return [path for path in class_folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def _count_photos(data: Path) -> str:
-    counts = {
-        split: sum(len(_photos(data / split / name)) for name in _class_ids(data / split))
-        for split in SPLITS
-    }
-    return ", ".join(f"{count:,} photos in {split}" for split, count in counts.items() if count)
+def _reason(error: requests.exceptions.RequestException) -> str:
+    """Return the failure in a few words, without the library's internals."""
+    if error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "untrusted certificate"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no response within {_TIMEOUT_S} s"
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return "invalid address"
+    return "connection failed"

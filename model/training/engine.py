@@ -34,6 +34,7 @@ class Engine:
         options: Options of the run.
         num_classes: Number of classes.
         steps_per_epoch: Optimizer steps in an epoch, for the schedule.
+        teacher: Network to distill from, if any.
 
     Attributes:
         optimizer: The optimizer, wrapped by Accelerate.

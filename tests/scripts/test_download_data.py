@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from model.data.download import COURSE_URL, from_course, from_oxford
+from model.data.oxford_flowers import COURSE_URL, from_course, from_oxford
 from scripts import download_data as script
 from tests.conftest import ROOT
 from tests.file_server import FileServer, running_file_server

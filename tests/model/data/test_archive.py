@@ -10,7 +10,7 @@ import pytest
 
 from model.data import archive as unpack_module
 from model.data.archive import ArchiveError, unpack
-from model.data.fetch import DownloadError
+from model.data.download import DownloadError
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> Path:
