@@ -115,6 +115,7 @@ def test_a_failed_installation_is_repeated(checkout: Checkout) -> None:
     assert checkout.calls() == [*SERVING, GUNICORN]
 
 
+@pytest.mark.slow
 def test_a_virtual_environment_without_its_python_is_replaced(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     checkout.make("serve")
@@ -124,6 +125,7 @@ def test_a_virtual_environment_without_its_python_is_replaced(checkout: Checkout
     assert checkout.calls() == [f"python3 {VENV}", *SERVING, GUNICORN]
 
 
+@pytest.mark.slow
 def test_concurrent_makes_create_one_virtual_environment(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     (checkout.folder / "slow").write_text("0.5")
@@ -169,6 +171,7 @@ def test_a_given_python_is_used(checkout: Checkout) -> None:
     assert checkout.calls()[0] == f"my-python {VENV}"
 
 
+@pytest.mark.slow
 def test_pytorch_is_installed_for_a_gpu_or_on_request(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     with_torch = f"{PIP} --requirement requirements-cuda.txt"

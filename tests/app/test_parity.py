@@ -14,6 +14,7 @@ from tests.app.conftest import form
 from tests.conftest import TINY_CLASSES
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_an_upload_gets_the_probabilities_that_evaluation_measures(
     client: FlaskClient, classifier: Classifier, data_dir: Path, tmp_path: Path

@@ -45,6 +45,7 @@ def assert_initialized_from(network: nn.Module, path: Path, head: str) -> None:
     assert all(torch.equal(weights[name], stored[name]) for name in backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "features", "size"),
     [("densenet161", 2208, 224), ("vgg19", 4096, 224), ("tf_efficientnet_lite2", 1280, 260)],
@@ -175,6 +176,7 @@ def test_the_file_may_have_any_suffix(tiny_weights: Path) -> None:
     assert_initialized_from(build_network(TINY, weights=renamed), renamed, "classifier.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_layers", [(), (16,)])
 def test_a_checkpoint_of_the_project_initializes_the_backbone(
     tmp_path: Path, hidden_layers: tuple[int, ...]

@@ -138,6 +138,7 @@ def test_different_images_have_different_probabilities(classifier: Classifier) -
     assert len(np.unique(rows.round(6), axis=0)) == len(IMAGES)
 
 
+@pytest.mark.slow
 def test_eight_threads_get_the_same_probabilities_as_one(classifier: Classifier) -> None:
     def classify(index: int) -> npt.NDArray[np.float32]:
         return classifier.probabilities(batch_of(classifier, [IMAGES[index]]))

@@ -22,6 +22,7 @@ def ingredients(tiny_checkpoint: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tiny_checkpoint, tmp_path / "b.safetensors"
 
 
+@pytest.mark.slow
 def test_checkpoints_are_averaged_by_weight(ingredients: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = ingredients
     output = tmp_path / "new" / "soup.safetensors"
@@ -39,6 +40,7 @@ def test_checkpoints_are_averaged_by_weight(ingredients: tuple[Path, Path], tmp_
     assert metadata.training["average"] == ["0.75 × tiny.safetensors", "0.25 × b.safetensors"]
 
 
+@pytest.mark.slow
 def test_the_average_of_one_checkpoint_has_its_weights(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from model.classifier import Classifier
 from scripts.calibrate import main
 
 
+@pytest.mark.slow
 def test_the_output_has_the_same_weights_and_an_ood_rule(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +94,7 @@ def test_logit_adjustment_applies_to_the_classes_of_its_folder(
     assert undone.logit_adjustment == ()
 
 
+@pytest.mark.slow
 def test_class_means_change_the_ood_rule_and_no_logit(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_class_means_change_the_ood_rule_and_no_logit(
     assert len(set(rule.logit_adjustment)) == len(after.metadata.classes)
 
 
+@pytest.mark.slow
 def test_logit_adjustment_of_an_unknown_class_is_an_error(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

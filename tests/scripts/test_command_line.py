@@ -57,6 +57,7 @@ def test_an_unexpected_exception_is_not_hidden() -> None:
         main()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_the_script_without_output() -> None:
     program = (
         "from scripts.command_line import command\n"

@@ -48,6 +48,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "scripts.download_data", *arguments]
 
 
+@pytest.mark.slow
 def test_the_data_set_is_downloaded_with_exit_code_0(
     server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

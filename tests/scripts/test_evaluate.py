@@ -91,6 +91,7 @@ def test_the_json_has_the_metrics_and_their_provenance(
     assert len(valid["calibration_bins"]) == 15
 
 
+@pytest.mark.slow
 def test_several_named_sets_are_evaluated(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     garden = add_photos(tmp_path / "a=b", {"21": 2})
     arguments = [str(checkpoint), "--workers", "0", "--json", str(tmp_path / "report.json")]
@@ -107,6 +108,7 @@ def test_several_named_sets_are_evaluated(checkpoint: Path, data: Path, tmp_path
     assert {path.name for path in tmp_path.glob("*.png")} == {"bins-oxford.png", "bins-garden.png"}
 
 
+@pytest.mark.slow
 def test_plots_are_written(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     matrix, diagram = tmp_path / "matrix.png", tmp_path / "diagram.png"
     arguments = [str(checkpoint), "--data", str(data), "--workers", "0"]
@@ -182,6 +184,7 @@ def test_the_script_runs_as_a_program(checkpoint: Path, data: Path) -> None:
     assert "37.50 %" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_photos_are_evaluated_with_their_own_classes(data_dir: Path, tmp_path: Path) -> None:
     names = read_category_names(data_dir / "cat_to_name.json")
@@ -202,6 +205,7 @@ def test_real_photos_are_evaluated_with_their_own_classes(data_dir: Path, tmp_pa
     assert [item for item, row in real["per_class"].items() if row["accuracy"] == 1] == ["21"]
 
 
+@pytest.mark.slow
 def test_ood_photos_are_compared_with_the_first_set(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

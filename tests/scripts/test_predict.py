@@ -246,6 +246,7 @@ def test_a_bad_checkpoint_is_one_line_and_exit_code_1(photo: Path, capsys: Outpu
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_plot_skips_unreadable_photos(fire_lily: Path, photo: Path, tmp_path: Path) -> None:
     picture = tmp_path / "new" / "plot.png"
     arguments = [photo, tmp_path / "nowhere.jpg", "--checkpoint", fire_lily, "--plot", picture]
@@ -265,6 +266,7 @@ def test_too_many_photos_to_draw_are_refused(
     assert option in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_explain_draws_the_activation_map_on_the_photo(
     tiny_checkpoint: Path, photo: Path, tmp_path: Path
 ) -> None:

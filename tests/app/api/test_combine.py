@@ -80,6 +80,7 @@ def test_a_bad_photo_is_refused_before_inference(make_app: MakeApp, classifier: 
     assert sizes == []
 
 
+@pytest.mark.slow
 def test_the_pixel_limit_applies_to_all_photos_together(make_app: MakeApp) -> None:
     client = make_app(max_megapixels=1).test_client()
     large = encoded("PNG", (900, 800))

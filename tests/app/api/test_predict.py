@@ -67,6 +67,7 @@ def test_a_raw_body_gets_the_same_result_as_a_form(
     assert body_response["predictions"] == form_response["predictions"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"])
 def test_every_format_is_accepted_under_any_file_name(
     client: FlaskClient, image_format: str
@@ -164,6 +165,7 @@ def test_a_model_without_activation_maps_refuses_explain(make_app: MakeApp, phot
     assert response.get_json()["code"] == "explain_unsupported"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("logits", "threshold", "verdict"),
     [

@@ -84,6 +84,7 @@ def test_every_get_route_accepts_head(app: Flask) -> None:
         assert client.head(path, buffered=True).status_code == 200, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", [BROWSER, JSON])
 def test_every_response_has_a_cache_policy(app: Flask, accept: dict[str, str]) -> None:
     client = app.test_client()
@@ -100,6 +101,7 @@ def test_a_shared_cache_does_not_store_the_page(client: FlaskClient) -> None:
     assert {"accept", "accept-language"} <= response.vary.as_set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["Accept", "Accept-Language", "X-Forwarded-Prefix"])
 def test_vary_names_each_header_that_changes_a_shared_response(
     make_app: MakeApp, header: str

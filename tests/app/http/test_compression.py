@@ -45,6 +45,7 @@ def test_a_byte_range_refers_to_the_uncompressed_file(client: FlaskClient) -> No
     assert response.get_json()["code"] == "range_not_satisfiable"
 
 
+@pytest.mark.slow
 def test_results_are_compressed(client: FlaskClient, photo: bytes) -> None:
     path = "/predict?explain=1"
     plain = client.post(path, **form(photo), headers={"X-Request-ID": "one"})

@@ -38,6 +38,7 @@ def test_links_start_with_the_forwarded_prefix(make_app: MakeApp, prefix: str) -
     assert "X-Forwarded-Prefix" in response.vary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix",
     [

@@ -33,6 +33,7 @@ def combined(photo: bytes, count: int) -> dict[str, object]:
     return multipart(*((("image", f"{number}.jpg", photo)) for number in range(count)))
 
 
+@pytest.mark.slow
 def test_a_sender_over_its_limit_is_refused_and_others_are_not(
     make_app: MakeApp, photo: bytes
 ) -> None:
@@ -121,6 +122,7 @@ def test_client_network(address: str, network: str) -> None:
     assert client_network(address) == network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds_back", [50, 3600, 86_400])
 def test_a_clock_set_back_does_not_block_senders(
     monkeypatch: pytest.MonkeyPatch, seconds_back: int

@@ -114,6 +114,7 @@ def test_a_truncated_photo_is_refused_with_422(client: FlaskClient, photo: bytes
     refusal(response, Code.DAMAGED_PHOTO)
 
 
+@pytest.mark.slow
 def test_a_photo_of_too_many_pixels_is_refused_with_413(make_app: MakeApp) -> None:
     client = make_app(max_megapixels=1).test_client()
     response = client.post("/predict", **form(encoded("PNG", (1001, 1000))))
@@ -179,6 +180,7 @@ def test_a_truncated_body_is_refused_even_if_its_photo_can_be_decoded(
     assert f"{len(photo) + 1:,}" in detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_form_accepts_large_photos_with_any_bytes(client: FlaskClient, seed: int) -> None:
     # Werkzeug's parser once refused photos with line breaks at the boundary of a chunk.
@@ -214,6 +216,7 @@ def test_a_field_without_a_name_is_refused_with_422(client: FlaskClient) -> None
     refusal(response, Code.NO_PHOTO)
 
 
+@pytest.mark.slow
 def test_a_photo_never_touches_the_disk(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def full(limiter: DecodeLimiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full")
 def test_a_large_photo_gets_429_while_the_budget_is_exhausted(client: FlaskClient) -> None:
     response = client.post("/predict", **form(encoded("PNG", (2001, 2000))))

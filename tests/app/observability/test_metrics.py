@@ -71,6 +71,7 @@ def test_requests_photos_and_durations_are_measured(app: Flask, port: int, photo
     assert samples["process_resident_memory_bytes", ()] > 0
 
 
+@pytest.mark.slow
 def test_refused_photos_are_counted_by_reason(
     make_app: MakeApp, classifier: object, port: int, photo: bytes
 ) -> None:

@@ -22,9 +22,13 @@ from app.observability.metrics import LOG_LINES_DROPPED
 from tests.app.conftest import MakeApp, form
 
 
-def output(capfd: pytest.CaptureFixture[str]) -> str:
+def flush_log() -> None:
     (handler,) = logging.getLogger("app").handlers
     handler.flush()
+
+
+def output(capfd: pytest.CaptureFixture[str]) -> str:
+    flush_log()
     return capfd.readouterr().out
 
 
@@ -145,10 +149,11 @@ def test_lines_logged_during_a_flush_are_written(
 
     with ThreadPoolExecutor(1) as thread:
         sent = thread.submit(send)
-        written = [len(lines(capfd)) for _ in range(5)]
+        for _ in range(5):
+            flush_log()
         stop.set()
-    written.append(len(lines(capfd)))
-    assert sum(written) == sent.result() > 0
+    # Read once: capfd loses what is written while it reads.
+    assert len(lines(capfd)) == sent.result() > 0
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 64])
@@ -197,6 +202,7 @@ def piped_output() -> Iterator[int]:
         os.close(saved)
 
 
+@pytest.mark.slow
 def test_a_stalled_output_drops_lines_and_delays_no_request(
     client: FlaskClient, capfd: pytest.CaptureFixture[str]
 ) -> None:

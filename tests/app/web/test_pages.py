@@ -78,6 +78,7 @@ def test_the_german_page_shows_german_and_english_names(client: FlaskClient, pho
     assert re.search(rf"<title>\s*{best} · Petalscope\s*</title>", page)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_photo_upright_and_downscaled(client: FlaskClient) -> None:
     original = flower_image((1600, 1200))
     file = io.BytesIO()
@@ -91,6 +92,7 @@ def test_the_page_shows_the_photo_upright_and_downscaled(client: FlaskClient) ->
     assert np.abs(difference).mean() < 3
 
 
+@pytest.mark.slow
 def test_heat_maps_need_a_model_with_activations(make_app: MakeApp, photo: bytes) -> None:
     def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
         return [Outputs(np.zeros(6, np.float32), None)] * len(batch)

@@ -67,6 +67,7 @@ def test_logits_survive_the_next_call(exported: Path) -> None:
     np.testing.assert_array_equal(logits, before)
 
 
+@pytest.mark.slow
 def test_parallel_photos_have_the_same_outputs_as_single_ones(exported: Path) -> None:
     network = Classifier.load(exported, threads=2).network
     assert network.max_batch_size == 8
@@ -104,6 +105,7 @@ def test_eight_threads_get_the_same_logits_as_one(exported: Path) -> None:
         np.testing.assert_allclose(logits, expected[turns[index:]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_without_maps_is_exported_without_them(tmp_path: Path) -> None:
     architecture = Architecture("test_efficientnet", len(TINY_CLASSES), (8,))
     network = build_network(architecture).eval()
@@ -115,6 +117,7 @@ def test_a_network_without_maps_is_exported_without_them(tmp_path: Path) -> None
     assert outputs.activations is None
 
 
+@pytest.mark.slow
 def test_the_file_accepts_any_batch_size(exported: Path) -> None:
     import openvino  # its import sends telemetry unless openvino_backend is imported first
 
@@ -128,6 +131,7 @@ def test_the_file_accepts_any_batch_size(exported: Path) -> None:
         np.testing.assert_allclose(logits, classifier.logits(batch[:size]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_only_the_batch_dimension_is_dynamic(exported: Path) -> None:
     graph = onnx.load(str(exported)).graph
     shapes = {
@@ -164,6 +168,7 @@ for thread in os.listdir("/proc/self/task"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a nice value per thread")
 @pytest.mark.parametrize("nice", [0, 3])
 def test_the_nice_value_applies_to_the_inference_threads_only(exported: Path, nice: int) -> None:
@@ -191,6 +196,7 @@ def test_inference_works_if_nice_values_are_forbidden(
     assert classifier.logits(batch_of(classifier)).shape == (5, len(TINY_CLASSES))
 
 
+@pytest.mark.slow
 def test_all_metadata_are_exported(tmp_path: Path) -> None:
     rule = OodRule("contrast", 4.5)
     path = save_fake_checkpoint(
@@ -286,6 +292,7 @@ print(network)
 """
 
 
+@pytest.mark.slow
 def test_loading_opens_no_connection_and_writes_nothing_to_the_home_folder(
     exported: Path, tmp_path: Path
 ) -> None:
@@ -340,6 +347,7 @@ def test_the_service_runs_without_the_training_packages(
     assert result.stdout == f"200 {served}\n", result.stderr
 
 
+@pytest.mark.slow
 def test_a_safetensors_file_without_pytorch_names_the_requirements(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"

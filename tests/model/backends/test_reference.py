@@ -109,6 +109,7 @@ def test_other_weights_in_a_safetensors_file_are_refused(
         Classifier.load(path, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "error"), [(nan, NotANumberError), (reversed_classes, MismatchedLogitsError)]
 )
@@ -122,6 +123,7 @@ def test_other_weights_in_an_onnx_file_are_refused(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_other_weights_in_an_int8_file_are_refused(quantized: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.onnx"
     change_onnx(quantized, path, reversed_classes)

@@ -37,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(6))
 def test_each_class_is_measured_under_its_own_id(tmp_path: Path, index: int) -> None:
     for class_id in CLASS_IDS:
@@ -70,6 +71,7 @@ def test_a_folder_without_some_classes_keeps_the_checkpoints_indices(
     assert list(metrics.per_class) == ["100", "21"]
 
 
+@pytest.mark.slow
 def test_logits_match_the_service_for_any_batch_size_and_workers(
     tiny_checkpoint: Path, folder: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_an_unreadable_photo_stops_the_evaluation_and_is_named(
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corruption_precedes_the_transform(
     tiny_checkpoint: Path, folder: Path, workers: int
@@ -130,6 +133,7 @@ def test_a_corruption_precedes_the_transform(
     assert (changed - unchanged).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_each_metric_is_computed_from_the_logits_of_its_own_photos(
     tiny_checkpoint: Path, folder: Path, tmp_path: Path
 ) -> None:

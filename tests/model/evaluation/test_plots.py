@@ -101,6 +101,7 @@ def test_the_reliability_diagram_draws_each_bin_with_its_count() -> None:
     assert f"{100 * metrics.ece:.2f} %" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5])
 def test_each_photo_is_above_its_own_chart(count: int, tmp_path: Path) -> None:
     photos = [
@@ -131,6 +132,7 @@ def charts_of(charts: list[Axes], name: str) -> Axes:
     return found
 
 
+@pytest.mark.slow
 def test_a_dollar_sign_in_a_title_is_literal(tmp_path: Path) -> None:
     metrics = measured([0, 1], [0, 1])
     for number, figure in enumerate(
@@ -145,6 +147,7 @@ def test_a_dollar_sign_in_a_title_is_literal(tmp_path: Path) -> None:
             assert min(image.size) > 300
 
 
+@pytest.mark.slow
 def test_a_plot_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     figure = plots.reliability_diagram(measured([0, 1], [0, 1]), "")
     with pytest.raises(plots.PictureError):

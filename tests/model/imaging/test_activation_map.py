@@ -130,6 +130,7 @@ def test_a_class_map_is_on_its_flower(size: tuple[int, int], right: bool, below:
         assert inside > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_the_map_is_on_a_real_flower_in_a_corner(data_dir: Path, corner: tuple[int, int]) -> None:

@@ -307,6 +307,7 @@ def test_a_photo_with_a_damaged_exif_block_is_decoded(format_name: str) -> None:
         assert_close(got, pixels(photo))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_big_jpeg_is_decoded_at_reduced_scale(progressive: bool, orientation: int) -> None:

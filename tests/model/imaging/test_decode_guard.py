@@ -73,6 +73,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COSTLY)
 def test_a_costly_file_is_refused_quickly(name: str) -> None:
     data = COSTLY[name]()
@@ -90,6 +91,7 @@ def test_a_large_run_length_bmp_is_refused_and_a_small_one_accepted() -> None:
     assert decode_image(run_lengths(400, 400, b"\xc8\5\xc8\6\0\0" * 400)).size == (400, 400)
 
 
+@pytest.mark.slow
 def test_metadata_of_common_encoders_is_accepted() -> None:
     profile = b"\xff\xe2\xff\xffICC_PROFILE\0" + bytes(65_521)
     comments = b"\xff\xfe\0\2" * 3000
@@ -127,6 +129,7 @@ def test_exif_that_is_slow_to_parse_is_ignored(format_name: str) -> None:
     assert decode_image(encode(PHOTO, format_name, exif=fractions(1000))).size == SIZE[::-1]
 
 
+@pytest.mark.slow
 def test_an_avif_with_large_exif_is_rotated_by_its_own_property() -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0xC000] = 6, bytes(24_000_000)
@@ -140,6 +143,7 @@ def test_an_avif_with_large_exif_is_rotated_by_its_own_property() -> None:
     assert time.process_time() - started < 2
 
 
+@pytest.mark.slow
 def test_compositing_in_strips_leaves_no_seams() -> None:
     photo = flower_image((1300, 1700)).convert("RGBA")
     alpha = np.linspace(0, 255, 1300 * 1700).reshape(1700, 1300).astype(np.uint8)
@@ -150,6 +154,7 @@ def test_compositing_in_strips_leaves_no_seams() -> None:
     assert np.array_equal(pixels(decode_image(data)), pixels(expected))
 
 
+@pytest.mark.slow
 def test_acquire_receives_the_pixels_that_decoding_allocates() -> None:
     acquired: list[int] = []
 

@@ -65,6 +65,7 @@ def test_a_truncated_photo_is_refused(name: str, part: float) -> None:
     assert type(refusal(data[: int(part * len(data))])) is CorruptImageError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_damaged_photo_is_decoded_or_an_image_error(name: str) -> None:
     # Low limits bound the time that a damaged header can cost.

@@ -66,6 +66,7 @@ def photos_of_each_shape(folder: Path, n: int) -> list[Path]:
     return list(itertools.chain(*chosen.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["bicubic", "bilinear"])
 def test_real_photos_match_torchvision(data_dir: Path, name: str) -> None:

@@ -110,6 +110,7 @@ def test_folder_weights_do_not_change_the_ood_fraction() -> None:
     assert sum(weights[7:]) / sum(weights) == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_training_folders_are_merged_and_ood_photos_appended(
     tiny_options: Options, own_folder: Path
 ) -> None:

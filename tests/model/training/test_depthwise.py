@@ -40,6 +40,7 @@ def test_outputs_and_gradients_match_the_original(
         torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.slow
 def test_gradients_of_a_network_match_under_autocast() -> None:
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0", num_classes=4).train()

@@ -28,6 +28,7 @@ HISTORY = [
 
 
 # `draw_curves` and `draw_samples` are imported above, before `tiny_training` replaces them.
+@pytest.mark.slow
 def test_curves_are_drawn(tmp_path: Path) -> None:
     draw_curves(tmp_path / "curves.png", HISTORY)
     with Image.open(tmp_path / "curves.png") as image:
