@@ -29,7 +29,8 @@ _MAX_TRAILER_BYTES: Final = 8 * 1024
 _MIN_MEAN_CHUNK_BYTES: Final = 256
 _MAX_SMALL_CHUNKS: Final = 4096
 
-_CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.I)
+_CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.I)
+_MAX_LENGTH_DIGITS: Final = 18  # enough to see that a body is too large
 _TRANSFER_ENCODING: Final = re.compile(rb"\r\ntransfer-encoding:", re.I)
 _EXPECT: Final = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.I)
 _CHUNK_SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,15}")
@@ -106,13 +107,16 @@ class RequestFraming:
         return is_ready
 
     def _read_head(self, head: bytes) -> None:
-        self.expects_continue = _EXPECT.search(head) is not None
+        # HTTP/1.0 has no interim responses.
+        is_http_1_0 = head.split(b"\r\n", 1)[0].endswith(b"HTTP/1.0")
+        self.expects_continue = not is_http_1_0 and _EXPECT.search(head) is not None
         self._is_chunked = _TRANSFER_ENCODING.search(head) is not None
         length = _CONTENT_LENGTH.search(head)
         if length and not self._is_chunked:
-            self._is_too_large = int(length[1]) > self._max_body_bytes
+            digits = length[1].lstrip(b"0")[:_MAX_LENGTH_DIGITS] or b"0"
+            self._is_too_large = int(digits) > self._max_body_bytes
             if not self._is_too_large:
-                self._next += int(length[1])
+                self._next += int(digits)
 
     def _find_last_chunk(self, received: bytearray) -> bool:
         while self._next < len(received):
@@ -171,6 +175,9 @@ class ClientConnection(gthread.TConn):  # type: ignore[misc]
 
     def recv(self, size: int) -> bytes:
         """Return up to `size` received bytes to gunicorn's parser, b"" if there are none."""
+        if not self.received:
+            # gunicorn finds a later end than `RequestFraming`: more of this request may come.
+            self.framing.is_whole = False
         with memoryview(self.received) as received:
             data = bytes(received[:size])
         del self.received[: len(data)]

@@ -138,12 +138,12 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _keepalive_after(self, conn: ClientConnection, keepalive: bool) -> bool:
         """Return True if the connection can be reused; skip what the app left of the body."""
-        if not keepalive or not conn.framing.is_whole:
+        if not keepalive:
             return False
         with suppress(ParseException, OSError):
             while conn.parser.mesg.body.read(READ_SIZE):
                 pass
-        return not conn.parser.mesg.body.failed
+        return conn.framing.is_whole and not conn.parser.mesg.body.failed
 
     def finish_request(self, conn: ClientConnection, fs: Future[Any]) -> None:
         """Send the rest of a response. The main thread calls this once a request was handled."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -92,6 +93,35 @@ def test_a_connection_serves_several_requests(server: Server) -> None:
         assert local in (None, connection.sock.getsockname())
         local = connection.sock.getsockname()
     connection.close()
+
+
+@pytest.mark.parametrize("length", [b"%031d", b"1%031d"], ids=["leading zeros", "32 digits"])
+def test_no_part_of_a_body_with_a_long_length_becomes_a_request(
+    server: Server, length: bytes
+) -> None:
+    hidden = b"GET /labels HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(head % (length % len(hidden)))
+        # The worker responds before the body only if it misreads the length.
+        select.select([connection], [], [], 0.5)
+        connection.sendall(hidden)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(65536):
+                received += piece
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_client_with_http_1_0_gets_no_interim_response(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(
+            b"POST /predict HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        )
+        assert not select.select([connection], [], [], 0.5)[0]
+        connection.sendall(b"words")
+        assert b" 415 " in connection.recv(65536)
 
 
 def test_a_connection_serves_compressed_responses(server: Server) -> None:
