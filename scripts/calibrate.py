@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from model.checkpoint.format import load_checkpoint, save_checkpoint
 from model.classifier import Classifier
@@ -39,6 +40,8 @@ from scripts.command_line import (
     make_parent_folder,
     with_eval_size,
 )
+
+_MAX_ADJUSTMENT: Final = 100  # the logits of a network differ by far less
 
 
 @command
@@ -156,8 +159,11 @@ def _fraction(text: str) -> float:
 def _logit_adjustment(text: str) -> LogitAdjustment:
     folder, _, number = text.rpartition(":")
     value = _number(number)
-    if not folder or not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not FOLDER:VALUE with a finite number")
+    if not folder or not abs(value) <= _MAX_ADJUSTMENT:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not FOLDER:VALUE with a value from {-_MAX_ADJUSTMENT} to "
+            f"{_MAX_ADJUSTMENT}"
+        )
     return LogitAdjustment(Path(folder), value)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, ParamSpec
+from typing import Any, Final, ParamSpec
 
 import numpy as np
 
@@ -88,10 +88,27 @@ def add_model_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
     )
 
 
+class _DifferentlyNamedFolders(argparse.Action):
+    """Store folders whose names differ: metrics are stored by name."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        names = [folder.name for folder in values]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise argparse.ArgumentError(self, f"two folders have the name {repeated[0]!r}")
+        setattr(namespace, self.dest, values)
+
+
 def add_calibration_option(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Add --calibration-data, folders relative to --data; the default is valid/."""
     parser.add_argument(
         "--calibration-data",
+        action=_DifferentlyNamedFolders,
         type=Path,
         nargs="+",
         default=[Path("valid")],

@@ -156,7 +156,7 @@ class TrainingConfig:
         positive = (
             "epochs", "batch_size", "lr", "decay_epochs", "decay_rate", "distillation_temperature",
         )  # fmt: skip
-        _require(self, positive, lambda value: value > 0, "above 0")
+        _require(self, positive, lambda value: 0 < value < math.inf, "above 0 and finite")
         _require(
             self,
             ("image_size", "train_size", "progressive_start_size"),

@@ -127,7 +127,7 @@ def test_logit_adjustment_of_an_unknown_class_is_an_error(
     ("option", "value"),
     [
         *(("--target-tpr", value) for value in ("0", "1", "95", "nan", "most")),
-        *(("--logit-adjustment", value) for value in ("a", "a:", ":0.5", "a:nan")),
+        *(("--logit-adjustment", value) for value in ("a", "a:", ":0.5", "a:nan", "a:1e30")),
         *(("--class-mean-shrinkage", value) for value in ("-1", "nan", "few")),
     ],
 )

@@ -19,6 +19,7 @@ from model.errors import PetalscopeError
 from scripts.command_line import (
     ImageSizeError,
     OutputError,
+    add_calibration_option,
     command,
     image_file,
     make_parent_folder,
@@ -87,6 +88,17 @@ def test_numbers_that_are_not_whole_or_too_small_are_refused(text: str) -> None:
 def test_a_whole_number_is_accepted() -> None:
     assert whole_number(0)("0") == 0
     assert whole_number(1)("12") == 12
+
+
+def test_calibration_folders_have_different_names(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_calibration_option(parser, "photos")
+    folders = parser.parse_args(["--calibration-data", "valid", "mine/train"]).calibration_data
+    assert folders == [Path("valid"), Path("mine/train")]
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(["--calibration-data", "valid", "mine/valid"])
+    assert stop.value.code == 2
+    assert "'valid'" in capsys.readouterr().err
 
 
 def test_an_image_ends_in_png_svg_or_pdf() -> None:

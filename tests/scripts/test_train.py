@@ -115,6 +115,7 @@ def test_ctrl_c_saves_the_state_and_names_the_command_to_resume(
         (["--optimizer", "adamv"], "adamw"),
         (["--scheduler", "cosin"], "cosine"),
         (["--lr", "-1"], "--lr"),
+        (["--distillation-temperature", "inf"], "--distillation-temperature"),
         (["--from-scratch", "--pretrained-path", "file"], "--initial-checkpoint"),
         (["--resume", "nowhere"], "nowhere"),
     ],
