@@ -106,6 +106,8 @@ class Architecture:
         Raises:
             ValueError: A value is out of range.
         """
+        if len(self.backbone) > _MAX_QUOTED:
+            raise ValueError(f"backbone must be a name of at most {_MAX_QUOTED} characters")
         if len(self.hidden_layers) > _MAX_LAYERS:
             raise ValueError(f"hidden_layers must hold at most {_MAX_LAYERS} widths")
         if not all(1 <= width <= _MAX_WIDTH for width in (self.num_classes, *self.hidden_layers)):

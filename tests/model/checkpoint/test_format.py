@@ -374,6 +374,7 @@ ARCHITECTURE = {"backbone": "test_efficientnet", "num_classes": 6, "hidden_layer
         {"architecture": {**ARCHITECTURE, "dropout": 1.5}},
         {"architecture": {**ARCHITECTURE, "dropout": 0.1, "num_classes": float("inf")}},
         {"architecture": {**ARCHITECTURE, "dropout": 0.1, "hidden_layers": [0]}},
+        {"architecture": {**ARCHITECTURE, "dropout": 0.1, "backbone": "x" * 100_000}},
         {"architecture": {**ARCHITECTURE, "dropout": 0.1, "num_classes": 0}, "classes": []},
         {"classes": ["fire lily"]},
         {"classes": 6},
