@@ -52,7 +52,7 @@ def build_network(
     if not _is_known(name):
         names = [*timm.list_models(), *timm.list_pretrained()]
         close = difflib.get_close_matches(name, names, n=_CLOSEST_NAMES, cutoff=0.5)
-        nearest = f"The nearest names are {', '.join(close)}." if close else ""
+        nearest = f"Similar names: {', '.join(close)}." if close else ""
         raise UnknownBackboneError(f"timm has no backbone named {name!r}. {nearest}".rstrip())
     tensors = _read_weights(weights) if weights is not None else None
     try:

@@ -176,7 +176,8 @@ def training_photos(
     found = {_in_class_folder(sample.path) for sample in samples}
     if missing := sorted(excluded - found):
         raise PhotoFolderError(
-            f"--exclude names {missing[0]}, which is in none of the training folders."
+            f"--exclude names {missing[0]}, which is in none of the training folders; --exclude "
+            "without values overrides a recipe's list."
         )
     samples = [sample for sample in samples if _in_class_folder(sample.path) not in excluded]
     ood = _ood_paths(options, options.ood_data, "all")

@@ -98,4 +98,4 @@ def _milestones(options: TrainingConfig) -> list[float]:
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(known)[:8]
-    return f"timm has no {kind} named {name!r}. The nearest names are {', '.join(close)}."
+    return f"timm has no {kind} named {name!r}. Similar names: {', '.join(close)}."

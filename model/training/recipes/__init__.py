@@ -30,11 +30,15 @@ def read_recipe(name: str) -> TrainingConfig:
             option.
     """
     try:
-        return TrainingConfig.from_dict(_values(name))
+        values = _values(name)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"The recipe {name} is invalid: {error}.") from error
+    try:
+        return TrainingConfig.from_dict(values)
     except ConfigError as error:
         # A range error names the option; the recipe's name says where to fix it.
         raise ConfigError(f"Recipe {name}: {error}") from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"The recipe {name} is invalid: {error}.") from error
 
 
