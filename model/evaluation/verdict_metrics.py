@@ -66,8 +66,8 @@ def compute_verdict_metrics(
     if targets is None:
         return fractions
     correct = logits.argmax(axis=1) == targets
-    likeliest = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP_K]
-    among = (likeliest == targets[:, None]).any(axis=1)
+    top_k = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP_K]
+    among = (top_k == targets[:, None]).any(axis=1)
     return VerdictMetrics(
         fractions.n,
         fractions.known,

@@ -1,7 +1,7 @@
 """Training loop: epochs of steps, validation, the best checkpoint, and resumption.
 
 A run writes its folder: arguments.json, history.csv, curves.png, samples.png, tensorboard/, the
-checkpoint of the best epoch so far, and until the run is complete a state to resume from.
+checkpoint of the best or last epoch, and until the run is complete a state to resume from.
 """
 
 from __future__ import annotations
@@ -153,8 +153,12 @@ class _Run:
         checkpoint = self.folder / CHECKPOINT_FILE
         if main:
             remove_state(self.folder)
-            best = max(row["valid_accuracy"] for row in self.progress.history)
-            self.accelerator.print(f"Best top-1 on valid {best:.2%}; wrote {checkpoint}")
+            history = self.progress.history
+            kept = history[-1] if self.options.keep_epoch == "last" else max(history, key=_rank)
+            self.accelerator.print(
+                f"Top-1 on valid {kept['valid_accuracy']:.2%} in epoch {kept['epoch']:.0f}; "
+                f"wrote {checkpoint}"
+            )
         self.accelerator.end_training()
         return checkpoint
 
@@ -198,27 +202,25 @@ class _Run:
     def _finish_epoch(self) -> None:
         progress, began = self.progress, time.monotonic()
         logits, targets = self.engine.logits(self.valid_loader)
-        measures = compute_metrics(logits, targets, self.class_ids)
+        metrics = compute_metrics(logits, targets, self.class_ids)
         progress.seconds += time.monotonic() - began
         row = {
             "epoch": progress.epoch + 1,
             "train_loss": progress.loss_sum / progress.step,
             "train_accuracy": progress.correct / (progress.step * self.batch_size),
-            "valid_loss": measures.loss,
-            "valid_accuracy": measures.top1,
+            "valid_loss": metrics.loss,
+            "valid_accuracy": metrics.top1,
             "learning_rate": learning_rate(self.engine.optimizer),
             "seconds": progress.seconds,
         }
         # Ties in accuracy go to the lower loss.
-        best = self.options.keep_epoch == "last" or all(
-            _rank(row) > _rank(earlier) for earlier in progress.history
-        )
+        best = all(_rank(row) > _rank(earlier) for earlier in progress.history)
         progress.history.append(row)
         progress.epoch, progress.step, progress.loss_sum, progress.correct = (
             progress.epoch + 1, 0, 0.0, 0,
         )  # fmt: skip
         if self.accelerator.is_main_process:
-            if best:
+            if best or self.options.keep_epoch == "last":
                 self._save_checkpoint(logits, targets)
             report.write_history(self.folder / "history.csv", progress.history)
             report.write_events(self.folder / "tensorboard", row)
