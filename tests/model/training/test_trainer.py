@@ -101,6 +101,15 @@ def test_the_checkpoint_is_from_the_best_epoch(tiny_options: MakeOptions) -> Non
     assert metadata.versions["torch"] == torch.__version__.partition("+")[0]
 
 
+def test_the_last_line_names_the_kept_epoch(
+    tiny_options: MakeOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Without learning, the first epoch stays the best.
+    train(tiny_options(epochs=2, lr=1e-9, min_lr=0, model_ema_decay=0, keep_epoch="last"))
+    lines = capsys.readouterr().out.splitlines()
+    assert "epoch 2;" in lines[-1]
+
+
 def test_the_checkpoint_reproduces_the_validation_accuracy(
     tiny_options: MakeOptions, flower_folder: Path
 ) -> None:
