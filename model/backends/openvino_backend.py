@@ -54,6 +54,7 @@ _READ_FAILURES: Final = (
     OpConversionFailure,
     OpValidationFailure,
     RuntimeError,
+    UnicodeDecodeError,  # of a name or text in a damaged file
 )
 
 _OPTIONS: Final = {

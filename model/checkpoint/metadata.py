@@ -6,6 +6,7 @@ Safetensors and ONNX files both store it as one JSON object under the key "petal
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -136,6 +137,9 @@ class Reference:
         """
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance is {self.tolerance}; it must be above 0 and below 1")
+        # An infinite range would allow every difference.
+        if not math.isfinite(max(self.logits, default=0) - min(self.logits, default=0)):
+            raise ValueError("logits must have a finite range")
 
 
 @dataclass(frozen=True)

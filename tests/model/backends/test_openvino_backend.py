@@ -254,6 +254,16 @@ def test_a_truncated_file_is_an_error(exported: Path, tmp_path: Path) -> None:
         Classifier.load(path)
 
 
+@pytest.mark.parametrize("text", [b"Conv", b'"temperature"'])
+def test_text_that_is_not_utf_8_is_a_checkpoint_error(
+    exported: Path, tmp_path: Path, text: bytes
+) -> None:
+    path = tmp_path / "bytes.onnx"
+    path.write_bytes(exported.read_bytes().replace(text, b"\xff" * len(text)))
+    with pytest.raises(NotACheckpointError):
+        Classifier.load(path)
+
+
 def test_an_unknown_operator_is_a_checkpoint_error(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(str(exported))
     model.graph.node[0].op_type = "Bogus"

@@ -431,6 +431,7 @@ NAN, INFINITY = float("nan"), float("inf")
         {"ood_rule": []},
         {"reference": {"logits": [0.0] * 6, "tolerance": 1e300}},
         {"reference": {"logits": [NAN] * 6, "tolerance": 0.1}},
+        {"reference": {"logits": [1e308, -1e308] * 3, "tolerance": 0.1}},
         {"reference": {"logits": "0", "tolerance": 0.1}},
     ],
     ids=lambda change: str(change)[:60].encode("ascii", "backslashreplace").decode(),
