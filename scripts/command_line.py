@@ -136,7 +136,8 @@ def with_eval_size(classifier: Classifier, options: argparse.Namespace) -> Class
     """Return the classifier with the image size of `add_eval_size_options`.
 
     Raises:
-        ImageSizeError: The crop is larger than the photo, or the network has a fixed input size.
+        ImageSizeError: The crop is larger than the photo, the network has a fixed input size, or
+            the size is above the limit.
     """
     transform = classifier.metadata.transform
     resize, crop = options.eval_resize or transform.resize, options.eval_crop or transform.crop
@@ -150,7 +151,10 @@ def with_eval_size(classifier: Classifier, options: argparse.Namespace) -> Class
                 f"The network accepts only {transform.crop} pixels, not --eval-crop {crop}. An "
                 ".onnx file has a fixed input size: use its .safetensors file instead."
             ) from error
-    resized = replace(transform, resize=resize, crop=crop)
+    try:
+        resized = replace(transform, resize=resize, crop=crop)
+    except ValueError as error:
+        raise ImageSizeError(f"--eval-resize and --eval-crop cannot be used: {error}.") from error
     metadata = replace(classifier.metadata, transform=resized)
     return Classifier(classifier.network, metadata, classifier.version)
 

@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 from model.data import default_data_folder
 from model.errors import PetalscopeError
 
+_MAX_IMAGE_SIZE: Final = 2048
+
 
 class ConfigError(PetalscopeError):
     """An option that is out of range, or two that contradict each other."""
@@ -160,9 +162,10 @@ class TrainingConfig:
         _require(
             self,
             ("image_size", "train_size", "progressive_start_size"),
-            lambda value: value >= 16,
-            "16 or more",
+            lambda value: 16 <= value <= _MAX_IMAGE_SIZE,
+            f"from 16 to {_MAX_IMAGE_SIZE}",
         )
+        _require(self, ("seed",), lambda value: 0 <= value < 2**32, "from 0 to 2^32 - 1")
         fractions = ("dropout", "reprob", "label_smoothing", "model_ema_decay", "ood_fraction")
         _require(self, fractions, lambda value: 0 <= value < 1, "from 0 to below 1")
         _require(self, ("crop_scale", "layer_decay"), lambda value: 0 < value <= 1, "in (0, 1]")

@@ -131,3 +131,9 @@ def test_a_network_with_a_fixed_input_size_refuses_any_other(tiny_checkpoint: Pa
     options.eval_crop = side - 1
     with pytest.raises(ImageSizeError, match="--eval-crop"):
         with_eval_size(classifier, options)
+
+
+def test_an_image_size_above_the_limit_is_refused(tiny_checkpoint: Path) -> None:
+    options = argparse.Namespace(eval_resize=100_000, eval_crop=None)
+    with pytest.raises(ImageSizeError, match="--eval-resize"):
+        with_eval_size(Classifier.load(tiny_checkpoint, "cpu"), options)

@@ -115,6 +115,8 @@ def test_ctrl_c_saves_the_state_and_names_the_command_to_resume(
         (["--optimizer", "adamv"], "adamw"),
         (["--scheduler", "cosin"], "cosine"),
         (["--lr", "-1"], "--lr"),
+        (["--image-size", "5000"], "--image-size"),
+        (["--seed", "-1"], "--seed"),
         (["--distillation-temperature", "inf"], "--distillation-temperature"),
         (["--from-scratch", "--pretrained-path", "file"], "--initial-checkpoint"),
         (["--resume", "nowhere"], "nowhere"),
