@@ -81,14 +81,15 @@ def test_int8_has_its_own_calibration(
     checkpoint = save_fake_checkpoint(
         tmp_path / "mine.safetensors", always(2), temperature=0.4, ood_rule=rule
     )
-    assert main([str(checkpoint), "--int8", "--data", str(flower_folder)]) == 0
-    assert str(flower_folder / "valid") in capsys.readouterr().out
+    folders = ["--calibration-data", "valid", "train"]
+    assert main([str(checkpoint), "--int8", "--data", str(flower_folder), *folders]) == 0
+    assert "valid, train" in capsys.readouterr().out
     before = Classifier.load(checkpoint, "cpu").metadata
     after = Classifier.load(tmp_path / "mine-int8.onnx").metadata
     assert after.classes == before.classes
     assert after.transform == before.transform
     assert after.temperature != before.temperature
-    assert after.metrics["valid"]["n"] == 12
+    assert {name: item["n"] for name, item in after.metrics.items()} == {"valid": 12, "train": 36}
     assert after.ood_rule is not None
     assert after.ood_rule.score == "energy"
 
