@@ -24,6 +24,10 @@ _IMAGE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 _Arguments = ParamSpec("_Arguments")
 
+# Far above any use. Larger numbers overflow in the libraries.
+_MAX_NUMBER: Final = 1_000_000
+_MAX_DIGITS: Final = 20
+
 
 class ImageSizeError(PetalscopeError):
     """An image size that the network does not accept."""
@@ -64,11 +68,14 @@ def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Return an argparse type for whole numbers of at least `least`."""
+    """Return an argparse type for whole numbers from `least` to a million."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+        if not is_number or not least <= int(text) <= _MAX_NUMBER:
+            raise argparse.ArgumentTypeError(
+                f"{text[:_MAX_DIGITS]!r} is not a whole number from {least} to {_MAX_NUMBER}"
+            )
         return int(text)
 
     return parse

@@ -186,7 +186,7 @@ def count_photos(photos: int) -> None:
         raise Problem(
             Code.RATE_LIMITED,
             f"The limit of photos per sender is reached ({status.rate}); try again in "
-            f"{status.reset_seconds} seconds. Each photo of a request counts.",
+            f"{status.reset_seconds} s. Each photo of a request counts.",
             {"Retry-After": str(status.reset_seconds)},
         )
 

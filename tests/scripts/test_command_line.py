@@ -79,8 +79,8 @@ def test_a_closed_pipe_ends_the_script_without_output() -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "²", "٣"])
-def test_numbers_that_are_not_whole_or_too_small_are_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "²", "٣", "1000001", "9" * 5000])
+def test_numbers_that_are_not_whole_or_out_of_range_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         whole_number(1)(text)
 
