@@ -106,6 +106,7 @@ def test_other_backbones_support_hidden_layers(backbone: str) -> None:
         assert network(torch.zeros(1, 3, side, side)).shape == (1, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["dpn48b", "deit_tiny_distilled_patch16_224", "levit_128s"])
 def test_hidden_layers_need_a_backbone_with_one_linear_classifier(backbone: str) -> None:
     with torch.device("meta"):

@@ -170,6 +170,7 @@ def test_a_folder_without_photos_is_a_failure(
     assert error.startswith(f"error: {tmp_path / 'empty'}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ['quo"te,comma.png', "new\nline.png", "rosé 🌹.png", "\x1b[31mred.png", "-dash.png"]
 )
@@ -299,6 +300,7 @@ def test_explain_without_activation_maps_is_an_error(
     assert not picture.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("threshold", "verdict", "known"), [(8.5, "known", True), (9.5, "unknown", False)]
 )

@@ -32,6 +32,7 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"anyone:{password}".encode()).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [

@@ -403,6 +403,7 @@ def test_closing_finishes_queued_photos_and_refuses_new_ones(harness: Harness) -
     harness.batcher.close()
 
 
+@pytest.mark.slow
 def test_many_threads_get_their_own_outputs_despite_out_of_memory(harness: Harness) -> None:
     def fail(batch: Array) -> None:
         if len(batch) > 5:

@@ -37,6 +37,7 @@ class FailingRun:
         return self._run(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/predict", "/"])
 def test_a_photo_beyond_the_slots_gets_429(
     make_app: MakeApp, classifier: Classifier, photo: bytes, path: str

@@ -135,6 +135,7 @@ def test_lines_of_a_burst_are_written_in_order(
     assert [line["id"] for line in lines(capfd)] == ids
 
 
+@pytest.mark.slow
 def test_lines_logged_during_a_flush_are_written(
     client: FlaskClient, capfd: pytest.CaptureFixture[str]
 ) -> None:

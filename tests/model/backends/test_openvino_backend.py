@@ -46,6 +46,7 @@ def batch_of(classifier: Classifier) -> Array:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
 
 
+@pytest.mark.slow
 def test_logits_and_maps_match_pytorch(exported: Path, tiny_checkpoint: Path) -> None:
     reference, served = Classifier.load(tiny_checkpoint, "cpu"), Classifier.load(exported)
     assert served.metadata == reference.metadata

@@ -170,6 +170,7 @@ def test_each_metric_is_computed_from_the_logits_of_its_own_photos(
         assert found.corruptions[name] == evaluate(classifier, corrupted, workers=0).top1
 
 
+@pytest.mark.slow
 def test_logits_that_are_not_finite_are_an_error(tiny_checkpoint: Path, folder: Path) -> None:
     network, metadata = load_checkpoint(tiny_checkpoint)
     bias = network.get_parameter("classifier.bias")

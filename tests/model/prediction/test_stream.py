@@ -31,6 +31,7 @@ def photos(tmp_path: Path) -> list[Photo]:
     return listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
 def test_results_keep_the_order_of_the_photos(
     classifier: Classifier, photos: list[Photo], batch_size: int

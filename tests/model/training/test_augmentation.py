@@ -20,6 +20,7 @@ def test_an_ood_photo_gets_the_uniform_distribution() -> None:
     assert soft.tolist() == [[0, 0, 1, 0], [0.25] * 4, [1, 0, 0, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [TrainingConfig(mixup=1.0, mixup_prob=0.5), TrainingConfig(cutmix=1.0, mixup_prob=0.5)],
@@ -40,6 +41,7 @@ def test_mixing_applies_to_a_share_of_batches(options: TrainingConfig) -> None:
     assert 60 < mixed < 140
 
 
+@pytest.mark.slow
 def test_crop_aspect_limits_the_aspect_ratio() -> None:
     # A red gradient from left to right and a green one from top to bottom.
     ramp = Image.linear_gradient("L")
@@ -58,6 +60,7 @@ def test_crop_aspect_limits_the_aspect_ratio() -> None:
     assert widest(3.0) > 1.5 * widest(1.0)
 
 
+@pytest.mark.slow
 def test_a_corrupted_photo_keeps_its_size() -> None:
     photo = Image.effect_mandelbrot((90, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB")
     corrupt = training_transform(
@@ -78,6 +81,7 @@ def test_a_corrupted_photo_keeps_its_size() -> None:
     assert not torch.equal(corrupt(photo), first)
 
 
+@pytest.mark.slow
 def test_noise_is_among_the_corruptions() -> None:
     photo = Image.new("RGB", (64, 64), "gray")  # stays uniform under all other corruptions
     corrupt = training_transform(
@@ -92,6 +96,7 @@ def test_noise_is_among_the_corruptions() -> None:
     assert 0.1 < max(noisy) < 0.3  # values range from -1 to 1
 
 
+@pytest.mark.slow
 def test_a_pasted_photo_is_small_with_round_corners(tmp_path: Path) -> None:
     photo, background = (Image.new("RGB", (64, 48), color) for color in ("white", "black"))
     background.resize((30, 90)).save(tmp_path / "background.png")

@@ -35,6 +35,7 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
         assert min(image.size) > 200
 
 
+@pytest.mark.slow
 def test_samples_are_drawn_with_an_ood_photo(flower_folder: Path, tmp_path: Path) -> None:
     paths = sorted((flower_folder / "train").glob("*/*.png"))[:2]
     photos = SeededPhotos(
