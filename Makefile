@@ -66,17 +66,19 @@ WORKERS ?= 2
 PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: check
-check: lint ## lint, and run the fast tests (under a minute)
+check: lint ## lint, and run the fast tests (about a minute)
 	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx"
 
-# These tests run alone, in one process. The adversarial ones measure response times, and a process
-# that trained with PyTorch and ran OpenVINO crashed on signals.
-SEPARATE_TESTS := tests/adversarial tests/model/backends tests/scripts/test_export.py
+# A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
+# processes of their own. The adversarial tests measure response times and run alone.
+BACKEND_TESTS := tests/model/backends tests/scripts/test_export.py
+TIMED_TESTS := tests/adversarial
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(PYTEST) $(SEPARATE_TESTS:%=--ignore=%)
-	$(IN_VENV) -m pytest $(SEPARATE_TESTS)
+	$(PYTEST) $(BACKEND_TESTS:%=--ignore=%) $(TIMED_TESTS:%=--ignore=%)
+	$(PYTEST) $(BACKEND_TESTS)
+	$(IN_VENV) -m pytest $(TIMED_TESTS)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")
