@@ -52,7 +52,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         Args:
             folder: The folder of class folders.
             transform: Function from an upright RGB image to an array or tensor.
-            class_ids: All classes in index order, of which the folder may lack some; None
+            class_ids: All classes in index order; the folder may hold only some of them. None
                 uses the names of the sub-folders, sorted as text.
             target_side: See `decode_image`.
 

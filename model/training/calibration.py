@@ -107,14 +107,10 @@ def calibrate(
         first = sets[0]
         means = class_means(first.logits - adjustment, first.targets, options.class_mean_shrinkage)
         logit_adjustment = (adjustment + means).tolist()
-    class_ids = [item.class_id for item in classes]
     return Calibration(
         temperature,
         fit_ood_rule(sets, temperature, options, logit_adjustment),
-        {
-            item.name: compute_metrics(scaled, item.targets, class_ids)
-            for item, scaled in zip(sets, cross_fitted(sets), strict=True)
-        },
+        _cross_fitted_metrics(sets, classes),
     )
 
 
@@ -247,23 +243,26 @@ def recalibrated(
         before: Logits of some sets before the change.
         after: Logits of the same sets after it.
     """
-    calibration = calibrate(after, metadata.classes)
+    fitted = fit_temperature(after)
     rule = metadata.ood_rule
     if rule is not None:
         old, new = (
             [rule.scores(item.logits.numpy(), temperature) for item in sets]
             for sets, temperature in (
                 (before, metadata.temperature),
-                (after, calibration.temperature),
+                (after, fitted),
             )
         )
         flagged = float((np.concatenate(old) < rule.threshold).mean())
         rule = replace(rule, threshold=float(np.quantile(np.concatenate(new), flagged)))
     return replace(
         metadata,
-        temperature=calibration.temperature,
+        temperature=fitted,
         ood_rule=rule,
-        metrics={name: metrics.summary() for name, metrics in calibration.metrics.items()},
+        metrics={
+            name: metrics.summary()
+            for name, metrics in _cross_fitted_metrics(after, metadata.classes).items()
+        },
     )
 
 
@@ -301,3 +300,13 @@ def cross_fitted(sets: Sequence[LabelledLogits]) -> list[torch.Tensor]:
 
 def _part(item: LabelledLogits, chosen: torch.Tensor) -> LabelledLogits:
     return LabelledLogits(item.name, item.logits[chosen], item.targets[chosen])
+
+
+def _cross_fitted_metrics(
+    sets: Sequence[LabelledLogits], classes: Sequence[FlowerClass]
+) -> dict[str, ClassificationMetrics]:
+    class_ids = [item.class_id for item in classes]
+    return {
+        item.name: compute_metrics(scaled, item.targets, class_ids)
+        for item, scaled in zip(sets, cross_fitted(sets), strict=True)
+    }
