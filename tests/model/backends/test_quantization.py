@@ -12,9 +12,8 @@ import pytest
 
 from model import BUNDLED_CHECKPOINT
 from model.backends.base import Array
-from model.backends.onnx_export import INPUT, export
+from model.backends.onnx_export import INPUT
 from model.backends.quantization import QuantizationError, int8_path, quantize
-from model.checkpoint.format import load_checkpoint
 from model.classifier import Classifier
 from tests.conftest import flower_image
 
@@ -22,13 +21,6 @@ pytestmark = pytest.mark.slow
 
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(8)]
 BUNDLED = int8_path(BUNDLED_CHECKPOINT)
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    export(*load_checkpoint(tiny_checkpoint), path)
-    return path
 
 
 @pytest.fixture(scope="module")

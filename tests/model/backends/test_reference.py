@@ -18,7 +18,6 @@ from onnx import numpy_helper
 
 from model import BUNDLED_CHECKPOINT
 from model.backends.base import Array, Outputs
-from model.backends.onnx_export import export
 from model.backends.quantization import int8_path, quantize
 from model.backends.reference import FLOAT_TOLERANCE, check_reference, reference_input
 from model.checkpoint.format import load_checkpoint
@@ -39,13 +38,6 @@ def nan(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def reversed_classes(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return weights[::-1].copy()
-
-
-@pytest.fixture(scope="module")
-def plain(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    export(*load_checkpoint(tiny_checkpoint), path)
-    return path
 
 
 @pytest.fixture(scope="module")
