@@ -10,6 +10,7 @@ from typing import Final
 from flask import request
 
 from app.http.problems import Code, Problem, quoted
+from app.inference.activation_overlays import MAX_EXPLAINED
 from app.schemas.operations import BOOLEANS, PREDICT_PARAMETERS
 
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
@@ -43,11 +44,18 @@ def read_parameters(class_count: int, default_top_k: int) -> PredictParameters:
     Raises:
         Problem: 422, for a repeated parameter or a value out of range.
     """
-    return PredictParameters(
+    parameters = PredictParameters(
         _top_k(_values("top_k"), class_count) or default_top_k,
         _flag("explain", _values("explain")),
         _flag("combine", _values("combine")),
     )
+    if parameters.explain and parameters.top_k > MAX_EXPLAINED:
+        raise Problem(
+            Code.INVALID_PARAMETER,
+            f"The parameter top_k is {parameters.top_k}; with explain it must be at most "
+            f"{MAX_EXPLAINED}.",
+        )
+    return parameters
 
 
 def check_query(class_count: int) -> None:

@@ -14,8 +14,7 @@ from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_html
 from app.http.request_id import request_id
 from app.http.route_options import route_options
-from app.inference.activation_overlays import explain_predictions
-from app.inference.pipeline import DEFAULT_TOP_K, classify_uploads
+from app.inference.pipeline import DEFAULT_TOP_K, ClassifyOptions, classify_uploads
 from app.schemas.openapi import describe_api
 from app.schemas.responses import MAX_COMBINED_PHOTOS, ClassificationResult, Labels, PhotoResult
 from app.schemas.serialization import (
@@ -45,14 +44,12 @@ def _classify() -> ClassificationResult:
     def parameters() -> PredictParameters:
         return read_parameters(class_count, min(DEFAULT_TOP_K, class_count))
 
-    classifications = classify_uploads(
-        top_k=lambda: parameters().top_k,
-        most=lambda: MAX_COMBINED_PHOTOS if parameters().combine else 1,
-    )
-    photos = tuple(
-        serialize_result(item.result, explain_predictions(item) if parameters().explain else None)
-        for item in classifications
-    )
+    def options() -> ClassifyOptions:
+        max_photos = MAX_COMBINED_PHOTOS if parameters().combine else 1
+        return ClassifyOptions(parameters().top_k, parameters().explain, max_photos)
+
+    classifications = classify_uploads(options)
+    photos = tuple(serialize_result(item.result, item.activation_maps) for item in classifications)
     if not parameters().combine:
         return _with_model(photos[0])
     # Mean logits are mean log-probabilities up to a constant per photo.

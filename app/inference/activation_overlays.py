@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from typing import TYPE_CHECKING, Final
 
-from PIL import Image
-
-from app.context import current_context
-from app.http.problems import Code, Problem
-from app.inference.pipeline import Classification
+from app.http.data_urls import data_url
+from app.inference.batcher import DeadlineExceededError
 from model.imaging.activation_map import overlay
 
+if TYPE_CHECKING:
+    from model.backends.base import Array
+    from model.checkpoint.metadata import Metadata
+    from model.classifier import Prediction
 
-def explain_predictions(classification: Classification) -> Iterator[Image.Image]:
-    """Yield the class activation map of each prediction, as an overlay for the upright photo.
+# Predictions of a photo that can be explained. An overlay takes some milliseconds.
+MAX_EXPLAINED: Final = 10
+
+
+def draw_overlays(
+    predictions: list[Prediction],
+    activations: Array,
+    size: tuple[int, int],
+    metadata: Metadata,
+    deadline: float,
+) -> tuple[str, ...]:
+    """Return the activation map of each prediction, as the data URL of a transparent PNG.
+
+    Args:
+        predictions: Predictions of the photo.
+        activations: Class activation maps, float32 (classes, h, w).
+        size: Width and height of the upright photo, in any unit.
+        metadata: Metadata of the checkpoint.
+        deadline: When the request times out, by `time.monotonic`.
 
     Raises:
-        Problem: 422 if the model has no class activation maps.
+        DeadlineExceededError: The deadline passed.
     """
-    metadata = current_context().classifier.metadata
-    if classification.activations is None:
-        raise Problem(
-            Code.EXPLAIN_UNSUPPORTED,
-            "This model has no class activation maps, because its head is not one linear layer on "
-            "averaged features. Remove the parameter explain.",
-        )
     index = {item.class_id: number for number, item in enumerate(metadata.classes)}
-    for prediction in classification.result.predictions:
-        yield overlay(
-            classification.activations[index[prediction.class_id]],
-            classification.photo.size,
-            metadata.transform,
-        )
+    overlays = []
+    for prediction in predictions:
+        if time.monotonic() > deadline:
+            raise DeadlineExceededError
+        picture = overlay(activations[index[prediction.class_id]], size, metadata.transform)
+        overlays.append(data_url(picture, "PNG"))
+    return tuple(overlays)

@@ -1,9 +1,9 @@
 """Dynamic batching: many request threads submit photos, one thread runs the model.
 
 An idle model runs immediately on the photos that are queued; the next batch fills while it runs.
-A request acquires a slot before its body is read and releases it after its response, so one limit
-bounds both memory and threads. Photos of disconnected clients are dropped. The design follows
-mosec; the module depends on neither Flask nor PyTorch.
+A request acquires a slot before its body is read, one more for each further photo in it, and
+releases them at its end, so one limit bounds both memory and threads. Photos of disconnected
+clients are dropped. The design follows mosec; the module depends on neither Flask nor PyTorch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class BatchingError(Exception):
 
 
 class TooManyInFlightError(BatchingError):
-    """All slots are in use."""
+    """Fewer slots are free than the request needs."""
 
 
 class BatcherClosedError(BatchingError):
@@ -68,7 +68,7 @@ class Inference(Generic[Output]):
 
     Attributes:
         output: One item of the return value of `run`.
-        waited: Seconds from `infer` to the start of the batch.
+        waited: Seconds from the submission to the start of the batch.
         ran: Duration of the batch in seconds.
     """
 
@@ -77,18 +77,34 @@ class Inference(Generic[Output]):
     ran: float
 
 
-Infer = Callable[[Array, float], Inference[Output]]
+@dataclass(frozen=True)
+class Slots(Generic[Output]):
+    """The slots of one request.
+
+    Attributes:
+        add: Acquire further slots, a number of 0 or more. Raises `TooManyInFlightError` or
+            `BatcherClosedError`.
+        infer: Run the model on photos, float32 (3, H, W) each, until a deadline (a time of the
+            clock). The photos are queued together, so that one batch can hold all of them. Raises
+            `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`, `ModelFailedError`
+            or `BatcherClosedError`.
+    """
+
+    add: Callable[[int], None]
+    infer: Callable[[Sequence[Array], float], list[Inference[Output]]]
 
 
 @dataclass(eq=False)
-class _Slot:
+class _Holder:
+    """A request and the number of its slots."""
+
     is_connected: Callable[[], bool]
-    held: bool = True
+    slots: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry(Generic[Output]):
-    slot: _Slot
+    holder: _Holder
     inputs: Array
     deadline: float
     submitted: float
@@ -151,39 +167,28 @@ class Batcher(Generic[Output]):
         return len(self._waiting)
 
     @contextmanager
-    def acquire(self, is_connected: Callable[[], bool] = lambda: True) -> Iterator[Infer[Output]]:
-        """Acquire a slot and yield the function that runs the model on a photo.
-
-        The function takes float32 (3, H, W) and a deadline (a time of the clock), and raises
-        `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`, `ModelFailedError` or
-        `BatcherClosedError`.
+    def acquire(self, is_connected: Callable[[], bool] = lambda: True) -> Iterator[Slots[Output]]:
+        """Acquire a slot for the first photo of a request, until the block ends.
 
         Args:
             is_connected: Return True while the client is connected. Called here and on the model
-                thread before the photo runs; it must be quick and must not raise.
+                thread before a photo runs; it must be quick and must not raise.
 
         Raises:
             TooManyInFlightError: All slots are in use.
             AbandonedError: The client disconnected.
             BatcherClosedError: The batcher is closing or its model failed.
         """
-        slot = _Slot(is_connected)
-        with self._changed:
-            if not self.accepting:
-                raise BatcherClosedError
-            if self._in_flight >= self._max_in_flight and self._clock() >= self._next_sweep:
-                self._drop_abandoned()
-            if self._in_flight >= self._max_in_flight:
-                raise TooManyInFlightError
-            self._in_flight += 1
+        holder = _Holder(is_connected)
+        self._add(holder, 1)
         try:
             # After acquiring the slot and outside the lock: the call releases the GIL.
             if not is_connected():
                 raise AbandonedError
-            yield partial(self._infer, slot)
+            yield Slots(partial(self._add, holder), partial(self._infer, holder))
         finally:
             with self._changed:
-                self._release(slot)
+                self._release(holder, holder.slots)
 
     def close(self) -> None:
         """Refuse new photos, run the queued ones, and end the thread."""
@@ -192,36 +197,59 @@ class Batcher(Generic[Output]):
             self._changed.notify()
         self._thread.join()
 
-    def _release(self, slot: _Slot) -> None:
-        if slot.held:
-            slot.held = False
-            self._in_flight -= 1
+    def _add(self, holder: _Holder, slots: int) -> None:
+        with self._changed:
+            if not self.accepting:
+                raise BatcherClosedError
+            most = self._max_in_flight - slots
+            if self._in_flight > most and self._clock() >= self._next_sweep:
+                self._drop_abandoned()
+            if self._in_flight > most:
+                raise TooManyInFlightError
+            self._in_flight += slots
+            holder.slots += slots
+
+    def _release(self, holder: _Holder, slots: int) -> None:
+        holder.slots -= slots
+        self._in_flight -= slots
 
     def _drop_abandoned(self) -> None:
         """Release the slots of all queued photos whose client disconnected."""
         self._next_sweep = self._clock() + _SWEEP_SECONDS
-        for entry in [entry for entry in self._waiting if not entry.slot.is_connected()]:
+        for entry in [entry for entry in self._waiting if not entry.holder.is_connected()]:
             self._waiting.remove(entry)
             if entry.future.set_running_or_notify_cancel():
                 entry.future.set_exception(AbandonedError())
-            self._release(entry.slot)
+            self._release(entry.holder, 1)
 
-    def _infer(self, slot: _Slot, inputs: Array, deadline: float) -> Inference[Output]:
-        entry = _Entry[Output](slot, inputs, deadline, self._clock())
+    def _infer(
+        self, holder: _Holder, inputs: Sequence[Array], deadline: float
+    ) -> list[Inference[Output]]:
+        submitted = self._clock()
+        entries = [_Entry[Output](holder, photo, deadline, submitted) for photo in inputs]
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
-            self._waiting.append(entry)
+            self._waiting.extend(entries)
             self._changed.notify()
         try:
-            return entry.future.result(timeout=max(0.0, deadline - self._clock()))
+            return [
+                entry.future.result(timeout=max(0.0, deadline - self._clock())) for entry in entries
+            ]
         except TimeoutError:
-            # The caller releases the slot: an entry left in the queue would exceed its limit.
-            entry.future.cancel()
-            with self._changed:
-                if entry in self._waiting:
-                    self._waiting.remove(entry)
             raise DeadlineExceededError from None
+        finally:
+            self._withdraw(entries)
+
+    def _withdraw(self, entries: Sequence[_Entry[Output]]) -> None:
+        """Remove photos without an output from the queue, whose slots the caller releases."""
+        unfinished = [entry for entry in entries if not entry.future.done()]
+        if unfinished:
+            with self._changed:
+                for entry in unfinished:
+                    entry.future.cancel()
+                    if entry in self._waiting:
+                        self._waiting.remove(entry)
 
     def _work(self) -> None:
         batch: list[_Entry[Output]] = []
@@ -248,7 +276,7 @@ class Batcher(Generic[Output]):
                 continue
             if self._clock() >= entry.deadline:
                 entry.future.set_exception(DeadlineExceededError())
-            elif not entry.slot.is_connected():
+            elif not entry.holder.is_connected():
                 entry.future.set_exception(AbandonedError())
             else:
                 batch.append(entry)

@@ -127,9 +127,9 @@ class Metrics:
         """Record the size of a batch."""
         self._batches.observe(photos)
 
-    def photo_refused(self, reason: str) -> None:
-        """Count a photo that was not classified."""
-        self._refused.labels(reason).inc()
+    def photos_refused(self, reason: str, photos: int) -> None:
+        """Count the photos of a request that were not classified."""
+        self._refused.labels(reason).inc(photos)
 
     def photo_answered(self, verdict: str) -> None:
         """Count a classified photo by its verdict."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from flask import Flask, Response, g, request
@@ -33,10 +34,17 @@ def init_request_log(app: Flask, level: str) -> None:
     app.after_request(_finish)
 
 
-def note_duration(step: str, seconds: float) -> None:
-    """Add the duration of a step to the metrics and, as `<step>_ms`, to the request's log line."""
-    current_context().metrics.step_done(step, seconds)
-    g.setdefault("durations", {})[f"{step}_ms"] = _milliseconds(seconds)
+def note_step(step: str, photos: Sequence[float], total: float) -> None:
+    """Add the durations of a step to the metrics and, as `<step>_ms`, to the request's log line.
+
+    Args:
+        step: Name of the step.
+        photos: Duration for each photo of the request, in seconds, for the metrics.
+        total: Duration for the request, in seconds, for the log. Photos may share the time.
+    """
+    for seconds in photos:
+        current_context().metrics.step_done(step, seconds)
+    g.setdefault("durations", {})[f"{step}_ms"] = _milliseconds(total)
 
 
 def _start() -> None:

@@ -8,6 +8,7 @@ from app.context import AppContext
 from app.http.json_body import JSON, JsonBody, JsonObject
 from app.http.problems import Code
 from app.http.uploads import PHOTO_FIELD
+from app.inference.activation_overlays import MAX_EXPLAINED
 from app.inference.pipeline import DEFAULT_TOP_K
 from app.schemas import examples
 from app.schemas.responses import MAX_COMBINED_PHOTOS
@@ -43,7 +44,8 @@ _PREDICT_CODES: Final = (
 # Descriptions by name.
 PREDICT_PARAMETERS: Final = {
     "top_k": "Number of predictions.",
-    "explain": "Add an activation map to each prediction.",
+    "explain": "Add an activation map to each prediction; `top_k` must then be at most "
+    f"{MAX_EXPLAINED}.",
     "combine": f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
     f"'{PHOTO_FIELD}' of the form. The response lists the result of each photo as 'photos'.",
 }

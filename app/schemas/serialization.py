@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 from flask import url_for
-from PIL import Image
 
 from app.catalog.flowers import Flower, describe_class
 from app.context import AppContext
 from app.http.api_version import api_url
-from app.http.data_urls import data_url
 from app.schemas import responses
 from model import __version__
 from model.checkpoint.labels import FlowerClass
@@ -24,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def serialize_result(
-    result: ClassificationResult, overlays: Iterable[Image.Image] | None = None
+    result: ClassificationResult, activation_maps: Sequence[str] | None = None
 ) -> responses.PhotoResult:
-    """Convert the result of one photo; see `serialize_predictions` for `overlays`."""
+    """Convert the result of one photo; see `serialize_predictions` for `activation_maps`."""
     return responses.PhotoResult(
-        predictions=serialize_predictions(result, overlays),
+        predictions=serialize_predictions(result, activation_maps),
         verdict=result.verdict,
         ood=None if result.ood is None else _ood(result.ood),
     )
@@ -39,23 +37,23 @@ def _ood(result: OodResult) -> responses.Ood:
 
 
 def serialize_predictions(
-    result: ClassificationResult, overlays: Iterable[Image.Image] | None = None
+    result: ClassificationResult, activation_maps: Sequence[str] | None = None
 ) -> tuple[responses.Prediction, ...]:
     """Convert the predictions of a result.
 
     Args:
         result: The result.
-        overlays: RGBA activation map of each prediction; None to leave them out.
+        activation_maps: Data URL of each prediction's activation map; None to leave them out.
     """
-    images = repeat(None, len(result.predictions)) if overlays is None else overlays
+    maps = activation_maps or repeat(None, len(result.predictions))
     return tuple(
-        _prediction(FlowerClass(item.class_id, item.name), item.probability, image)
-        for item, image in zip(result.predictions, images, strict=True)
+        _prediction(FlowerClass(item.class_id, item.name), item.probability, activation_map)
+        for item, activation_map in zip(result.predictions, maps, strict=True)
     )
 
 
 def _prediction(
-    item: FlowerClass, probability: float, overlay: Image.Image | None
+    item: FlowerClass, probability: float, activation_map: str | None
 ) -> responses.Prediction:
     flower = describe_class(item)
     return responses.Prediction(
@@ -69,7 +67,7 @@ def _prediction(
         probability=probability,
         scientific_name=flower.scientific_name,
         url=_flower_url(flower),
-        activation_map=None if overlay is None else data_url(overlay, "PNG"),
+        activation_map=activation_map,
     )
 
 

@@ -20,8 +20,7 @@ from app.http.data_urls import data_url
 from app.http.problems import Problem
 from app.http.route_options import route_options
 from app.http.uploads import PHOTO_FIELD
-from app.inference.activation_overlays import explain_predictions
-from app.inference.pipeline import DEFAULT_TOP_K, classify_upload
+from app.inference.pipeline import DEFAULT_TOP_K, ClassifyOptions, classify_upload
 from app.schemas.openapi import describe_api
 from app.schemas.responses import MAX_COMBINED_PHOTOS, Prediction
 from app.schemas.serialization import serialize_predictions, serialize_service
@@ -29,8 +28,6 @@ from app.web.rendering import limits, render_page, script_texts
 from app.web.translations import ENGLISH
 
 pages: Final = Blueprint("pages", __name__)
-
-_MAX_SIDE: Final = 800  # pixels, of the photo in the response
 
 
 @pages.get("/")
@@ -47,19 +44,18 @@ def index() -> Response:
 @route_options(takes_photos=True)
 def classify() -> Response:
     """Classify the uploaded photo and render it with the result."""
-    classes = len(current_context().classifier.metadata.classes)
+    service = current_context()
+    classes = len(service.classifier.metadata.classes)
+    options = ClassifyOptions(min(DEFAULT_TOP_K, classes), explain=service.explains)
     try:
-        classification = classify_upload(min(DEFAULT_TOP_K, classes))
+        classification = classify_upload(options)
     except Problem as problem:
         return _page(problem=problem)
-    explains = classification.activations is not None
-    predictions = serialize_predictions(
-        classification.result, explain_predictions(classification) if explains else None
-    )
-    shown = classification.photo.copy()
-    shown.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    predictions = serialize_predictions(classification.result, classification.activation_maps)
     return _page(
-        data_url(shown, "JPEG"), predictions=predictions, verdict=classification.result.verdict
+        data_url(classification.preview, "JPEG"),
+        predictions=predictions,
+        verdict=classification.result.verdict,
     )
 
 
@@ -94,7 +90,7 @@ def _page(
         explains=service.explains,
         class_count=len(service.classifier.metadata.classes),
         limits=limits(),
-        max_combined=MAX_COMBINED_PHOTOS,
+        max_combined=min(MAX_COMBINED_PHOTOS, service.settings.max_in_flight),
         script_texts=script_texts(),
         model=service.model,
     )

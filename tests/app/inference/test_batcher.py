@@ -87,8 +87,16 @@ class Harness:
         deadline: float = NO_DEADLINE,
         is_connected: Callable[[], bool] = lambda: True,
     ) -> Inference[Array]:
-        with self.batcher.acquire(is_connected) as infer:
-            return infer(photo(value), deadline)
+        with self.batcher.acquire(is_connected) as slots:
+            return slots.infer([photo(value)], deadline)[0]
+
+    def infer_together(self, *values: float, deadline: float = NO_DEADLINE) -> list[float]:
+        """Infer several photos of one request."""
+        with self.batcher.acquire() as slots:
+            slots.add(len(values) - 1)
+            return [
+                output_of(one) for one in slots.infer([photo(value) for value in values], deadline)
+            ]
 
     def send(
         self,
@@ -181,6 +189,75 @@ def test_slots_are_bounded_before_a_photo_is_submitted(harness: Harness) -> None
         with pytest.raises(TooManyInFlightError):
             harness.infer(1.0)
     assert output_of(harness.infer(1.0)) == 1.0
+
+
+def test_photos_of_one_request_share_a_batch(harness: Harness) -> None:
+    assert harness.infer_together(1.0, 2.0, 3.0) == [1, 2, 3]
+    assert harness.model.batches == [[1.0, 2.0, 3.0]]
+
+
+def test_each_photo_of_a_request_takes_a_slot(harness: Harness) -> None:
+    harness.batcher.close()
+    harness.make(max_in_flight=4)
+    with harness.batcher.acquire() as slots:
+        slots.add(2)
+        assert harness.batcher.in_flight == 3
+        with pytest.raises(TooManyInFlightError):
+            harness.infer_together(1.0, 2.0)
+        assert harness.batcher.in_flight == 3
+        assert output_of(harness.infer(1.0)) == 1.0
+    assert harness.batcher.in_flight == 0
+    assert harness.infer_together(1.0, 2.0, 3.0, 4.0) == [1, 2, 3, 4]
+
+
+def test_a_request_past_its_deadline_leaves_no_photo_in_the_queue(harness: Harness) -> None:
+    first = harness.block_model()
+    with pytest.raises(DeadlineExceededError):
+        harness.infer_together(1.0, 2.0, 3.0, deadline=harness.clock.now)
+    assert (harness.batcher.queued, harness.batcher.in_flight) == (0, 1)
+    harness.model.release.set()
+    assert output_of(first.result(TIMEOUT_SECONDS)) == 0.0
+    assert harness.model.batches == [[0.0]]
+
+
+def test_a_photo_out_of_memory_fails_its_request(harness: Harness) -> None:
+    def fail(batch: Array) -> None:
+        if 2.0 in batch:
+            raise MemoryError
+
+    harness.model.fail = fail
+    with pytest.raises(BatchOutOfMemoryError):
+        harness.infer_together(1.0, 2.0, 3.0)
+    assert harness.batcher.in_flight == 0
+    assert harness.infer_together(4.0, 5.0) == [4, 5]
+
+
+def test_a_disconnected_client_frees_the_slots_of_all_its_queued_photos(harness: Harness) -> None:
+    harness.batcher.close()
+    harness.make(max_in_flight=4)
+    connection = threading.Event()
+    connection.set()
+    first = harness.block_model()
+
+    def send_three() -> None:
+        with harness.batcher.acquire(connection.is_set) as slots:
+            slots.add(2)
+            slots.infer([photo(value) for value in (1.0, 2.0, 3.0)], NO_DEADLINE)
+
+    with ThreadPoolExecutor(1) as thread:
+        disconnected = thread.submit(send_three)
+        until(lambda: harness.batcher.queued == 3)
+        connection.clear()
+        harness.clock.now += 1
+        with harness.batcher.acquire() as slots:
+            slots.add(2)
+            with pytest.raises(AbandonedError):
+                disconnected.result(TIMEOUT_SECONDS)
+            # The thread must not release the slots a second time.
+            assert harness.batcher.in_flight == 4
+    harness.model.release.set()
+    assert output_of(first.result(TIMEOUT_SECONDS)) == 0.0
+    assert harness.batcher.in_flight == 0
 
 
 def test_a_bad_photo_releases_its_slot(harness: Harness) -> None:
@@ -390,13 +467,13 @@ def test_too_few_outputs_are_a_model_failure(harness: Harness) -> None:
 def test_closing_finishes_queued_photos_and_refuses_new_ones(harness: Harness) -> None:
     first = harness.block_model()
     others = harness.send(1.0, 2.0)
-    with ThreadPoolExecutor(1) as thread, harness.batcher.acquire() as infer:
+    with ThreadPoolExecutor(1) as thread, harness.batcher.acquire() as slots:
         closing = thread.submit(harness.batcher.close)
         until(lambda: not harness.batcher.accepting)
         with pytest.raises(BatcherClosedError):
             harness.infer(3.0)
         with pytest.raises(BatcherClosedError):
-            infer(photo(4.0), NO_DEADLINE)
+            slots.infer([photo(4.0)], NO_DEADLINE)
         harness.model.release.set()
         closing.result(TIMEOUT_SECONDS)
     assert [output_of(future.result(TIMEOUT_SECONDS)) for future in (first, *others)] == [0, 1, 2]

@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 from flask.testing import FlaskClient
 
-from app.inference import pipeline
+from app.inference import photos
 from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
 from model.imaging.formats import CorruptImageError
 from tests.app.conftest import encoded, form
@@ -71,7 +71,7 @@ def test_a_waiting_photo_continues_once_the_budget_allows() -> None:
 
 @pytest.fixture
 def full(limiter: DecodeLimiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(pipeline, "DECODE_LIMITER", limiter)
+    monkeypatch.setattr(photos, "DECODE_LIMITER", limiter)
     with limiter.acquire(64 * MILLION, 64 * MILLION):
         yield
 

@@ -1,0 +1,77 @@
+"""Preparation of photos: decoding in the limiter, preview and network input."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.http.problems import Problem
+from app.inference import photos
+from app.inference.batcher import DeadlineExceededError
+from app.inference.photos import PREVIEW_SIDE, PreparedPhoto, prepare_photo
+from model.classifier import Classifier
+from model.imaging.decode import decode_image
+from model.imaging.limits import ImageLimits
+from tests.app.conftest import encoded
+
+LARGE = encoded("PNG", (2400, 1800))
+
+
+@pytest.fixture
+def prepare(classifier: Classifier) -> Any:
+    def prepare(data: bytes, seconds: float = 60) -> PreparedPhoto:
+        deadline = time.monotonic() + seconds
+        return prepare_photo(data, ImageLimits(), classifier.metadata.transform, deadline)
+
+    return prepare
+
+
+def test_no_photo_is_decoded_after_the_deadline(prepare: Any, photo: bytes) -> None:
+    with pytest.raises(DeadlineExceededError):
+        prepare(photo, -1)
+    assert prepare(photo).preview.mode == "RGB"
+
+
+def test_the_input_is_made_of_the_full_image_and_the_preview_is_small(
+    prepare: Any, classifier: Classifier
+) -> None:
+    prepared = prepare(LARGE)
+    np.testing.assert_array_equal(prepared.inputs, classifier.preprocess(decode_image(LARGE)))
+    assert prepared.preview.size == (PREVIEW_SIDE, PREVIEW_SIDE * 3 // 4)
+
+
+def test_a_small_photo_is_its_own_preview(prepare: Any, photo: bytes) -> None:
+    assert prepare(photo).preview.size == (400, 300)
+
+
+def pixels_of_images() -> list[int]:
+    """Return the sizes of all images in memory, in pixels."""
+    images = [item for item in gc.get_objects() if issubclass(type(item), Image.Image)]
+    return [image.width * image.height for image in images]
+
+
+@pytest.mark.parametrize("data", [LARGE, LARGE[:-4000]], ids=["whole", "truncated"])
+def test_no_large_image_outlives_the_decode_limiter(
+    prepare: Any, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+
+    class Limiter:
+        @contextmanager
+        def acquire(self, pixels: int, capacity: int) -> Iterator[None]:
+            yield
+            left.extend(pixels_of_images())
+
+    monkeypatch.setattr(photos, "DECODE_LIMITER", Limiter())
+    try:
+        prepare(data)
+    except Problem as problem:
+        assert problem.code == "damaged_photo"
+    assert max(left, default=0) <= PREVIEW_SIDE * PREVIEW_SIDE
