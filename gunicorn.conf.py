@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import math
 import os
 import socket
@@ -91,5 +92,11 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(server: Any, worker: Any) -> None:
     """Answer the photos that still wait. A worker that failed to load the app has no batcher."""
     wsgi = getattr(worker, "wsgi", None)
-    if wsgi is not None:
-        context_of(wsgi).batcher.close()
+    if wsgi is None:
+        return
+    batcher = context_of(wsgi).batcher
+    batcher.close()
+    if batcher.stalled:
+        # At a normal exit, the model's library may wait for its hung threads.
+        logging.shutdown()
+        os._exit(1)

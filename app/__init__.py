@@ -64,7 +64,8 @@ def create_app(
     Args:
         settings: The settings.
         classifier: The classifier to serve; by default `settings.checkpoint` is loaded.
-        end_process: Called once if the model fails so that only a new process can recover.
+        end_process: Called once if the model fails or hangs, so that only a new process can
+            recover.
 
     Raises:
         CheckpointError, DeviceError, WarmUpError: The model cannot be served.
@@ -100,6 +101,7 @@ def create_app(
         classifier.outputs,
         max_batch_size=max_batch_size,
         max_in_flight=settings.max_in_flight,
+        max_batch_seconds=settings.batch_timeout_seconds,
         out_of_memory=network.out_of_memory,
         on_batch=metrics.batch_done,
         on_failure=end_process,

@@ -170,6 +170,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum photos per batch; an .onnx checkpoint takes at most four per core",
     )
+    batch_timeout_seconds: float = Field(
+        60.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds that the model may take for a batch; after that /readyz is 503 and "
+        "the process is replaced",
+    )
     max_in_flight: int = Field(
         24,
         ge=1,

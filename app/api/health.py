@@ -25,6 +25,9 @@ def healthz() -> Response:
 @route_options(is_public=True, is_quiet=True)
 def readyz() -> Response:
     """Return 200 while photos are accepted, otherwise 503."""
-    if not current_context().batcher.accepting:
+    batcher = current_context().batcher
+    if batcher.stalled:
+        raise Problem(Code.MODEL_STALLED, "The model hangs; the service is restarting.")
+    if not batcher.accepting:
         raise Problem(Code.NOT_READY, "The service is shutting down, or its model failed.")
     return Status(status="ready").to_response()

@@ -57,6 +57,7 @@ class Code(StrEnum):
     INTERNAL_ERROR = "internal_error", 500
     MODEL_FAILED = "model_failed", 500
     NOT_READY = "not_ready", 503
+    MODEL_STALLED = "model_stalled", 503
     SHUTTING_DOWN = "shutting_down", 503
     OUT_OF_MEMORY = "out_of_memory", 503
     TIMED_OUT = "timed_out", 504

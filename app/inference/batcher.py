@@ -14,14 +14,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, TypeVar
 
 import numpy as np
 
+from app.inference.batch_size import BatchSizeLimit
+from app.inference.watchdog import Watchdog
 from model.backends.base import Array
 
 _log: Final = logging.getLogger(__name__)
@@ -57,6 +59,10 @@ class BatchOutOfMemoryError(BatchingError):
 
 class ModelFailedError(BatchingError):
     """The model raised an unexpected exception; later outputs would be unreliable."""
+
+
+class ModelStalledError(ModelFailedError):
+    """A batch exceeded its maximum duration."""
 
 
 Output = TypeVar("Output")
@@ -119,9 +125,11 @@ class Batcher(Generic[Output]):
             Called on one thread only.
         max_batch_size: Maximum photos in a batch.
         max_in_flight: Number of slots: photos being read, decoded, queued or run.
+        max_batch_seconds: Maximum duration of a batch. A longer one is a failure of the model.
         out_of_memory: Exceptions that `run` raises if the batch is too large.
         on_batch: Called after each batch, on the batcher's thread, with its number of photos.
-        on_failure: Called once, on the batcher's thread, after any other exception from `run`.
+        on_failure: Called once if the model fails: after any other exception from `run`, or while
+            a batch exceeds its maximum duration.
         clock: Monotonic time in seconds; deadlines refer to it.
     """
 
@@ -131,13 +139,14 @@ class Batcher(Generic[Output]):
         *,
         max_batch_size: int,
         max_in_flight: int,
+        max_batch_seconds: float = math.inf,
         out_of_memory: tuple[type[BaseException], ...] = (MemoryError,),
         on_batch: Callable[[int], None] = lambda photos: None,
         on_failure: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
-        self._max_batch_size = max_batch_size
+        self._batch_size = BatchSizeLimit(max_batch_size, clock)
         self._max_in_flight = max_in_flight
         self._out_of_memory = out_of_memory
         self._on_batch = on_batch
@@ -148,6 +157,11 @@ class Batcher(Generic[Output]):
         self._in_flight = 0
         self._next_sweep = -math.inf
         self._waiting: deque[_Entry[Output]] = deque()
+        self._running: Sequence[_Entry[Output]] = ()
+        self._failure: type[ModelFailedError] | None = None
+        # Set once the thread has ended or hangs.
+        self._finished = threading.Event()
+        self._watchdog = Watchdog(max_batch_seconds, self._stall, clock)
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -155,6 +169,11 @@ class Batcher(Generic[Output]):
     def accepting(self) -> bool:
         """True unless the batcher is closing, closed or failed."""
         return self._open and self._thread.is_alive()
+
+    @property
+    def stalled(self) -> bool:
+        """True if a batch exceeded its maximum duration."""
+        return self._failure is ModelStalledError
 
     @property
     def in_flight(self) -> int:
@@ -191,11 +210,12 @@ class Batcher(Generic[Output]):
                 self._release(holder, holder.slots)
 
     def close(self) -> None:
-        """Refuse new photos, run the queued ones, and end the thread."""
+        """Refuse new photos, run the queued ones, and end the thread unless the model hangs."""
         with self._changed:
             self._open = False
             self._changed.notify()
-        self._thread.join()
+        self._finished.wait()
+        self._watchdog.stop()
 
     def _add(self, holder: _Holder, slots: int) -> None:
         with self._changed:
@@ -252,12 +272,13 @@ class Batcher(Generic[Output]):
                         self._waiting.remove(entry)
 
     def _work(self) -> None:
-        batch: list[_Entry[Output]] = []
         try:
             while batch := self._next_batch():
                 self._run_batch(batch)
         except BaseException as error:
-            self._fail(batch, error)
+            self._fail(ModelFailedError, error)
+        finally:
+            self._finished.set()
 
     def _next_batch(self) -> list[_Entry[Output]]:
         """Wait for photos; return an empty list once the batcher is closed."""
@@ -270,7 +291,8 @@ class Batcher(Generic[Output]):
 
     def _take_batch(self) -> list[_Entry[Output]]:
         batch: list[_Entry[Output]] = []
-        while self._waiting and len(batch) < self._max_batch_size:
+        most = self._batch_size.current()
+        while self._waiting and len(batch) < most:
             entry = self._waiting.popleft()
             if not entry.future.set_running_or_notify_cancel():
                 continue
@@ -283,25 +305,26 @@ class Batcher(Generic[Output]):
         return batch
 
     def _run_batch(self, batch: list[_Entry[Output]]) -> None:
+        self._running = batch
         while batch:
-            part, rest = batch[: self._max_batch_size], batch[self._max_batch_size :]
+            most = self._batch_size.current()
+            part, rest = batch[:most], batch[most:]
             if self._fits_in_memory(part):
+                self._batch_size.note_success(len(part))
                 batch = rest
             elif len(part) == 1:
                 _log.error("out of memory with a single photo")
                 part[0].future.set_exception(BatchOutOfMemoryError())
                 batch = rest
             else:
-                # Permanent: retrying the larger size would cost a failed attempt each time.
-                self._max_batch_size = len(part) // 2
-                _log.warning(
-                    "out of memory: reduced the maximum batch size to %d", self._max_batch_size
-                )
+                self._batch_size.note_out_of_memory(len(part))
+        self._running = ()
 
     def _fits_in_memory(self, part: list[_Entry[Output]]) -> bool:
         started = self._clock()
         try:
-            outputs = self._run(np.stack([entry.inputs for entry in part]))
+            with self._watchdog.watch():
+                outputs = self._run(np.stack([entry.inputs for entry in part]))
         except self._out_of_memory:
             # The caller retries outside this block: the traceback keeps the memory alive.
             return False
@@ -311,14 +334,28 @@ class Batcher(Generic[Output]):
             entry.future.set_result(Inference(output, started - entry.submitted, ran))
         return True
 
-    def _fail(self, batch: list[_Entry[Output]], error: BaseException) -> None:
+    def _stall(self) -> None:
+        self._fail(ModelStalledError, None)
+        self._finished.set()
+
+    def _fail(self, failure: type[ModelFailedError], error: BaseException | None) -> None:
+        """Fail all photos, once; `error` is for the log."""
         with self._changed:
+            if self._failure is not None:
+                return
+            self._failure = failure
             self._open = False
             waiting = [
                 entry for entry in self._waiting if entry.future.set_running_or_notify_cancel()
             ]
-        for entry in (*batch, *waiting):
-            if not entry.future.done():
-                entry.future.set_exception(ModelFailedError())
-        _log.critical("the model failed; the process exits and must be restarted", exc_info=error)
+            self._waiting.clear()
+        for entry in (*self._running, *waiting):
+            # The thread of a stalled batch may set results at the same moment.
+            with suppress(InvalidStateError):
+                entry.future.set_exception(failure())
+        _log.critical(
+            "%s; the process exits and must be restarted",
+            "a batch exceeds its maximum duration" if error is None else "the model failed",
+            exc_info=error,
+        )
         self._on_failure()

@@ -26,6 +26,7 @@ from app.inference.batcher import (
     BatchingError,
     BatchOutOfMemoryError,
     DeadlineExceededError,
+    ModelStalledError,
     Slots,
     TooManyInFlightError,
 )
@@ -150,6 +151,12 @@ def _problem(service: AppContext, error: BatchingError) -> Problem:
         return Problem(
             Code.OUT_OF_MEMORY,
             "The service is out of memory for this photo; try again in a moment.",
+            RETRY_AFTER,
+        )
+    if isinstance(error, ModelStalledError):
+        return Problem(
+            Code.MODEL_STALLED,
+            "The model hangs and the service is restarting; try again in a moment.",
             RETRY_AFTER,
         )
     return Problem(Code.MODEL_FAILED, "The model failed and is restarting; try again in a moment.")

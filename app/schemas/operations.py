@@ -37,6 +37,7 @@ _PREDICT_CODES: Final = (
     Code.RATE_LIMITED,
     Code.INTERNAL_ERROR,
     Code.MODEL_FAILED,
+    Code.MODEL_STALLED,
     Code.SHUTTING_DOWN,
     Code.OUT_OF_MEMORY,
     Code.TIMED_OUT,
@@ -54,7 +55,7 @@ BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
 ERROR_CODES: Final[dict[str, tuple[Code, ...]]] = {
     "api.predict": _PREDICT_CODES,
     "flowers.flower": (Code.NOT_FOUND,),
-    "health.readyz": (Code.NOT_READY,),
+    "health.readyz": (Code.NOT_READY, Code.MODEL_STALLED),
 }
 
 

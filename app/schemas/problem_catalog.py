@@ -43,6 +43,7 @@ _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.INTERNAL_ERROR: "Something went wrong in the service; the log entry has the request ID.",
     Code.MODEL_FAILED: "The model failed and is restarting; try again in a moment.",
     Code.NOT_READY: "The service is shutting down, or its model failed.",
+    Code.MODEL_STALLED: "The model hangs and the service is restarting; try again in a moment.",
     Code.SHUTTING_DOWN: "The service is shutting down; try again in a moment.",
     Code.OUT_OF_MEMORY: "The service is out of memory for this photo; try again in a moment.",
     Code.TIMED_OUT: "The photo was not classified within 10 seconds; try again later.",
@@ -54,6 +55,7 @@ _RETRIED: Final = frozenset(
         Code.OVERLOADED,
         Code.DECODER_BUSY,
         Code.RATE_LIMITED,
+        Code.MODEL_STALLED,
         Code.SHUTTING_DOWN,
         Code.OUT_OF_MEMORY,
     }

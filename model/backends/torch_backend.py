@@ -28,7 +28,8 @@ class TorchBackend:
         side: Side of an input, in pixels.
         threads: Number of CPU threads of all networks in the process; 0 leaves it unchanged.
         compiled: Compile the network with `torch.compile`, once per batch size.
-        fills_batches: Pad batches to powers of two; None pads only on a GPU.
+        fills_batches: Pad batches to powers of two, so that few sizes are compiled or tuned; None
+            pads on a GPU and if `compiled`.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self._device = device
         self._on_gpu = device.type == "cuda"
-        self._fills_batches = self._on_gpu if fills_batches is None else fills_batches
+        self._fills_batches = self._on_gpu or compiled if fills_batches is None else fills_batches
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         example = torch.linspace(-1, 1, 3 * side * side, device=device).view(1, 3, side, side)
         self._head = map_head(self._network, example)

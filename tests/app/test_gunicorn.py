@@ -239,6 +239,7 @@ def test_a_request_in_flight_at_sigterm_gets_its_response(
 
 FAILS_ONCE = """
 import os
+import time
 from pathlib import Path
 from app import create_app
 from app.settings import Settings
@@ -254,6 +255,8 @@ def fail_once(batch):
     calls += 1
     if calls > 1 and not mark.exists():
         mark.touch()
+        if "HANG" in os.environ:
+            time.sleep(3600)
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     return outputs(batch)
 
@@ -280,6 +283,27 @@ def test_a_worker_whose_model_fails_responds_and_is_replaced(
         critical = [line for line in server.log if line["level"] == "critical"]
         assert len(critical) == 1
         assert "illegal memory access" in critical[0]["exception"]
+        assert server.error_log.count("Booting worker") == 2
+
+
+def test_a_worker_whose_model_hangs_responds_and_is_replaced(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    (tmp_path / "fails_once.py").write_text(FAILS_ONCE)
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_BATCH_TIMEOUT_SECONDS": "1",
+        "PETALSCOPE_REQUEST_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+        "PYTHONPATH": str(tmp_path),
+        "MARK": str(tmp_path / "mark"),
+        "HANG": "1",
+    }
+    with serving(tmp_path, "fails_once:app", **settings) as server:
+        status, body = server.post(PHOTO)
+        assert (status, body["code"]) == (503, "model_stalled")
+        until(server.is_ready)
+        assert server.post(PHOTO)[0] == 200
+        assert [line["level"] for line in server.log].count("critical") == 1
         assert server.error_log.count("Booting worker") == 2
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from app.context import context_of
 from model.classifier import Classifier
-from tests.app.conftest import MakeApp, encoded, multipart
+from tests.app.conftest import BlockingRun, MakeApp, encoded, multipart
 
 PHOTOS = [encoded(seed=seed) for seed in range(6)]
 
@@ -80,12 +82,45 @@ def test_a_bad_photo_is_refused_before_inference(make_app: MakeApp, classifier: 
     assert sizes == []
 
 
-@pytest.mark.slow
-def test_the_pixel_limit_applies_to_all_photos_together(make_app: MakeApp) -> None:
+def test_photos_of_one_request_share_a_batch(make_app: MakeApp, classifier: Classifier) -> None:
+    sizes: list[int] = []
+
+    def run(batch: Any) -> Any:
+        sizes.append(len(batch))
+        return classifier.outputs(batch)
+
+    client = make_app(run=run).test_client()
+    sizes.clear()
+    combined(client, *PHOTOS[:3])
+    assert sizes == [3]
+
+
+def test_each_photo_takes_a_slot(make_app: MakeApp, classifier: Classifier) -> None:
+    run = BlockingRun(classifier.outputs)
+    app = make_app(run=run, max_in_flight=4)
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(lambda: combined(app.test_client(), *PHOTOS[:3]))
+        assert run.started.wait(60)
+        assert context_of(app).batcher.in_flight == 3
+        response = app.test_client().post("/predict?combine=1", **parts(*PHOTOS[:2]))
+        assert (response.status_code, response.get_json()["code"]) == (429, "overloaded")
+        assert response.headers["Retry-After"] == "1"
+        run.release.set()
+        assert len(first.result(60)["photos"]) == 3
+
+
+def test_more_photos_than_slots_are_too_many(make_app: MakeApp) -> None:
+    client = make_app(max_in_flight=2).test_client()
+    assert client.post("/predict?combine=1", **parts(*PHOTOS[:2])).status_code == 200
+    response = client.post("/predict?combine=1", **parts(*PHOTOS[:3]))
+    assert (response.status_code, response.get_json()["code"]) == (422, "too_many_photos")
+
+
+def test_the_pixel_limit_applies_to_each_photo(make_app: MakeApp) -> None:
     client = make_app(max_megapixels=1).test_client()
-    large = encoded("PNG", (900, 800))
-    assert client.post("/predict?combine=1", **parts(large)).status_code == 200
-    response = client.post("/predict?combine=1", **parts(large, large))
+    large, larger = encoded("PNG", (900, 800)), encoded("PNG", (1250, 801))
+    assert client.post("/predict?combine=1", **parts(large, large)).status_code == 200
+    response = client.post("/predict?combine=1", **parts(large, larger))
     assert response.status_code == 413
     assert response.get_json()["code"] == "too_many_pixels"
 

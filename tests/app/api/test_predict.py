@@ -11,10 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
 from app import create_app
+from app.api import parameters
+from app.context import context_of
+from app.inference import pipeline
+from app.inference.batcher import DeadlineExceededError
 from app.settings import Settings
 from model.backends.base import Outputs
 from model.classifier import Classifier
@@ -154,15 +159,47 @@ def test_an_invalid_explain_is_refused(client: FlaskClient, photo: bytes, query:
     assert response.get_json()["code"] == "invalid_parameter"
 
 
-def test_a_model_without_activation_maps_refuses_explain(make_app: MakeApp, photo: bytes) -> None:
+def test_a_model_without_activation_maps_refuses_explain_before_inference(
+    make_app: MakeApp, photo: bytes
+) -> None:
+    runs = []
+
     def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+        runs.append(len(batch))
         return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
 
     client = make_app(run=run).test_client()
     assert client.post("/predict?explain=0", **form(photo)).status_code == 200
+    runs.clear()
     response = client.post("/predict?explain=1", **form(photo))
     assert response.status_code == 422
     assert response.get_json()["code"] == "explain_unsupported"
+    assert runs == []
+
+
+def test_the_number_of_activation_maps_is_bounded(
+    client: FlaskClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parameters, "MAX_EXPLAINED", 2)
+    assert client.post("/predict?explain=1&top_k=2", **form(photo)).status_code == 200
+    assert client.post("/predict?explain=0&top_k=3", **form(photo)).status_code == 200
+    response = client.post("/predict?explain=1&top_k=3", **form(photo))
+    assert response.status_code == 422
+    assert response.get_json()["code"] == "invalid_parameter"
+
+
+def test_activation_maps_are_drawn_within_the_deadline_and_the_slot(
+    app: Flask, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*arguments: object) -> tuple[str, ...]:
+        in_flight.append(context_of(app).batcher.in_flight)
+        raise DeadlineExceededError
+
+    in_flight: list[int] = []
+    monkeypatch.setattr(pipeline, "draw_overlays", late)
+    response = app.test_client().post("/predict?explain=1", **form(photo))
+    assert (response.status_code, response.get_json()["code"]) == (504, "timed_out")
+    assert in_flight == [1]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from app.inference.batcher import (
     DeadlineExceededError,
     Inference,
     ModelFailedError,
+    ModelStalledError,
     TooManyInFlightError,
 )
 from model.backends.base import Array
@@ -72,11 +73,18 @@ class Harness:
         self._threads = threads
         self.make()
 
-    def make(self, *, max_batch_size: int = 8, max_in_flight: int = 32) -> None:
+    def make(
+        self,
+        *,
+        max_batch_size: int = 8,
+        max_in_flight: int = 32,
+        max_batch_seconds: float = NO_DEADLINE,
+    ) -> None:
         self.batcher = Batcher(
             self.model,
             max_batch_size=max_batch_size,
             max_in_flight=max_in_flight,
+            max_batch_seconds=max_batch_seconds,
             on_failure=self.ended.set,
             clock=self.clock,
         )
@@ -391,7 +399,7 @@ def test_out_of_memory_halves_the_batch(harness: Harness) -> None:
     assert harness.batcher.accepting
 
 
-def test_a_batch_size_that_ran_out_of_memory_is_not_used_again(harness: Harness) -> None:
+def test_a_batch_size_that_ran_out_of_memory_is_not_used_again_at_once(harness: Harness) -> None:
     def fail(batch: Array) -> None:
         if len(batch) > 3:
             raise MemoryError
@@ -404,6 +412,22 @@ def test_a_batch_size_that_ran_out_of_memory_is_not_used_again(harness: Harness)
         for future in (first, *others):
             future.result(TIMEOUT_SECONDS)
     assert [len(batch) for batch in harness.model.batches] == [1, 4, 2, 2, 1, 2, 2]
+
+
+def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Harness) -> None:
+    def fail(batch: Array) -> None:
+        if len(batch) > 1 and harness.clock.now < 1:
+            raise MemoryError
+
+    harness.model.fail = fail
+    for now in (0, 3600):
+        harness.clock.now = now
+        first = harness.block_model()
+        others = harness.send(1.0, 2.0)
+        harness.model.release.set()
+        for future in (first, *others):
+            future.result(TIMEOUT_SECONDS)
+    assert [len(batch) for batch in harness.model.batches] == [1, 2, 1, 1, 1, 2]
 
 
 def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> None:
@@ -449,6 +473,41 @@ def test_any_other_exception_fails_all_photos_and_ends_the_service(
     assert record.levelno == logging.CRITICAL
     assert record.exc_info is not None
     assert "illegal memory access" in str(record.exc_info[1])
+
+
+def test_a_batch_that_takes_too_long_fails_all_photos_and_ends_the_service(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.batcher.close()
+    harness.make(max_batch_seconds=0.2)
+    first = harness.block_model()
+    (queued,) = harness.send(1.0)
+    assert not harness.batcher.stalled
+    with caplog.at_level(logging.CRITICAL):
+        harness.clock.now = 0.3
+        for future in (first, queued):
+            with pytest.raises(ModelStalledError):
+                future.result(TIMEOUT_SECONDS)
+        assert harness.ended.wait(TIMEOUT_SECONDS)
+    assert harness.batcher.stalled
+    with pytest.raises(BatcherClosedError):
+        harness.infer(2.0)
+    harness.batcher.close()  # the model still hangs
+    harness.model.release.set()
+    assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
+
+
+def test_a_batch_within_its_maximum_duration_is_no_failure(harness: Harness) -> None:
+    harness.batcher.close()
+    harness.make(max_batch_seconds=0.2)
+    first = harness.block_model()
+    harness.clock.now = 0.19
+    assert not harness.ended.wait(0.2)
+    harness.model.release.set()
+    assert output_of(first.result(TIMEOUT_SECONDS)) == 0.0
+    harness.clock.now = 10.0
+    assert not harness.ended.wait(0.2)
+    assert output_of(harness.infer(1.0)) == 1.0
 
 
 def test_too_few_outputs_are_a_model_failure(harness: Harness) -> None:

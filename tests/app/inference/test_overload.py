@@ -121,6 +121,26 @@ def test_a_failed_model_is_500_and_ends_the_process(
     assert len(critical) == 1
 
 
+def test_a_hung_model_is_not_ready_and_ends_the_process(
+    make_app: MakeApp, classifier: Classifier, photo: bytes
+) -> None:
+    ended = Event()
+    run = BlockingRun(classifier.outputs)
+    client = make_app(
+        run=run, batch_timeout_seconds=0.1, request_timeout_seconds=60, end_process=ended.set
+    ).test_client()
+    response = client.post("/predict", **form(photo))
+    assert response.status_code == 503
+    assert response.get_json()["code"] == "model_stalled"
+    assert response.headers["Retry-After"] == "1"
+    assert ended.wait(60)
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["code"]) == (503, "model_stalled")
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/predict", **form(photo)).status_code == 503
+    run.release.set()
+
+
 def test_a_failed_model_ends_the_process_by_sigterm(
     make_app: MakeApp, classifier: Classifier, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

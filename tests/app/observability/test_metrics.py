@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.context import context_of
 from app.observability.metrics import Metrics, MetricsPortError
-from tests.app.conftest import BlockingRun, MakeApp, form
+from tests.app.conftest import BlockingRun, MakeApp, form, multipart
 from tests.serving import free_port
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -84,6 +84,29 @@ def test_refused_photos_are_counted_by_reason(
     samples = scrape(port)
     assert samples["photos_refused_total", (("reason", "expired"),)] == 1
     assert not any(name == "photos_answered_total" for name, _ in samples)
+
+
+def test_each_photo_of_a_request_is_measured(app: Flask, port: int, photo: bytes) -> None:
+    parts = [("image", f"{number}.jpg", photo) for number in range(3)]
+    response = app.test_client().post("/predict?combine=1", **multipart(*parts))
+    assert response.status_code == 200
+    samples = scrape(port)
+    for step in ("decode", "wait", "inference"):
+        assert samples["photo_duration_seconds_count", (("step", step),)] == 3
+    answered = [value for (name, _), value in samples.items() if name == "photos_answered_total"]
+    assert sum(answered) == 3
+    assert samples["batch_size_photos_sum", ()] == 3
+
+
+def test_each_refused_photo_of_a_request_is_counted(
+    make_app: MakeApp, port: int, photo: bytes
+) -> None:
+    app = make_app(metrics_port=port, max_in_flight=2)
+    parts = [("image", f"{number}.jpg", photo) for number in range(2)]
+    with context_of(app).batcher.acquire():
+        response = app.test_client().post("/predict?combine=1", **multipart(*parts))
+    assert response.status_code == 429
+    assert scrape(port)["photos_refused_total", (("reason", "full"),)] == 2
 
 
 def test_the_metrics_port_does_not_serve_the_api(app: Flask, port: int) -> None:
