@@ -24,11 +24,11 @@ from model.checkpoint.metadata import Architecture
 from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,
-    find_classes,
     photo_loader,
     sampling_weights,
     training_photos,
 )
+from model.training.data_folders import find_classes
 from model.training.engine import Engine
 
 _WARM_UP: Final = 2  # steps

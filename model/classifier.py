@@ -13,6 +13,7 @@ from PIL import Image
 
 from model.backends.base import Array, Backend, Outputs
 from model.backends.reference import check_reference
+from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import CheckpointError, Metadata
 from model.ood import Verdict, verdict
 
@@ -20,11 +21,9 @@ _DIGEST_LENGTH: Final = 12
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(FlowerClass):
     """One class and its probability, in [0, 1]."""
 
-    class_id: str
-    name: str
     probability: float
 
 

@@ -7,15 +7,20 @@ checkpoint stores the list.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from model.errors import PetalscopeError
+from model.errors import PetalscopeError, abbreviate
+
+# Unicode categories that break lines of text or cannot be encoded as UTF-8.
+_UNUSABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class LabelsError(PetalscopeError):
-    """A file of category names that cannot be used."""
+    """Class ids or names that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,19 @@ class FlowerClass:
     """One class.
 
     Attributes:
-        class_id: Name of its folder, such as "21".
-        name: Common name, such as "fire lily".
+        class_id: Name of its folder, such as "21" or "rose".
+        name: Common name, such as "fire lily" or "rose".
     """
 
     class_id: str
     name: str
+
+    @property
+    def label(self) -> str:
+        """The name with the class id, "fire lily (21)"; the name alone if the two are equal."""
+        if _key(self.class_id) == _key(self.name):
+            return self.name
+        return f"{self.name} ({self.class_id})"
 
 
 def read_category_names(path: Path) -> dict[str, str]:
@@ -59,12 +71,78 @@ def name_classes(class_ids: Sequence[str], names: dict[str, str]) -> tuple[Flowe
         The classes in index order.
 
     Raises:
-        LabelsError: A class id has no name.
+        LabelsError: A class id has no name, or its name is empty or has a line break.
     """
     missing = [class_id for class_id in class_ids if class_id not in names]
     if missing:
         raise LabelsError(
-            f"Class {', '.join(missing)} has no name; "
+            f"Class {abbreviate(missing)} has no name; "
             "add it to the file of category names, or remove its folder."
         )
-    return tuple(FlowerClass(class_id, names[class_id]) for class_id in class_ids)
+    for class_id in class_ids:
+        if not names[class_id].strip() or not _is_printable(names[class_id]):
+            raise LabelsError(
+                f"The name {names[class_id]!a} of class {class_id} is empty or contains control "
+                "characters; correct it in the file of category names."
+            )
+    return tuple(FlowerClass(class_id, names[class_id].strip()) for class_id in class_ids)
+
+
+def name_by_folders(class_ids: Sequence[str], names_file: Path) -> tuple[FlowerClass, ...]:
+    """Return classes that have the names of their folders.
+
+    Args:
+        class_ids: Names of the folders, in index order.
+        names_file: The missing file of category names, for messages.
+
+    Raises:
+        LabelsError: A folder is numbered instead of named.
+    """
+    if numbers := [class_id for class_id in class_ids if class_id.isdecimal()]:
+        raise LabelsError(
+            f"Class {abbreviate(numbers)} has a number instead of a name; add {names_file}, "
+            'such as {"21": "fire lily"}, or rename the folder.'
+        )
+    return tuple(FlowerClass(class_id, _normalize(class_id)) for class_id in class_ids)
+
+
+def check_class_ids(class_ids: Sequence[str]) -> None:
+    """Check that the names of class folders can be told apart on every system and in every file.
+
+    Raises:
+        LabelsError: There are fewer than two, one contains control characters or is not UTF-8, or
+            two differ only by case, spaces or Unicode normalization.
+    """
+    if len(class_ids) < 2:
+        raise LabelsError(
+            "A model needs at least two classes to choose from, and there is "
+            f"{', '.join(class_ids) or 'none'}; add a folder of photos of another flower, or of "
+            "other things."
+        )
+    seen: dict[str, str] = {}
+    for class_id in class_ids:
+        if not _is_printable(class_id):
+            raise LabelsError(
+                f"The name of the class folder {class_id!a} contains control characters or is not "
+                "UTF-8; rename it."
+            )
+        other = seen.setdefault(_key(class_id), class_id)
+        if other != class_id:
+            raise LabelsError(
+                f"The class folders {other!r} and {class_id!r} differ only by upper and lower "
+                "case, spaces or the encoding of accents; merge them, or rename one."
+            )
+
+
+def _is_printable(text: str) -> bool:
+    return _UNUSABLE_CATEGORIES.isdisjoint(map(unicodedata.category, text))
+
+
+def _key(text: str) -> str:
+    """Return a text without differences of case, spaces and Unicode normalization."""
+    return _normalize(_normalize(text).lower())
+
+
+def _normalize(text: str) -> str:
+    # macOS may store "é" as two characters, which a search for "é" would not find.
+    return " ".join(unicodedata.normalize("NFC", text).split())

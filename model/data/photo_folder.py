@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 from torchvision.datasets import DatasetFolder
 
-from model.errors import PetalscopeError
+from model.errors import PetalscopeError, abbreviate
 from model.imaging.decode import decode_image
 from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError
 
 _MAX_WORKERS: Final = 8
+# Folders that archives and network storage add to a folder of photos.
+_SYSTEM_FOLDERS: Final = ("__MACOSX", "@eaDir")
 
 
 class PhotoFolderError(PetalscopeError):
@@ -67,7 +69,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         super().__init__(
             str(folder),
             self._decode,
-            extensions=IMAGE_SUFFIXES,
+            is_valid_file=is_photo,
             transform=transform,
             allow_empty=True,
         )
@@ -79,7 +81,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         ]
         if empty:
             raise PhotoFolderError(
-                f"{folder} has no photos for class {', '.join(empty)}; "
+                f"{folder} has no photos for class {abbreviate(empty)}; "
                 f"add {FORMAT_NAMES} files or remove the folder."
             )
 
@@ -94,7 +96,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         unexpected = [class_id for class_id in found if class_id not in classes]
         if unexpected:
             raise PhotoFolderError(
-                f"{directory} has a folder for class {', '.join(unexpected)}, "
+                f"{directory} has a folder for class {abbreviate(unexpected)}, "
                 "which is not one of the checkpoint's or the training's classes."
             )
         return classes, {class_id: index for index, class_id in enumerate(classes)}
@@ -133,11 +135,24 @@ def default_workers() -> int:
 def class_folders(folder: Path) -> list[str]:
     """Return the names of a folder's sub-folders, sorted as text: the class ids in index order.
 
+    Hidden folders, and folders that an operating system added, are left out.
+
     Raises:
         PhotoFolderError: The folder is missing.
     """
     if not folder.is_dir():
         raise PhotoFolderError(f"The folder {folder} does not exist.")
     return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name[0] != "." and entry.name not in _SYSTEM_FOLDERS and entry.is_dir()
     )
+
+
+def is_photo(path: str | Path) -> bool:
+    """Return True for a file name with the suffix of a photo, unless it is hidden.
+
+    macOS adds a hidden file "._rose.jpg" without a photo to each "rose.jpg" on other file systems.
+    """
+    name = os.path.basename(path)  # noqa: PTH119  # torchvision calls it with text
+    return name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."

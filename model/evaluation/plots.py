@@ -7,6 +7,7 @@ figures are drawn by Agg without pyplot and need no display.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ _CORRECT_COLORS: Final = LinearSegmentedColormap.from_list("correct", ["#dcefe4"
 _ERROR_COLORS: Final = LinearSegmentedColormap.from_list("error", ["#f6b3a9", "#8e1b10"])
 _PHOTO_COLUMNS: Final = 4
 _MIN_CELLS: Final = 10
+_LONGEST_LABEL: Final = 40  # characters
 _MAX_ROWS_LABELLED_ONCE: Final = 30  # rows, above which labels on one side alone are hard to follow
 
 
@@ -47,7 +49,10 @@ def save(figure: Figure, path: Path) -> None:
         PictureError: The file cannot be written.
     """
     try:
-        figure.savefig(path, dpi=_DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.2)
+        with warnings.catch_warnings():
+            # Class names may be in a script that matplotlib's font does not have.
+            warnings.filterwarnings("ignore", "Glyph")
+            figure.savefig(path, dpi=_DOTS_PER_INCH, bbox_inches="tight", pad_inches=0.2)
     except OSError as error:
         raise PictureError(f"The picture {path} cannot be written: {error.strerror}.") from error
 
@@ -88,8 +93,10 @@ def confusion_matrix(
             ha="center",
             va="center",
         )
-    axes.set_xticks(range(len(columns)), _labels(classes, columns), rotation=90, size=8)
-    axes.set_yticks(range(len(rows)), _labels(classes, rows), size=8)
+    axes.set_xticks(
+        range(len(columns)), _labels(classes, columns), rotation=90, size=8, parse_math=False
+    )
+    axes.set_yticks(range(len(rows)), _labels(classes, rows), size=8, parse_math=False)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e6e8", linewidth=0.6)
@@ -182,7 +189,11 @@ def prediction_charts(photos: Sequence[tuple[Image.Image, Sequence[Prediction]]]
 
 
 def _labels(classes: Sequence[FlowerClass], indices: npt.NDArray[np.int64]) -> list[str]:
-    return [f"{classes[index].name}  {classes[index].class_id}" for index in indices.tolist()]
+    labels = [classes[index].label for index in indices.tolist()]
+    return [
+        label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+        for label in labels
+    ]
 
 
 def _draw_bars(axes: Axes, predictions: Sequence[Prediction]) -> None:

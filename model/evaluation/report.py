@@ -40,7 +40,8 @@ class Table:
     def to_markdown(self) -> list[str]:
         """Return the table as lines of Markdown."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        table = [f"| {' | '.join(cells)} |" for cells in lines]
+        escaped = [[cell.replace("|", r"\|") for cell in cells] for cells in lines]
+        table = [f"| {' | '.join(cells)} |" for cells in escaped]
         return [f"{self.title}:", "", *table, *(["", self.note] if self.note else [])]
 
     def to_text(self) -> list[str]:
@@ -224,7 +225,7 @@ def _multi_photo_table(sets: Mapping[str, SetMetrics]) -> Table:
 def _worst_class_tables(
     sets: Mapping[str, SetMetrics], classes: Sequence[FlowerClass], worst: int
 ) -> Iterator[Table]:
-    labels = {item.class_id: f"{item.class_id} {item.name}" for item in classes}
+    labels = {item.class_id: item.label for item in classes}
     for name, metrics in sets.items():
         found = metrics.classification.per_class
         wrong = [(class_id, row) for class_id, row in found.items() if row.confused_with]

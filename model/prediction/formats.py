@@ -25,7 +25,7 @@ def text() -> Iterator[Write]:
             print("  This may be none of the model's flowers. The nearest are:")
         for prediction in classified.result.predictions:
             percent = 100 * prediction.probability
-            print(f"  {percent:6.2f} %  {prediction.name} ({prediction.class_id})")
+            print(f"  {percent:6.2f} %  {prediction.label}")
 
     yield write
 

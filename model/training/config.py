@@ -27,7 +27,13 @@ class TrainingConfig:
     """Data, network, augmentation and optimization of a training run."""
 
     data: Path = field(default_factory=default_data_folder)
-    """Data folder with train/ and valid/, each with one folder of photos per class."""
+    """Data folder with train/ and valid/, each with one folder of photos per class; or, with
+    --valid-fraction, with the class folders themselves."""
+    valid_fraction: float | None = None
+    """Split the class folders of DATA into train/ and valid/: the fraction of each class for
+    validation, such as 0.2. Links to the photos of both parts are written to OUTPUT/data."""
+    split_seed: int = 0
+    """Random seed of the split; runs with the same seed and photos have the same split."""
     train_data: tuple[Path, ...] = (Path("train"),)
     """Folders of training photos, relative to DATA. Each may hold only some of the classes."""
     train_data_weights: tuple[float, ...] = ()
@@ -48,7 +54,8 @@ class TrainingConfig:
     """Folders of photos, relative to DATA, as backgrounds for shrunken training photos
     (--corruption-prob); by default a plain color. Half of each is used, as with --ood-data-half."""
     category_names: Path | None = None
-    """JSON file of class names, {"21": "fire lily", …}; by default DATA/cat_to_name.json."""
+    """JSON file of class names, {"21": "fire lily", …}; by default DATA/cat_to_name.json or,
+    without this file, the names of the class folders."""
     output: Path | None = None
     """Run folder to write; by default runs/BACKBONE-TIME."""
 
@@ -165,7 +172,10 @@ class TrainingConfig:
             lambda value: 16 <= value <= _MAX_IMAGE_SIZE,
             f"from 16 to {_MAX_IMAGE_SIZE}",
         )
-        _require(self, ("seed",), lambda value: 0 <= value < 2**32, "from 0 to 2^32 - 1")
+        _require(
+            self, ("seed", "split_seed"), lambda value: 0 <= value < 2**32, "from 0 to 2^32 - 1"
+        )
+        _require(self, ("valid_fraction",), lambda value: 0 < value < 1, "above 0 and below 1")
         fractions = ("dropout", "reprob", "label_smoothing", "model_ema_decay", "ood_fraction")
         _require(self, fractions, lambda value: 0 <= value < 1, "from 0 to below 1")
         _require(self, ("crop_scale", "layer_decay"), lambda value: 0 < value <= 1, "in (0, 1]")

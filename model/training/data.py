@@ -17,19 +17,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from model.checkpoint.labels import FlowerClass, name_classes, read_category_names
-from model.data import NAMES_FILE
+from model.checkpoint.labels import FlowerClass
 from model.data.ood_photos import Half, ood_photos
-from model.data.photo_folder import (
-    PhotoFolder,
-    PhotoFolderError,
-    class_folders,
-    decode_photo,
-    default_workers,
-)
+from model.data.photo_folder import PhotoFolder, PhotoFolderError, decode_photo, default_workers
+from model.data.split import photo_key
 from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OOD_TARGET, epoch_size, training_transform
 from model.training.config import TrainingConfig
+from model.training.data_folders import labelled_folder
 
 
 class Sample(NamedTuple):
@@ -132,25 +127,6 @@ def combined_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
-    """Return the classes of DATA/valid, in index order, with their names.
-
-    Raises:
-        PhotoFolderError: A folder is missing, or the training folders have other classes.
-        LabelsError: The names file is unusable or lacks a class.
-    """
-    folders = [options.data / folder for folder in options.train_data]
-    train = {name for folder in folders for name in class_folders(folder)}
-    valid = class_folders(options.data / "valid")
-    if different := sorted(train ^ set(valid)):
-        raise PhotoFolderError(
-            f"{', '.join(map(str, folders))} and {options.data}/valid differ in class "
-            f"{', '.join(different)}; each class needs a folder in both."
-        )
-    names = read_category_names(options.category_names or options.data / NAMES_FILE)
-    return name_classes(valid, names)
-
-
 def training_photos(
     options: TrainingConfig, classes: Sequence[FlowerClass], transform: EvaluationTransform
 ) -> SeededPhotos:
@@ -169,17 +145,19 @@ def training_photos(
         Sample(Path(path), target, source)
         for source, folder in enumerate(options.train_data)
         for path, target in PhotoFolder(
-            options.data / folder, transform, class_ids=class_ids
+            labelled_folder(options, folder), transform, class_ids=class_ids
         ).samples
     ]
     excluded = set(options.exclude)
-    found = {_in_class_folder(sample.path) for sample in samples}
+    found = {photo_key(sample.path) for sample in samples}
+    if options.valid_fraction is not None:  # the split left them out
+        found |= {photo_key(path) for path in options.data.rglob("*")}
     if missing := sorted(excluded - found):
         raise PhotoFolderError(
             f"--exclude names {missing[0]}, which is in none of the training folders; --exclude "
             "without values overrides a recipe's list."
         )
-    samples = [sample for sample in samples if _in_class_folder(sample.path) not in excluded]
+    samples = [sample for sample in samples if photo_key(sample.path) not in excluded]
     ood = _ood_paths(options, options.ood_data, "all")
     ood += _ood_paths(options, options.ood_data_half, "train")
     backgrounds = _ood_paths(options, options.paste_backgrounds, "train")
@@ -217,16 +195,17 @@ def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[floa
 
 
 def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> PhotoFolder:
-    """List the photos of DATA/valid.
+    """List the validation photos.
 
     Args:
-        options: Uses `data`.
+        options: Options of the run.
         transform: Evaluation transform, as in serving.
 
     Raises:
         PhotoFolderError: The folder or a class has no photos.
     """
-    return PhotoFolder(options.data / "valid", transform, target_side=transform.resize)
+    folder = labelled_folder(options, Path("valid"))
+    return PhotoFolder(folder, transform, target_side=transform.resize)
 
 
 def photo_loader(
@@ -254,11 +233,6 @@ def photo_loader(
 
 def _ood_paths(options: TrainingConfig, folders: Sequence[Path], half: Half) -> list[Path]:
     return [path for folder in folders for path in ood_photos(options.data / folder, half)]
-
-
-def _in_class_folder(path: Path) -> str:
-    # Without suffix, because copies of a data set differ in file format.
-    return f"{path.parent.name}/{path.stem}"
 
 
 def _ignore_interrupts(_: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -88,12 +89,15 @@ def draw_samples(
     for axes, index in zip(grid, chosen, strict=False):
         image, target = photos[index]
         axes.imshow(denormalized(image, transform).permute(1, 2, 0).numpy())
-        item = classes[target]
-        title = "OOD" if target == OOD_TARGET else f"{item.class_id} {item.name}"
+        title = "OOD" if target == OOD_TARGET else classes[target].label
         axes.set_title(
-            title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…", fontsize=8
+            title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…",
+            fontsize=8,
+            parse_math=False,
         )
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        # Class names may be in a script that matplotlib's font does not have.
+        warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(temporary, format="png", dpi=120)
 
 
@@ -118,11 +122,10 @@ def data_lines(
     train_count = len(photos) - ood_count
     # OOD photos come last, so the example has a class.
     path, target, _ = photos.samples[combined_seed(options.seed) % train_count]
-    example = classes[target]
     return [
         f"{train_count} train and {valid_count} valid photos of {len(classes)} classes in "
         f"{options.data}{f', {ood_count} OOD photos' if ood_count else ''}",
-        f'Example: {path} is folder {example.class_id}, index {target}, "{example.name}"',
+        f"Example: {path} is {classes[target].label}, index {target}",
     ]
 
 

@@ -26,12 +26,12 @@ from model.training.config import TrainingConfig
 from model.training.data import (
     ResumableOrder,
     combined_seed,
-    find_classes,
     photo_loader,
     sampling_weights,
     training_photos,
     valid_photos,
 )
+from model.training.data_folders import find_classes, remove_split, split_data
 from model.training.engine import Engine, TrainingError, create_accelerator
 from model.training.networks import load_teacher, starting_network
 from model.training.optimization import learning_rate
@@ -79,7 +79,13 @@ def train(options: TrainingConfig, *, resume: bool = False) -> Path:
             f"{folder} already holds files. Continue a run with --resume {folder}, "
             "or choose another --output."
         )
-    run = _Run(replace(options, output=folder), folder)
+    options = replace(options, output=folder)
+    try:
+        run = _Run(options, folder, resume=resume)
+    except BaseException:
+        if not resume:
+            remove_split(options)
+        raise
     main = run.accelerator.is_main_process
     with only_process_in(folder) if main else nullcontext(), Interrupt() as interrupt:
         if resume:
@@ -88,10 +94,13 @@ def train(options: TrainingConfig, *, resume: bool = False) -> Path:
 
 
 class _Run:
-    def __init__(self, options: TrainingConfig, folder: Path) -> None:
+    def __init__(self, options: TrainingConfig, folder: Path, *, resume: bool) -> None:
         self.options = options
         self.folder = folder
         self.accelerator = create_accelerator(options)
+        if self.accelerator.is_main_process and not resume:
+            split_data(options)
+        self.accelerator.wait_for_everyone()
         self.classes = find_classes(options)
         self.class_ids = [item.class_id for item in self.classes]
         self.progress = Progress()

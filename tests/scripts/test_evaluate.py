@@ -53,7 +53,7 @@ def test_the_report_has_the_accuracy_and_the_worst_classes(
     assert f"37.50 % [{low:.2f}, {high:.2f}]" in output
     # Classes 10, 100, 2 and 5 are ranked second to fifth; class 1 is the last.
     assert "87.50 % [" in output
-    worst = [line for line in output.splitlines() if line.endswith("21 fire lily")]
+    worst = [line for line in output.splitlines() if line.endswith("fire lily (21)")]
     assert [line.split()[0] for line in worst] == ["1", "10", "100", "2"]
     assert all("0 of 1" in line for line in worst)
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint.labels import FlowerClass, LabelsError, name_classes, read_category_names
+from model.checkpoint.labels import (
+    FlowerClass,
+    LabelsError,
+    check_class_ids,
+    name_by_folders,
+    name_classes,
+    read_category_names,
+)
 
 NAMES = {
     "1": "pink primrose",
@@ -81,3 +88,97 @@ def test_names_without_a_class_are_ignored() -> None:
 def test_the_error_lists_every_class_without_a_name() -> None:
     with pytest.raises(LabelsError, match="103, 7"):
         name_classes(["1", "103", "2", "7"], NAMES)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "fire\nlily", "fire\x00", "\ud800"])
+def test_a_name_must_be_one_line_of_text(name: str) -> None:
+    with pytest.raises(LabelsError, match="21"):
+        name_classes(["1", "21"], {**NAMES, "21": name})
+
+
+def test_long_lists_of_classes_are_abbreviated() -> None:
+    with pytest.raises(LabelsError) as caught:
+        name_classes([str(number) for number in range(200, 302)], NAMES)
+    assert "92 more" in str(caught.value)
+    assert "210" not in str(caught.value)
+
+
+FOLDERS = (
+    "rose",
+    "african_daisy",
+    "Märzenbecher",
+    "バラ",
+    'rose "Alba"',
+    "colt's foot",
+    "<b>",
+    "x" * 250,
+    "...",
+    "a%2Fb?c#d",
+)
+
+
+def test_folders_name_their_classes(tmp_path: Path) -> None:
+    check_class_ids(FOLDERS)
+    classes = name_by_folders(FOLDERS, tmp_path / "cat_to_name.json")
+    assert classes == tuple(FlowerClass(name, name) for name in FOLDERS)
+
+
+def test_names_from_folders_are_composed_and_trimmed(tmp_path: Path) -> None:
+    decomposed = "Ma\u0308rzenbecher  weiß "
+    (item,) = name_by_folders([decomposed], tmp_path)
+    assert item == FlowerClass(decomposed, "Märzenbecher weiß")
+
+
+@pytest.mark.parametrize("folders", [["1", "10"], ["21", "rose"]])
+def test_a_number_is_no_name(tmp_path: Path, folders: list[str]) -> None:
+    with pytest.raises(LabelsError, match=r"names\.json"):
+        name_by_folders(folders, tmp_path / "names.json")
+
+
+@pytest.mark.parametrize(
+    ("class_id", "name", "label"),
+    [
+        ("21", "fire lily", "fire lily (21)"),
+        ("rose", "rose", "rose"),
+        ("rose", "Rose", "Rose"),
+        ("Ma\u0308rz", "März", "März"),
+        ("rosa", "rose", "rose (rosa)"),
+    ],
+)
+def test_a_label_has_the_folder_unless_it_repeats_the_name(
+    class_id: str, name: str, label: str
+) -> None:
+    assert FlowerClass(class_id, name).label == label
+
+
+@pytest.mark.parametrize("class_ids", [[], ["rose"]])
+def test_two_classes_are_needed(class_ids: list[str]) -> None:
+    with pytest.raises(LabelsError, match=class_ids[0] if class_ids else "none"):
+        check_class_ids(class_ids)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Rose", "rose"),
+        ("ÄRZ", "ärz"),
+        ("März", "Ma\u0308rz"),
+        ("rose", "rose "),
+    ],
+)
+def test_folders_that_some_systems_confuse_are_both_named(first: str, second: str) -> None:
+    with pytest.raises(LabelsError) as caught:
+        check_class_ids(["iris", first, second])
+    assert repr(first) in str(caught.value)
+    assert repr(second) in str(caught.value)
+
+
+def test_similar_folders_are_accepted() -> None:
+    check_class_ids(["rose", "roses", "rose-red", "rose red", "rose_red", "Strauß", "Strauss"])
+
+
+@pytest.mark.parametrize("name", ["new\nline", "tab\t", "\udcff", "\u2028"])
+def test_an_unusable_folder_name_is_shown_escaped(name: str) -> None:
+    with pytest.raises(LabelsError) as caught:
+        check_class_ids(["rose", name])
+    assert ascii(name) in str(caught.value)

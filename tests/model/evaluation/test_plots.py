@@ -45,11 +45,11 @@ def test_the_confusion_matrix_has_true_classes_in_rows() -> None:
     # Two of three fire lilies (index 4) are predicted as class 2 (index 3), which has no photos.
     figure = plots.confusion_matrix(measured([4, 3, 3, 1], [4, 4, 4, 1]), TINY_CLASSES, "title")
     (axes,) = figure.axes
-    assert labels(axes, "y") == ["globe thistle  10", "fire lily  21"]
+    assert labels(axes, "y") == ["globe thistle (10)", "fire lily (21)"]
     assert labels(axes, "x") == [
-        "globe thistle  10",
-        "hard-leaved pocket orchid  2",
-        "fire lily  21",
+        "globe thistle (10)",
+        "hard-leaved pocket orchid (2)",
+        "fire lily (21)",
     ]
     assert cells(axes) == {(0, 0): "1", (1, 1): "2", (1, 2): "1"}
     assert axes.get_title(loc="left") == "title"

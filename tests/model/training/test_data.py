@@ -17,10 +17,10 @@ from model.training.data import (
     ResumableOrder,
     Sample,
     SeededPhotos,
-    find_classes,
     sampling_weights,
     training_photos,
 )
+from model.training.data_folders import find_classes
 
 TRANSFORM = EvaluationTransform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 Options = Callable[..., TrainingConfig]
