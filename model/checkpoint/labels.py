@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from model.errors import PetalscopeError, abbreviate
+from model.errors import PetalscopeError, join_names
 
 # Unicode categories that break lines of text or cannot be encoded as UTF-8.
 _UNUSABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -71,19 +71,28 @@ def name_classes(class_ids: Sequence[str], names: dict[str, str]) -> tuple[Flowe
         The classes in index order.
 
     Raises:
-        LabelsError: A class id has no name, or its name is empty or has a line break.
+        LabelsError: A class id has no name, its name is empty or has a line break, or two classes
+            have the same name.
     """
     missing = [class_id for class_id in class_ids if class_id not in names]
     if missing:
         raise LabelsError(
-            f"Class {abbreviate(missing)} has no name; "
+            f"Class {join_names(missing)} has no name; "
             "add it to the file of category names, or remove its folder."
         )
+    named: dict[str, str] = {}
     for class_id in class_ids:
-        if not names[class_id].strip() or not _is_printable(names[class_id]):
+        name = names[class_id]
+        if not name.strip() or not _is_printable(name):
             raise LabelsError(
-                f"The name {names[class_id]!a} of class {class_id} is empty or contains control "
-                "characters; correct it in the file of category names."
+                f"The name {name!a} of class {class_id} is empty or contains control characters; "
+                "correct it in the file of category names."
+            )
+        other = named.setdefault(_key(name), class_id)
+        if other != class_id:
+            raise LabelsError(
+                f"The classes {other} and {class_id} have the same name, {name}; give them "
+                "different names, or put their photos into one folder."
             )
     return tuple(FlowerClass(class_id, names[class_id].strip()) for class_id in class_ids)
 
@@ -100,7 +109,7 @@ def name_by_folders(class_ids: Sequence[str], names_file: Path) -> tuple[FlowerC
     """
     if numbers := [class_id for class_id in class_ids if class_id.isdecimal()]:
         raise LabelsError(
-            f"Class {abbreviate(numbers)} has a number instead of a name; add {names_file}, "
+            f"Class {join_names(numbers)} has a number instead of a name; add {names_file}, "
             'such as {"21": "fire lily"}, or rename the folder.'
         )
     return tuple(FlowerClass(class_id, _normalize(class_id)) for class_id in class_ids)

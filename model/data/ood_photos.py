@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from model.data.photo_folder import PhotoFolderError, class_folders, is_photo
+from model.data.photo_folder import PhotoFolderError, class_folders, is_photo_file
 
 Half = Literal["all", "train", "eval"]
 
@@ -46,4 +46,4 @@ def ood_photos(folder: Path, half: Half = "all") -> list[Path]:
 
 
 def _photos(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if is_photo(path))
+    return sorted(path for path in paths if is_photo_file(path))

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torchvision.datasets import DatasetFolder
 
-from model.errors import PetalscopeError, abbreviate
+from model.errors import PetalscopeError, join_names
 from model.imaging.decode import decode_image
 from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES, ImageError
 
 _MAX_WORKERS: Final = 8
-# Folders that archives and network storage add to a folder of photos.
+# Folders that archives and network storage add to folders of photos.
 _SYSTEM_FOLDERS: Final = ("__MACOSX", "@eaDir")
 
 
@@ -69,7 +69,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         super().__init__(
             str(folder),
             self._decode,
-            is_valid_file=is_photo,
+            is_valid_file=is_photo_file,
             transform=transform,
             allow_empty=True,
         )
@@ -81,7 +81,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         ]
         if empty:
             raise PhotoFolderError(
-                f"{folder} has no photos for class {abbreviate(empty)}; "
+                f"{folder} has no photos for class {join_names(empty)}; "
                 f"add {FORMAT_NAMES} files or remove the folder."
             )
 
@@ -96,7 +96,7 @@ class PhotoFolder(DatasetFolder):  # type: ignore[misc]  # torchvision is not ty
         unexpected = [class_id for class_id in found if class_id not in classes]
         if unexpected:
             raise PhotoFolderError(
-                f"{directory} has a folder for class {abbreviate(unexpected)}, "
+                f"{directory} has a folder for class {join_names(unexpected)}, "
                 "which is not one of the checkpoint's or the training's classes."
             )
         return classes, {class_id: index for index, class_id in enumerate(classes)}
@@ -149,10 +149,14 @@ def class_folders(folder: Path) -> list[str]:
     )
 
 
-def is_photo(path: str | Path) -> bool:
-    """Return True for a file name with the suffix of a photo, unless it is hidden.
+def is_photo_file(path: str | Path) -> bool:
+    """Return True for a file with the suffix of a photo, unless it is hidden.
 
     macOS adds a hidden file "._rose.jpg" without a photo to each "rose.jpg" on other file systems.
     """
-    name = os.path.basename(path)  # noqa: PTH119  # torchvision calls it with text
-    return name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."
+    path = Path(path)
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES
+        and path.name[0] != "."
+        and set(_SYSTEM_FOLDERS).isdisjoint(path.parts)
+    )

@@ -9,7 +9,7 @@ from typing import Final
 
 from model.data import NAMES_FILE
 from model.data.photo_folder import PhotoFolder, PhotoFolderError
-from model.errors import abbreviate
+from model.errors import join_names
 
 PARTS: Final = ("train", "valid")
 
@@ -52,7 +52,7 @@ def split_photos(
             by_class[photos.classes[index]].append(Path(path).relative_to(folder))
     if small := [class_id for class_id, paths in by_class.items() if len(paths) < len(PARTS)]:
         raise PhotoFolderError(
-            f"Class {abbreviate(small)} of {folder} has fewer than two photos, one for training "
+            f"Class {join_names(small)} of {folder} has fewer than two photos, one for training "
             "and one for validation; add photos or remove the folder."
         )
     target.mkdir(parents=True)

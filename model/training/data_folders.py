@@ -16,7 +16,7 @@ from model.checkpoint.labels import (
 from model.data import NAMES_FILE
 from model.data.photo_folder import PhotoFolderError, class_folders
 from model.data.split import PARTS, split_photos
-from model.errors import abbreviate
+from model.errors import join_names
 from model.training.config import TrainingConfig
 
 _SPLIT_FOLDER: Final = "data"  # in the run folder
@@ -67,7 +67,7 @@ def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
     if different := sorted(train ^ set(valid)):
         raise PhotoFolderError(
             f"{', '.join(map(str, folders))} and {valid_folder} differ in class "
-            f"{abbreviate(different)}; each class needs a folder in both."
+            f"{join_names(different)}; each class needs a folder in both."
         )
     check_class_ids(valid)
     names_file = options.category_names or options.data / NAMES_FILE

@@ -96,11 +96,16 @@ def test_a_name_must_be_one_line_of_text(name: str) -> None:
         name_classes(["1", "21"], {**NAMES, "21": name})
 
 
+def test_two_classes_with_one_name_are_named() -> None:
+    with pytest.raises(LabelsError, match="10 and 21"):
+        name_classes(["1", "10", "21"], {**NAMES, "21": "Globe  Thistle"})
+
+
 def test_long_lists_of_classes_are_abbreviated() -> None:
     with pytest.raises(LabelsError) as caught:
         name_classes([str(number) for number in range(200, 302)], NAMES)
-    assert "92 more" in str(caught.value)
-    assert "210" not in str(caught.value)
+    assert "97 more" in str(caught.value)
+    assert "205" not in str(caught.value)
 
 
 FOLDERS = (
