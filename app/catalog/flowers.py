@@ -1,7 +1,7 @@
-"""Catalog of the data set's flowers: scientific names, families, common names and translations.
+"""Catalog of the flowers of Oxford 102: scientific and common names, families, translations.
 
-An entry applies only to classes with the data set's ID and name. Other classes of a checkpoint get
-a catalog entry that contains their name only.
+An entry applies only to classes with the data set's ID and name. Other classes of a checkpoint,
+such as those of people's own photos, have their name only.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class CommonNames:
 
 @dataclass(frozen=True)
 class Flower:
-    """Catalog entry of one class.
+    """One class, with its catalog entry if there is one.
 
     Attributes:
         class_id: Folder name in the data set, "18".
         name: Class name in the data set, "peruvian lily".
-        display_name: Common name for display, "Peruvian lily".
+        display_name: Common name for display: "Peruvian lily", in English if from the catalog.
         scientific_name: The narrowest certain name: a genus if the common name or the photos cover
             several of its species; None if nothing is certain.
         rank: Rank of the scientific name; "uncertain" if there is none.
@@ -68,10 +68,20 @@ class Flower:
     translations: Mapping[str, CommonNames] = field(default_factory=dict, hash=False)
 
     @property
+    def in_catalog(self) -> bool:
+        """True if the catalog has an entry; every entry has a family."""
+        return self.family is not None
+
+    @property
+    def repeats_class_id(self) -> bool:
+        """True if the class ID says the same as the name: "rose", or "wild_rose"."""
+        return _hyphenate(self.class_id) == _hyphenate(self.name)
+
+    @property
     def slug(self) -> str:
-        """The last part of its URL: "18-peruvian-lily"."""
-        words = re.sub(r"[\W_]+", "-", self.name.lower().replace("'", "")).strip("-")
-        return f"{self.class_id}-{words}".strip("-")
+        """The last part of its URL: "18-peruvian-lily", or "rose" if the class ID is the name."""
+        class_id, words = unicodedata.normalize("NFC", self.class_id), _hyphenate(self.name)
+        return class_id if self.repeats_class_id or not words else f"{class_id}-{words}"
 
     def common_names(self, language: str) -> CommonNames:
         """Return the common names in a language; empty if there is no translation."""
@@ -80,8 +90,14 @@ class Flower:
         return self.translations.get(language, CommonNames())
 
     def name_in(self, language: str) -> str:
-        """Return the common name in a language, or in English if there is no translation."""
+        """Return the common name in a language, or the display name if there is no translation."""
         return self.common_names(language).display_name or self.display_name
+
+    def name_language(self, language: str) -> str:
+        """Return the language of `name_in`; "" outside the catalog, where it is not known."""
+        if not self.in_catalog:
+            return ""
+        return language if self.common_names(language).display_name else _LANGUAGE
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,11 +114,13 @@ class Flower:
 
 
 def describe_class(item: FlowerClass) -> Flower:
-    """Return the catalog entry of a class; only its name if it is not in the data set."""
+    """Return the catalog entry of a class; only its name if it is not in the catalog."""
     flower = _flowers().get(item.class_id)
     if flower is not None and flower.name == item.name:
         return flower
-    return Flower(item.class_id, item.name, item.name[:1].upper() + item.name[1:])
+    # A folder name such as "wild_rose" is the class name of people's own photos.
+    name = item.name.replace("_", " ").strip() or item.name
+    return Flower(item.class_id, item.name, name[:1].upper() + name[1:])
 
 
 def describe_classes(items: Iterable[FlowerClass], language: str = _LANGUAGE) -> list[Flower]:
@@ -150,5 +168,15 @@ def _load(language: str) -> dict[str, Any]:
 def _normalize(text: str) -> str:
     """Normalize for search: lower case, no accents or apostrophes, words separated by spaces."""
     letters = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss"))
-    letters = re.sub("[\u0300-\u036f'’]", "", letters)
+    letters = "".join(
+        letter
+        for letter in letters
+        if unicodedata.category(letter)[0] != "M" and letter not in "'’"
+    )
     return re.sub(r"[\W_]+", " ", letters).strip()
+
+
+def _hyphenate(text: str) -> str:
+    """Return the words of a text in lower case, joined by hyphens."""
+    letters = unicodedata.normalize("NFC", text).lower().replace("'", "")
+    return re.sub(r"[\W_]+", "-", letters).strip("-")

@@ -36,7 +36,7 @@ def describe_api(service: AppContext, root: str = "") -> JsonObject:
     """Return the OpenAPI document of the current app.
 
     Args:
-        service: Source of the limits in the document.
+        service: Source of the limits and of the classes in the examples.
         root: Path under which the service is mounted, without a trailing slash.
     """
     mount = {"url": root or "/"}

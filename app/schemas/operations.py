@@ -63,9 +63,10 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
     """Return the operation of each endpoint, without error responses.
 
     Args:
-        service: Source of the limits in the descriptions.
+        service: Source of the limits and of the classes in the examples.
     """
-    flower = _get("flower", "Return one flower", examples.FLOWER, page=True)
+    slug = examples.slug(service)
+    flower = _get("flower", "Return one flower", examples.flower(service), page=True)
     flower["responses"]["308"] = {
         "description": "Redirect to the canonical URL of the flower",
         "headers": {"Location": {"schema": {"type": "string"}}},
@@ -75,12 +76,12 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
             "name": "slug",
             "in": "path",
             "required": True,
-            "description": "Class ID, alone or with the name: 18-peruvian-lily.",
+            "description": f"Class ID, alone or with the name: {slug}.",
             "schema": {"type": "string"},
-            "example": "18-peruvian-lily",
+            "example": slug,
         }
     ]
-    flowers = _get("flowers", "List or search the flowers", examples.FLOWERS, page=True)
+    flowers = _get("flowers", "List or search the flowers", examples.flowers(service), page=True)
     flowers["parameters"] = [
         _query_parameter(
             "q",
@@ -93,8 +94,8 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
             "about", "Return the URLs of the routes", examples.SERVICE_INFO, page=True
         ),
         "api.predict": _predict(service),
-        "api.labels": _get("labels", "List the classes of the model", examples.LABELS),
-        "api.model": _get("model", "Return the model's metadata", examples.MODEL_METADATA),
+        "api.labels": _get("labels", "List the classes of the model", examples.labels(service)),
+        "api.model": _get("model", "Return the model's metadata", examples.model_metadata(service)),
         "flowers.index": flowers,
         "flowers.flower": flower,
         "health.healthz": _get("healthz", "Check that the process is alive", examples.ALIVE),
@@ -134,7 +135,7 @@ def _predict(service: AppContext) -> JsonObject:
             },
         },
         "responses": {
-            "200": _success("Most probable names", examples.CLASSIFICATION_RESULT),
+            "200": _success("Most probable names", examples.classification_result(service)),
         },
     }
 

@@ -38,7 +38,13 @@ _ClassId = Annotated[
     str, Field(description="Class ID: name of the class's folder in the data set.")
 ]
 _Name = Annotated[str, Field(description="Common name in the data set; stays stable.")]
-_DisplayName = Annotated[str, Field(description="Usual English spelling of the common name.")]
+_DisplayName = Annotated[
+    str,
+    Field(
+        description="Common name for display: in English for the flowers of the catalog, else as "
+        "in the data set."
+    ),
+]
 _TranslatedName = Annotated[
     str | None,
     Field(description="Common name; null if no name is certain, then use the English name."),
@@ -73,7 +79,7 @@ class Prediction(JsonBody):
     display_name: _DisplayName
     translations: Mapping[str, TranslatedName] = Field(
         description="Names in the other languages, by language code such as `de`. Contains every "
-        "language, independent of Accept-Language."
+        "language, independent of Accept-Language. Empty if the class is not in the catalog."
     )
     probability: _Probability = Field(description="Probability of the class, from 0 to 1.")
     scientific_name: str | None = Field(description="Species or genus; null if neither is certain.")
@@ -152,7 +158,7 @@ class TranslatedFlower(JsonBody):
 
 
 class Flower(JsonBody):
-    """Catalog entry of one class."""
+    """One class, with its catalog entry if there is one."""
 
     class_id: _ClassId
     name: _Name
@@ -172,7 +178,8 @@ class Flower(JsonBody):
     note: _Note
     translations: Mapping[str, TranslatedFlower] = Field(
         description="Names and notes in the other languages, by language code such as `de`. "
-        "Contains every language, independent of Accept-Language."
+        "Contains every language, independent of Accept-Language. Empty if the class is not in the "
+        "catalog."
     )
     url: _FlowerUrl
 
@@ -180,8 +187,10 @@ class Flower(JsonBody):
 class Flowers(JsonBody):
     """Flowers that the model knows, or those that match a search."""
 
-    flowers: tuple[Flower, ...] = Field(description="Flowers, sorted by English name.")
-    sources: Mapping[str, str] = Field(description="Sources of the catalog, by topic.")
+    flowers: tuple[Flower, ...] = Field(description="Flowers, sorted by `display_name`.")
+    sources: Mapping[str, str] = Field(
+        description="Sources of the catalog, by topic; empty if it has none of the classes."
+    )
 
 
 class Architecture(JsonBody):

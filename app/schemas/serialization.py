@@ -47,14 +47,21 @@ def serialize_predictions(
     """
     maps = activation_maps or repeat(None, len(result.predictions))
     return tuple(
-        _prediction(FlowerClass(item.class_id, item.name), item.probability, activation_map)
+        serialize_prediction(item, item.probability, activation_map)
         for item, activation_map in zip(result.predictions, maps, strict=True)
     )
 
 
-def _prediction(
-    item: FlowerClass, probability: float, activation_map: str | None
+def serialize_prediction(
+    item: FlowerClass, probability: float, activation_map: str | None = None
 ) -> responses.Prediction:
+    """Convert one prediction.
+
+    Args:
+        item: The class.
+        probability: Its probability, from 0 to 1.
+        activation_map: Data URL of its activation map; None to leave it out.
+    """
     flower = describe_class(item)
     return responses.Prediction(
         class_id=item.class_id,

@@ -6,6 +6,8 @@ therefore does not depend on Accept-Language.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from typing import Any, Final
 
 from flask import Blueprint, Response, redirect, request
@@ -34,14 +36,16 @@ def index() -> Response:
     all_flowers = _all_flowers(language)
     found = [flower for flower in all_flowers if flower.matches(query)]
     if not prefers_html():
-        body = Flowers(flowers=tuple(map(serialize_flower, found)), sources=sources())
+        body = Flowers(
+            flowers=tuple(map(serialize_flower, found)), sources=_sources(all_flowers, language)
+        )
         return _cacheable(body.to_response())
     page = render_page(
         "flowers.html",
         flowers=all_flowers,
         found=set(found),
         query=query,
-        sources=sources(language),
+        sources=_sources(all_flowers, language),
     )
     return _cacheable(page)
 
@@ -63,7 +67,7 @@ def flower(slug: str) -> Any:
             "flower.html",
             flower=item,
             common_names=item.common_names(language),
-            sources=sources(language),
+            sources=_sources([item], language),
         )
     )
 
@@ -72,20 +76,31 @@ def _all_flowers(language: str = ENGLISH) -> list[Flower]:
     return describe_classes(current_context().classifier.metadata.classes, language)
 
 
+def _sources(shown: Iterable[Flower], language: str) -> dict[str, str]:
+    """Return the sources of the catalog, if any of the flowers is from it."""
+    return sources(language) if any(item.in_catalog for item in shown) else {}
+
+
 def _find(slug: str) -> Flower:
-    """Return the flower with a slug, or with the class ID that starts the slug.
+    """Return the flower with a slug, or with the class ID that starts the slug, in any case.
 
     Raises:
         Problem: 404 if there is none.
     """
+    wanted = _fold(slug)
     # Longest first, because one class ID may be a prefix of another: "rose", "rose-red".
     for item in sorted(_all_flowers(), key=lambda item: len(item.class_id), reverse=True):
-        if slug == item.class_id or slug.startswith(f"{item.class_id}-"):
+        class_id = _fold(item.class_id)
+        if wanted == class_id or wanted.startswith(f"{class_id}-"):
             return item
     raise Problem(
         Code.NOT_FOUND,
         f"There is no flower at {quoted(request.path)}; /flowers lists them all.",
     )
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text).lower()
 
 
 def _cacheable(response: Response) -> Response:

@@ -89,6 +89,7 @@ def _page(
         verdict=verdict,
         explains=service.explains,
         class_count=len(service.classifier.metadata.classes),
+        top_k=DEFAULT_TOP_K,
         limits=limits(),
         max_combined=min(MAX_COMBINED_PHOTOS, service.settings.max_in_flight),
         script_texts=script_texts(),

@@ -114,9 +114,13 @@ def details() -> dict[str, str]:
     return {code: detail.format(**values) for code, detail in messages("details").items()}
 
 
-def _wikipedia_url(scientific_name: str | None, name: str) -> str:
-    """Return the URL of a Wikipedia search; in English for common names, which are English."""
-    site = text("language.wikipedia") if scientific_name else _ENGLISH_WIKIPEDIA
+def _wikipedia_url(scientific_name: str | None, name: str, in_catalog: object) -> str:
+    """Return the URL of a Wikipedia search, in the language of the page.
+
+    Common names of the catalog are English, so they are searched in English.
+    """
+    is_english = in_catalog and not scientific_name
+    site = _ENGLISH_WIKIPEDIA if is_english else text("language.wikipedia")
     return f"{site}?{urlencode({'search': scientific_name or name})}"
 
 

@@ -1,6 +1,6 @@
 """Translations of the pages: message catalogs and language negotiation.
 
-Catalogs are TOML rather than gettext: no message has plural forms, no build step is needed, and
+Catalogs are TOML rather than gettext: few messages have plural forms, no build step is needed, and
 the page's scripts receive their messages as JSON.
 """
 
@@ -22,17 +22,23 @@ ENGLISH: Final = "en"  # the API's language and the fallback
 
 @cache
 def message_catalogs() -> dict[str, dict[str, str]]:
-    """Return the messages of each language by key, such as "page.question"."""
+    """Return the messages of each language by key, such as "page.question".
+
+    The plural forms of a message have keys such as "page.flowers.one" and "page.flowers.other".
+    """
     return {path.stem: _messages(path) for path in sorted(_FOLDER.glob("*.toml"))}
 
 
 def _messages(path: Path) -> dict[str, str]:
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {
-        f"{table}.{name}": message
-        for table, messages in tables.items()
-        for name, message in messages.items()
-    }
+    found: dict[str, str] = {}
+    for table, messages in tables.items():
+        for name, message in messages.items():
+            if isinstance(message, str):
+                found[f"{table}.{name}"] = message
+            else:
+                found |= {f"{table}.{name}.{form}": value for form, value in message.items()}
+    return found
 
 
 def choose_language(accepted: LanguageAccept) -> str:
@@ -60,10 +66,25 @@ def current_language() -> str:
 def text(key: str, **values: Any) -> Markup:
     """Return a message in the current language, formatted and escaped for HTML.
 
+    Args:
+        key: Key of the message, without its plural form.
+        values: Values of the placeholders; `count` chooses the plural form.
+
     Raises:
         KeyError: The message or the value of a placeholder is missing.
     """
-    return escape(message_catalogs()[current_language()][key]).format(**values)
+    return escape(find_message(current_language(), key, values.get("count"))).format(**values)
+
+
+def find_message(language: str, key: str, count: int | None = None) -> str:
+    """Return an unformatted message, in the plural form for `count` if it has several.
+
+    Raises:
+        KeyError: There is no such message.
+    """
+    catalog = message_catalogs()[language]
+    # English and German have these two forms; a language with more needs a rule of its own.
+    return catalog.get(key) or catalog[f"{key}.{'one' if count == 1 else 'other'}"]
 
 
 def messages(table: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ const normalize = (text) =>
     .toLowerCase()
     .replace(/ß/g, "ss")
     .normalize("NFKD")
-    .replace(/[\u0300-\u036f'’]/g, "")
+    .replace(/[\p{M}'’]/gu, "")
     .replace(/[^\p{L}\p{N}]+/gu, " ")
     .trim();
 

@@ -6,10 +6,16 @@ const { lang } = document.documentElement;
 
 const translatedName = ({ translations }) => translations[lang]?.display_name;
 
-/* Return the name in the page's language, or the English name if there is no translation. */
+/* Return the name in the page's language, or the display name if there is no translation. */
 export const nameOf = (prediction) => translatedName(prediction) ?? prediction.display_name;
 
-export const languageOf = (prediction) => (translatedName(prediction) ? lang : "en");
+/* A class outside the catalog has no translations, and the language of its name is not known. */
+const inCatalog = ({ translations }) => Object.keys(translations).length > 0;
+
+export function languageOf(prediction) {
+  if (!inCatalog(prediction)) return "";
+  return translatedName(prediction) ? lang : "en";
+}
 
 export const verdictText = (verdict) => document.getElementById(verdict).content.textContent;
 
@@ -20,7 +26,8 @@ function setSearchTerm(link, parameter, term) {
 }
 
 /* Same markup as the macro `about` in templates/parts.html. */
-function aboutElement({ name, scientific_name: scientificName }) {
+function aboutElement(prediction) {
+  const { name, scientific_name: scientificName } = prediction;
   const element = copy("about");
   const wikipedia = element.querySelector(".wikipedia");
   setSearchTerm(wikipedia, "search", scientificName ?? name);
@@ -30,7 +37,8 @@ function aboutElement({ name, scientific_name: scientificName }) {
     if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
     setSearchTerm(element.querySelector(".gbif"), "q", taxon);
   } else {
-    wikipedia.hostname = "en.wikipedia.org"; // common names in the data set are English
+    // Common names in the catalog are English.
+    if (inCatalog(prediction)) wikipedia.hostname = "en.wikipedia.org";
     for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
   }
   return element;

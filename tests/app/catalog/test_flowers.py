@@ -145,6 +145,62 @@ def test_other_classes_have_no_catalog_facts(class_id: str, name: str) -> None:
     flower = describe_class(FlowerClass(class_id, name))
     assert (flower.name, flower.family, flower.rank) == (name, None, "uncertain")
     assert flower.display_name == name.capitalize()
+    assert not flower.in_catalog
+
+
+@pytest.mark.parametrize(
+    ("class_id", "name", "display_name", "slug"),
+    [
+        ("rose", "rose", "Rose", "rose"),
+        ("Rose", "rose", "Rose", "Rose"),
+        ("wild_rose", "wild_rose", "Wild rose", "wild_rose"),
+        ("wild_rose", "wild rose", "Wild rose", "wild_rose"),
+        ("rosa", "rose", "Rose", "rosa-rose"),
+        ("rose-red", "red rose", "Red rose", "rose-red-red-rose"),
+        ("バラ", "バラ", "バラ", "バラ"),
+        ("Ma\u0308rzenbecher", "Märzenbecher", "Märzenbecher", "Märzenbecher"),
+        ('rose "Alba"', 'rose "Alba"', 'Rose "Alba"', 'rose "Alba"'),
+        ("-rose", "-rose", "-rose", "-rose"),
+        ("-", "?", "?", "-"),
+        ("_", "_", "_", "_"),
+    ],
+)
+def test_names_are_not_doubled_in_urls(
+    class_id: str, name: str, display_name: str, slug: str
+) -> None:
+    flower = describe_class(FlowerClass(class_id, name))
+    assert (flower.display_name, flower.slug) == (display_name, slug)
+
+
+def test_the_language_of_a_name_is_known_in_the_catalog_only() -> None:
+    lily, nameless, own = map(
+        describe_class,
+        (
+            FlowerClass("18", "peruvian lily"),
+            FlowerClass("55", "pelargonium"),
+            FlowerClass("Märzenbecher", "Märzenbecher"),
+        ),
+    )
+    assert [lily.name_language(code) for code in ("en", "de")] == ["en", "de"]
+    assert [nameless.name_language(code) for code in ("en", "de")] == ["en", "en"]
+    assert [own.name_language(code) for code in ("en", "de")] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "found"),
+    [
+        ("Märzenbecher", "marzen", True),
+        ("Märzenbecher", "ma\u0308rz", True),
+        ("african_daisy", "daisy", True),
+        ("バラ", "バラ", True),
+        ("バラ", "ハラ", True),
+        ("गुलाब", "गुलाब", True),
+        ("rose", "rosé", True),
+        ("rose", "o", False),
+    ],
+)
+def test_own_names_are_found_in_any_script(name: str, query: str, found: bool) -> None:
+    assert describe_class(FlowerClass(name, name)).matches(query) is found
 
 
 def test_flowers_are_sorted_by_name() -> None:

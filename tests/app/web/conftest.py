@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from app.web.translations import ENGLISH, message_catalogs
+from typing import Any
+
+from app.web.translations import ENGLISH, find_message
 
 
-def message(key: str, language: str = ENGLISH, **values: object) -> str:
+def message(key: str, language: str = ENGLISH, **values: Any) -> str:
     """Return a message of the page by its key, so that tests do not repeat the copy."""
-    return message_catalogs()[language][key].format(**values)
+    return find_message(language, key, values.get("count")).format(**values)

@@ -29,6 +29,7 @@ SCRIPTS = [*sorted((ROOT / "app" / "web" / "static").glob("*.js")), TEMPLATES / 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 OTHERS = sorted(set(message_catalogs()) - {ENGLISH})
 
+PLURAL_FORM = re.compile(r"(\w+\.\w+)\.\w+")
 PLACEHOLDER = re.compile(r"{(\w*)}")
 JINJA = re.compile(r"{#.*?#}|{%.*?%}|{{.*?}}", re.DOTALL)
 TEXT_ATTRIBUTES = {"alt", "aria-label", "placeholder", "title", "value"}
@@ -102,7 +103,7 @@ def test_each_status_has_a_title_or_uses_the_common_one(language: str) -> None:
 def test_every_message_is_used_and_every_used_message_exists() -> None:
     sources = [*TRANSLATED, *SCRIPTS, *(ROOT / "app").rglob("*.py")]
     written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    messages = set(message_catalogs()[ENGLISH])
+    messages = {PLURAL_FORM.sub(r"\1", key) for key in message_catalogs()[ENGLISH]}
     used = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
     used |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # `script_texts` adds these from other tables.
@@ -169,6 +170,27 @@ def test_number_formats_depend_on_the_language(app: Flask) -> None:
     for language, expected in ((ENGLISH, "97.3%"), ("de", "97,3\xa0%")):
         with app.test_request_context(headers={"Accept-Language": language}):
             assert format_percent(0.9731) == expected
+
+
+@pytest.mark.parametrize("language", message_catalogs())
+def test_a_message_with_plural_forms_has_both(language: str) -> None:
+    keys = set(message_catalogs()[language])
+    forms = set(filter(PLURAL_FORM.fullmatch, keys))
+    stems = {key.rpartition(".")[0] for key in forms}
+    assert forms == {f"{stem}.{form}" for stem in stems for form in ("one", "other")}
+    assert stems & keys == set()
+
+
+@pytest.mark.parametrize(
+    ("language", "count", "expected"),
+    [(ENGLISH, 1, "1 flower"), (ENGLISH, 0, "0 flowers"), (ENGLISH, 102, "102 flowers"),
+     ("de", 1, "1 Blume"), ("de", 2, "2 Blumen")],
+)  # fmt: skip
+def test_the_count_chooses_the_plural_form(
+    app: Flask, language: str, count: int, expected: str
+) -> None:
+    with app.test_request_context(headers={"Accept-Language": language}):
+        assert text("flowers.all", count=count) == expected
 
 
 def test_placeholder_values_are_escaped(app: Flask) -> None:

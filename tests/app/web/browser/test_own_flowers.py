@@ -1,0 +1,80 @@
+"""The pages of a service for people's own flowers, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from model.checkpoint.labels import FlowerClass
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import SCROLL_WIDTH
+from tests.fake_checkpoint import save_fake_checkpoint
+from tests.serving import serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+LONGEST = "Vergissmeinnicht" * 15
+OWN = ("Märzenbecher", LONGEST, "バラ")
+
+
+@pytest.fixture(scope="module")
+def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("own")
+    path = save_fake_checkpoint(
+        folder / "own.safetensors",
+        [3.0, 1.0, 0.0],
+        classes=[FlowerClass(name, name) for name in OWN],
+    )
+    with serving(folder, PETALSCOPE_CHECKPOINT=str(path), PETALSCOPE_DEVICE="cpu") as server:
+        yield server.address
+
+
+def links(page: Page) -> list[tuple[str | None, str | None, str | None]]:
+    """Return target, language and text of the names and of the links below the first one."""
+    found = page.locator("main .result :is(.name, .about a)")
+    expect(found).to_have_count(len(OWN) + 1)  # Wikipedia, and not GBIF
+    return [
+        (link.get_attribute("href"), link.get_attribute("lang"), link.text_content())
+        for link in found.all()
+    ]
+
+
+@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
+def test_script_and_server_show_the_same_result(
+    visit: Visit, own_service: str, photo_file: Path, language: str
+) -> None:
+    scripted = visit(own_service, language=language)
+    scripted.locator("#file").set_input_files(photo_file)
+    plain = visit(own_service, javascript=False, language=language)
+    plain.locator("#file").set_input_files(photo_file)
+    plain.locator("form:has(#file) button").click()
+    shown = links(plain)
+    assert links(scripted) == shown
+    assert [name for _, name, _ in shown] == ["", None, "", ""]
+    assert (shown[1][0] or "").startswith(f"https://{language[:2]}.wikipedia.org/")
+    assert scripted.title() == plain.title()
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("path", ["", "flowers", f"flowers/{LONGEST}", "docs"])
+def test_a_long_name_does_not_widen_the_page(
+    visit: Visit, own_service: str, photo_file: Path, path: str, width: int
+) -> None:
+    page = visit(f"{own_service}{path}", phone=width < 1000, width=width)
+    if not path:
+        page.locator("#file").set_input_files(photo_file)
+        links(page)
+    expect(page.get_by_role("heading").first).to_be_visible()
+    assert page.evaluate(SCROLL_WIDTH) <= width
+
+
+@pytest.mark.parametrize("query", ["バ", "marz", "x"])
+def test_script_and_server_find_the_same_names(visit: Visit, own_service: str, query: str) -> None:
+    typed = visit(f"{own_service}flowers")
+    typed.get_by_role("searchbox").fill(query)
+    served = visit(f"{own_service}flowers?q={query}", javascript=False)
+    rows = ".list li:visible a"
+    assert typed.locator(rows).all_text_contents() == served.locator(rows).all_text_contents()
