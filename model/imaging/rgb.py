@@ -1,4 +1,4 @@
-"""Conversion of a decoded image to upright 8-bit RGB on a white background."""
+"""Conversion of a decoded image to upright 8-bit sRGB on a white background."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from model.imaging.color import to_srgb
 
 _BACKGROUND: Final = (255, 255, 255)
 # EXIF can be built to take longer than the pixels; cameras write a fraction of this.
@@ -16,17 +18,23 @@ _STRIP_PIXELS: Final = 1_000_000
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return a loaded image of any mode as RGB, turned by its EXIF orientation.
+    """Return a loaded image of any mode in sRGB, turned by its EXIF orientation.
 
-    Transparent pixels become white, 16-bit grey becomes 8-bit. The result does not depend on the
-    image's file.
+    The ICC profile is applied and removed. Transparent pixels become white, 16-bit gray becomes
+    8-bit. The result does not depend on the image's file.
     """
+    profile = image.info.get("icc_profile")
     image = _upright(image)
     if image.mode.startswith("I"):
         image = _eight_bit(image)
     if image.has_transparency_data:
-        return _on_background(image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return _on_background(image, profile)
+    image = to_srgb(_without_palette(image), profile)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    # A file saved from the image must not have the profile of other colors.
+    image.info.pop("icc_profile", None)
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -42,25 +50,41 @@ def _upright(image: Image.Image) -> Image.Image:
         return image.copy()
 
 
-def _on_background(image: Image.Image) -> Image.Image:
+def _without_palette(image: Image.Image) -> Image.Image:
+    """Return an image of mode P or 1 in RGB or L, which have profiles; others unchanged."""
+    modes = {"P": "RGB", "1": "L"}
+    return image.convert(modes[image.mode]) if image.mode in modes else image
+
+
+def _on_background(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Composite on white: `convert("RGB")` would show the colours of transparent pixels."""
     width, height = image.size
     result = Image.new("RGB", image.size)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        strip = _with_alpha(image.crop((0, top, width, min(top + rows, height))), profile)
         background = Image.new("RGBA", strip.size, (*_BACKGROUND, 255))
         result.paste(Image.alpha_composite(background, strip).convert("RGB"), (0, top))
     return result
 
 
+def _with_alpha(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert an image with transparency to sRGB, mode RGBA."""
+    colors = image.convert("RGBA")
+    if image.mode not in ("1", "L", "LA"):
+        return to_srgb(colors, profile)
+    result = to_srgb(colors.getchannel("R"), profile).convert("RGB")
+    result.putalpha(colors.getchannel("A"))
+    return result
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits: `convert("RGB")` would clip values above 255 to white."""
-    grey = np.array(image, dtype=np.uint32)
+    """Scale 16-bit gray to 8 bits: `convert("RGB")` would clip values above 255 to white."""
+    gray = np.array(image, dtype=np.uint32)
     if (transparent := image.info.get("transparency")) is not None:
-        grey[grey == transparent] = 65535
-    # Round(grey / 257) in integers, because a float array would take twice the memory.
-    grey *= 255
-    grey += 32895
-    grey >>= 16
-    return Image.fromarray(grey.astype(np.uint8))
+        gray[gray == transparent] = 65535
+    # Round(gray / 257) in integers, because a float array would take twice the memory.
+    gray *= 255
+    gray += 32895
+    gray >>= 16
+    return Image.fromarray(gray.astype(np.uint8))
