@@ -143,7 +143,11 @@ class Settings(BaseSettings):
         32, ge=1, le=1024, description="Largest request body, in MiB (1,048,576 bytes)"
     )
     max_megapixels: int = Field(
-        64, ge=1, le=1000, description="Largest photo, in millions of pixels"
+        64,
+        ge=1,
+        le=1000,
+        description="Most pixels to decode per photo, in millions; a JPEG that is decoded at "
+        "reduced scale may have four times as many",
     )
     min_side: int = Field(16, ge=1, le=1024, description="Shortest side of a photo, in pixels")
     max_form_parts: int = Field(10, ge=1, le=1000, description="Maximum parts of a form")

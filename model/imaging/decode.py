@@ -14,18 +14,15 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageChops, ImageFile
 
-from model.imaging.decode_guard import (
-    MeteredFile,
-    OddStructureError,
-    check_structure,
-    without_avif_exif,
-)
+from model.imaging import bmp, jpeg, png
+from model.imaging.decode_guard import MeteredFile, OddStructureError, without_avif_exif
 from model.imaging.formats import (
     FORMAT_NAMES,
     FORMATS,
     CorruptImageError,
+    ImageError,
     UnsupportedImageError,
     accepted_kind,
     refused_kind,
@@ -42,8 +39,10 @@ from model.imaging.rgb import upright_rgb
 # A reduced JPEG keeps at least this multiple of the target side: accuracy is that of full decoding
 # (docs/accuracy.md, E16).
 _DRAFT_OVERSAMPLING: Final = 1.25
-# Memory of a progressive JPEG's coefficients, in full-size pixels per pixel counted.
-_PROGRESSIVE_PIXELS_PER_PIXEL: Final = 4
+# A decoded pixel takes 8 bytes, in the image and its upright copy. A coefficient takes 2.
+_COEFFICIENTS_PER_PIXEL: Final = 4
+# Pillow's error for an AVIF that is decoded, but whose colors libavif cannot convert to RGB.
+_AVIF_MATRIX_ERROR: Final = "Conversion from YUV failed"
 # Opening an AVIF parses its EXIF, which can take longer than the pixels.
 _MAX_AVIF_BYTES_WITH_EXIF: Final = 1024 * 1024
 _WARNINGS_FILTER: Final = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
@@ -84,10 +83,11 @@ def decode_image(
         The first frame in mode RGB, turned by its EXIF orientation, on a white background.
 
     Raises:
-        UnsupportedImageError: The file is in none of `FORMATS`.
+        UnsupportedImageError: The file is in none of `FORMATS`, or in a variant that is not
+            decoded, such as a JPEG of 12 bits.
         CorruptImageError: The file is empty, truncated or damaged, or has many more parts than any
             encoder writes.
-        ImageTooLargeError: More pixels than `limits.max_pixels`.
+        ImageTooLargeError: More pixels than `limits` allow, see `check_size`.
         ImageTooSmallError: A side shorter than `limits.min_side`.
         OSError: `source` is a path that cannot be read.
     """
@@ -95,25 +95,10 @@ def decode_image(
     if not data:
         raise CorruptImageError("The file is empty.")
     _ignore_warnings()
-    scans = _jpeg_scans(data)
-    with _opened(data, limits) as image:
-        check_size(image.size, limits)
-        check_run_lengths(image)
-        full_size = image.width * image.height
-        if target_side is not None:
-            side = least_decoded_side(target_side)
-            image.draft(None, (side, side))
-        pixels = image.width * image.height
-        if scans > 1:
-            # libjpeg keeps the coefficients of all full-size pixels until the last scan.
-            pixels += full_size // _PROGRESSIVE_PIXELS_PER_PIXEL
-        elif image.format == "AVIF":
-            pixels = max(pixels, avif_pixels(data, limits))
-        # Pass all bytes to the decoder at once: blocks are copied twice and contend for the GIL.
-        # Never lower the value, because some decoders return their pixels in such blocks.
-        image.decodermaxblock = max(image.decodermaxblock, len(data))
-        with acquire(pixels):
-            return _decoded(image, data)
+    try:
+        return _decode(data, limits, target_side, acquire)
+    except OddStructureError as error:
+        raise CorruptImageError(f"The {accepted_kind(data)} image is {error}.") from error
 
 
 def least_decoded_side(target_side: int) -> int:
@@ -121,11 +106,41 @@ def least_decoded_side(target_side: int) -> int:
     return math.ceil(_DRAFT_OVERSAMPLING * target_side)
 
 
-def _jpeg_scans(data: bytes) -> int:
-    try:
-        return check_structure(data)
-    except OddStructureError as error:
-        raise _odd(data, error) from error
+def _decode(
+    data: bytes, limits: ImageLimits, target_side: int | None, acquire: Acquire
+) -> Image.Image:
+    structure = other_ending = None
+    if data.startswith(jpeg.SIGNATURE):
+        structure = jpeg.read_structure(data)
+        data, other_ending = jpeg.endings(data, structure) or (data, None)
+    elif data.startswith(png.SIGNATURE):
+        data = png.without_ancillary_chunks(data)
+    with _opened(data, limits) as image:
+        size = image.size
+        _reduce(image, target_side)
+        is_buffered = structure is not None and structure.is_buffered
+        check_size(size, limits, None if is_buffered else image.size)
+        check_run_lengths(image)
+        pixels = image.width * image.height
+        if structure is not None and is_buffered:
+            # libjpeg keeps the coefficients of all full-size pixels until the last scan.
+            coefficients = structure.coefficients_per_pixel * size[0] * size[1]
+            pixels += round(coefficients / _COEFFICIENTS_PER_PIXEL)
+        elif image.format == "AVIF":
+            pixels = max(pixels, avif_pixels(data, limits))
+        if other_ending is None:
+            with acquire(pixels):
+                return _decoded(image, data)
+        with acquire(2 * pixels), _opened(other_ending, limits) as other:
+            _reduce(other, target_side)
+            return _decoded(image, data, other)
+
+
+def _reduce(image: Image.Image, target_side: int | None) -> None:
+    """Set the scale of a JPEG."""
+    if target_side is not None:
+        side = least_decoded_side(target_side)
+        image.draft(None, (side, side))
 
 
 def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
@@ -136,38 +151,58 @@ def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if accepted_kind(data) == "AVIF" and len(data) > _MAX_AVIF_BYTES_WITH_EXIF:
         data = without_avif_exif(data)
     try:
-        return Image.open(MeteredFile(data), formats=FORMATS)
-    except MemoryError:
+        image = Image.open(MeteredFile(data), formats=FORMATS)
+        # Pass all bytes to the decoder at once: blocks are copied twice and contend for the GIL.
+        # Never lower the value, because some decoders return their pixels in such blocks.
+        image.decodermaxblock = max(image.decodermaxblock, len(data))
+        return image
+    except (MemoryError, OddStructureError):
         raise
-    except OddStructureError as error:
-        raise _odd(data, error) from error
     except Exception as error:
-        if (kind := accepted_kind(data)) is not None:
-            raise CorruptImageError(
-                f"The {kind} file is truncated or damaged and cannot be opened; choose another."
-            ) from error
-        other = refused_kind(data) or "not an image in an accepted format"
-        raise UnsupportedImageError(f"The file is {other}; send a {FORMAT_NAMES} photo.") from error
+        if (common := bmp.with_common_layout(data)) is not None:
+            return _opened(common, limits)
+        raise _refusal(data, "opened") from error
 
 
-def _decoded(image: Image.Image, data: bytes) -> Image.Image:
+def _decoded(image: Image.Image, data: bytes, other: Image.Image | None = None) -> Image.Image:
+    """Decode an opened image; `other` is the same JPEG with another ending."""
     try:
         image.load()
+        if other is not None:
+            other.load()
+            if ImageChops.difference(image, other).getbbox() is not None:
+                raise _refusal(data, "decoded", image.format)
         return upright_rgb(image)
-    except MemoryError:
+    except (MemoryError, OddStructureError, ImageError):
         raise
-    except OddStructureError as error:
-        raise _odd(data, error) from error
     except Exception as error:
         # Decoders of damaged files raise anything: OSError, SyntaxError, struct.error, zlib.error…
-        raise CorruptImageError(
-            f"The {accepted_kind(data) or image.format} image is truncated or damaged "
-            "and cannot be decoded; choose another."
-        ) from error
+        if str(error).startswith(_AVIF_MATRIX_ERROR):
+            raise _unsupported("an AVIF whose colors have an unusual matrix") from error
+        raise _refusal(data, "decoded", image.format) from error
 
 
-def _odd(data: bytes, error: OddStructureError) -> CorruptImageError:
-    return CorruptImageError(f"The {accepted_kind(data)} image is {error}.")
+def _refusal(data: bytes, step: str, opened_as: str | None = None) -> ImageError:
+    """Return the error for a file that could not be opened or decoded, as `step` says."""
+    if (variant := _unsupported_variant(data)) is not None:
+        return _unsupported(variant)
+    if (kind := accepted_kind(data) or opened_as) is not None:
+        return CorruptImageError(
+            f"The {kind} file is truncated or damaged and cannot be {step}; choose another."
+        )
+    return _unsupported(refused_kind(data) or "not an image in an accepted format")
+
+
+def _unsupported_variant(data: bytes) -> str | None:
+    if data.startswith(jpeg.SIGNATURE):
+        return jpeg.read_structure(data).unsupported_kind
+    if data.startswith(png.SIGNATURE):
+        return png.unsupported_kind(data)
+    return bmp.unsupported_kind(data)
+
+
+def _unsupported(kind: str) -> UnsupportedImageError:
+    return UnsupportedImageError(f"The file is {kind}; send a {FORMAT_NAMES} photo.")
 
 
 def _ignore_warnings() -> None:

@@ -7,8 +7,8 @@ from typing import Final
 from model.errors import PetalscopeError
 
 # Pillow registers over forty openers; only these are tried. The JPEG opener also reads the
-# multi-picture (MPO) files of phones.
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
+# multi-picture (MPO) files of phones. A DIB is a BMP without its file header, as in a clipboard.
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "DIB")
 FORMAT_NAMES: Final = "JPEG, PNG, WebP, GIF, AVIF or BMP"
 # Lower-case suffixes of photos in folders. A file's bytes determine its format.
 IMAGE_SUFFIXES: Final = (
@@ -60,7 +60,7 @@ class ImageError(PetalscopeError):
 
 
 class UnsupportedImageError(ImageError):
-    """A file in none of `FORMATS`."""
+    """A file in none of `FORMATS`, or in a variant that is not decoded."""
 
 
 class CorruptImageError(ImageError):

@@ -13,6 +13,9 @@ from model.imaging.formats import CorruptImageError, ImageError
 # Pillow decodes run lengths in Python: a 30 kB file of the largest size would take minutes.
 _MAX_RUN_LENGTH_PIXELS: Final = 4_000_000
 _BMP_RUN_LENGTHS: Final = (1, 2)
+# A JPEG that is decoded at reduced scale may have this many times the pixels: phones' cameras reach
+# 200 megapixels. Its entropy-coded data takes time for each.
+_MAX_REDUCED_PIXELS_FACTOR: Final = 4
 # libavif decodes one AV1 image per tile and one for the alpha plane, and keeps all in memory.
 _MAX_AVIF_IMAGES_PIXELS_FACTOR: Final = 4
 
@@ -30,7 +33,7 @@ class ImageLimits:
     """Limits on the size of an image.
 
     Attributes:
-        max_pixels: Largest width × height, in pixels.
+        max_pixels: Most pixels to decode: width × height, after the reduction of a JPEG.
         min_side: Shortest side allowed, in pixels.
     """
 
@@ -41,19 +44,26 @@ class ImageLimits:
 DEFAULT_LIMITS: Final = ImageLimits()
 
 
-def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+def check_size(
+    size: tuple[int, int], limits: ImageLimits, decoded: tuple[int, int] | None = None
+) -> None:
     """Check the size of an image.
 
     Args:
-        size: Width and height, in pixels.
+        size: Width and height in the file, in pixels.
         limits: The limits.
+        decoded: Width and height of a JPEG at its reduced scale; None if all pixels are decoded.
 
     Raises:
-        ImageTooLargeError: More pixels than `limits.max_pixels`.
+        ImageTooLargeError: More pixels than `limits.max_pixels` are decoded, or the file has more
+            than four times as many.
         ImageTooSmallError: A side shorter than `limits.min_side`.
     """
     width, height = size
-    _check_pixels(width, height, limits)
+    reduced_width, reduced_height = decoded or size
+    if reduced_width * reduced_height > limits.max_pixels:
+        _check_pixels(width, height, limits.max_pixels)
+    _check_pixels(width, height, _MAX_REDUCED_PIXELS_FACTOR * limits.max_pixels)
     if min(width, height) < limits.min_side:
         raise ImageTooSmallError(
             f"The image is {width}×{height} pixels; each side must have at least {limits.min_side}."
@@ -67,7 +77,9 @@ def check_run_lengths(image: Image.Image) -> None:
         ImageTooLargeError: It has more than 4 million pixels.
     """
     width, height = image.size
-    run_lengths = image.format == "BMP" and image.info.get("compression") in _BMP_RUN_LENGTHS
+    run_lengths = (
+        image.format in ("BMP", "DIB") and image.info.get("compression") in _BMP_RUN_LENGTHS
+    )
     if run_lengths and width * height > _MAX_RUN_LENGTH_PIXELS:
         raise ImageTooLargeError(
             f"The image is a run-length encoded BMP of {width}×{height} = {width * height:,} "
@@ -92,16 +104,15 @@ def avif_pixels(data: bytes, limits: ImageLimits) -> int:
             "The AVIF file is truncated or damaged and cannot be opened; choose another."
         ) from error
     for size in sizes:
-        _check_pixels(size.width, size.height, limits)
+        _check_pixels(size.width, size.height, limits.max_pixels)
     most = _MAX_AVIF_IMAGES_PIXELS_FACTOR * limits.max_pixels
     if sum(size.width * size.height for size in sizes) > most:
         raise ImageTooLargeError(f"The tiles of the AVIF have more than {most:,} pixels together.")
     return sum(size.max_pixels for size in sizes)
 
 
-def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
-    if width * height > limits.max_pixels:
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
         raise ImageTooLargeError(
-            f"The image has {width}×{height} = {width * height:,} pixels; "
-            f"the limit is {limits.max_pixels:,}."
+            f"The image has {width}×{height} = {width * height:,} pixels; the limit is {most:,}."
         )

@@ -27,6 +27,7 @@ from tests.adversarial.cases import (
     jpeg_with,
     photo,
     png_chunk,
+    png_with,
     segment,
     upload,
 )
@@ -37,7 +38,7 @@ from tests.model.imaging.test_limits import claiming
 def image_cases() -> Iterator[Case]:
     for cases in (_cut, _damaged, _misnamed, _surrounded, _sizes):
         yield from cases()
-    for cases in (_polyglots, _modes, _animated, _foreign):
+    for cases in (_polyglots, _modes, _animated, _variants, _foreign):
         yield from cases()
 
 
@@ -89,7 +90,7 @@ def _sizes() -> Iterator[Case]:
     for name in FORMATS:
         # Pillow takes a GIF's size from its frame, not from its header.
         nothing = EITHER if name == "GIF" else REFUSED
-        yield upload(f"{name} that claims gigapixels", claiming(name, 16_000, 16_000), LARGE)
+        yield upload(f"{name} that claims gigapixels", claiming(name, 16_383, 16_383), LARGE)
         yield upload(f"{name} that claims no pixels", claiming(name, 0, 0), nothing)
         yield upload(f"{name} that claims no height", claiming(name, SIDE, 0), nothing)
         yield upload(f"{name} that claims a larger size", claiming(name, 300, 300), EITHER)
@@ -167,6 +168,48 @@ def _animated() -> Iterator[Case]:
             encode, others[0], name, save_all=True, append_images=others[1:], **FORMATS[name]
         )
         yield upload(f"{name} of {frames} frames", animation, ACCEPTED)
+
+
+def _variants() -> Iterator[Case]:
+    """Return whole files that few decoders take."""
+    jpeg, png, avif = file("JPEG"), file("PNG"), bytearray(file("AVIF"))
+    progressive = encode(photo(), "JPEG", progressive=True)
+    for name, data in (("JPEG", jpeg), ("progressive JPEG", progressive)):
+        yield upload(f"{name} without its end marker", data[:-2], ACCEPTED)
+        yield upload(f"{name} with half an end marker", data[:-1], ACCEPTED)
+        yield upload(f"{name} without its last 40 bytes", data[:-40], DAMAGED)
+    frame = jpeg.index(b"\xff\xc0")
+    twelve_bits = jpeg[: frame + 1] + b"\xc1" + jpeg[frame + 2 : frame + 4] + b"\x0c"
+    yield upload("JPEG of 12 bits", twelve_bits + jpeg[frame + 5 :], UNSUPPORTED)
+    lossless = jpeg[: frame + 1] + b"\xc3" + jpeg[frame + 2 :]
+    yield upload("JPEG of a lossless frame", lossless, UNSUPPORTED)
+    yield upload("JPEG that claims 108 megapixels", claiming("JPEG", 12_000, 9000), EITHER)
+    frame = progressive.index(b"\xff\xc2") + 5
+    claimed = progressive[:frame] + struct.pack(">HH", 9000, 12_000) + progressive[frame + 4 :]
+    yield upload("progressive JPEG that claims 108 megapixels", claimed, LARGE)
+    broken = png_chunk(b"zTXt", b"Title\0\7text")
+    yield upload("PNG with a broken text", png_with(broken), ACCEPTED)
+    yield upload(
+        "PNG with a broken text after its pixels", png[:-12] + broken + png[-12:], ACCEPTED
+    )
+    yield upload("PNG with a wrong checksum in a text", png_with(broken[:-1] + b"x"), ACCEPTED)
+    control = struct.pack(">IIIIIHHBB", 9, 99, 99, 9, 9, 1, 10, 0, 0)
+    animation = png_chunk(b"acTL", struct.pack(">II", 3, 0)), png_chunk(b"fcTL", control)
+    yield upload("APNG with frames out of sequence", png_with(*animation), ACCEPTED)
+    yield upload("PNG for iOS", png[:8] + png_chunk(b"CgBI", bytes(4)) + png[8:], EITHER)
+    yield upload("BMP without a file header", file("DIB"), ACCEPTED)
+    yield upload("BMP of 10 bits per channel", _bit_fields(), ACCEPTED)
+    yield upload("BMP of 10 bits per channel, cut", _bit_fields()[:-99], DAMAGED)
+    avif[avif.index(b"nclx") + 9] = 13
+    yield upload("AVIF of an unsupported matrix", bytes(avif), UNSUPPORTED)
+
+
+def _bit_fields() -> bytes:
+    masks = struct.pack("<3I", 0x3FF00000, 0x000FFC00, 0x000003FF)
+    body = NOISE[: 4 * SIDE * SIDE]
+    head = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 32, 3, len(body), 0, 0, 0, 0) + masks
+    start = 14 + len(head)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + head + body
 
 
 def _foreign() -> Iterator[Case]:

@@ -65,7 +65,8 @@ def _srgb_encoded(linear: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     encoded = np.where(
         linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(1e-9) ** (1 / 2.4) - 0.055
     )
-    return np.rint(255 * encoded).astype(np.uint8)
+    levels: npt.NDArray[np.uint8] = np.rint(255 * encoded).astype(np.uint8)
+    return levels
 
 
 def _lab_byte_triple(inks: tuple[int, ...]) -> list[int]:

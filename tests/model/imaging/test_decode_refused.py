@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from model.imaging.decode import decode_image
-from model.imaging.formats import CorruptImageError, ImageError
+from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImageError
 from model.imaging.limits import ImageLimits
 from tests.conftest import flower_image
 from tests.model.imaging.test_decode import SIZE, encode, fading_flower, pixels
@@ -134,6 +134,17 @@ def test_a_photo_with_a_damaged_animation_header_is_decoded() -> None:
     data[at + 4 : at + 8] = bytes(4)
     data[at + 12 : at + 16] = struct.pack(">I", zlib.crc32(data[at : at + 12]))
     assert np.array_equal(pixels(decode_image(bytes(data))), pixels(PHOTO))
+
+
+@pytest.mark.parametrize("matrix", [0, 10, 11, 13, 14, 17])
+def test_an_avif_of_an_unsupported_matrix_is_unsupported_not_damaged(matrix: int) -> None:
+    data = bytearray(SAMPLES["AVIF"])
+    at = data.index(b"nclx") + 9
+    assert data[at] == 6
+    data[at] = matrix
+    error = refusal(bytes(data))
+    assert type(error) is UnsupportedImageError
+    assert "matrix" in str(error)
 
 
 def test_threads_decode_damaged_metadata_without_a_warning() -> None:

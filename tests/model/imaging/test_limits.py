@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import nullcontext
 
 import pytest
 from PIL import ImageFile
@@ -14,6 +15,8 @@ from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallE
 from tests.conftest import flower_image
 from tests.model.imaging.test_decode import encode
 from tests.model.imaging.test_decode_refused import PHOTO, SAMPLES, refusal
+
+KILOPIXELS = ImageLimits(max_pixels=100_000)
 
 
 def claiming(format_name: str, width: int, height: int) -> bytes:
@@ -30,7 +33,7 @@ def claiming(format_name: str, width: int, height: int) -> bytes:
         at = data.index(b"ispe") + 8
         data[at : at + 8] = struct.pack(">II", width, height)
     elif format_name == "JPEG":
-        at = data.index(b"\xff\xc0") + 5
+        at = next(data.index(start) for start in (b"\xff\xc0", b"\xff\xc2") if start in data) + 5
         data[at : at + 4] = struct.pack(">HH", height, width)
     elif format_name == "WEBP":
         data[26:30] = struct.pack("<HH", width, height)
@@ -89,3 +92,53 @@ def test_a_side_below_16_pixels_is_refused(size: tuple[int, int]) -> None:
 
 def test_a_side_of_16_pixels_is_accepted() -> None:
     assert decode_image(encode(flower_image((16, 400)), "PNG")).size == (16, 400)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640)])
+def test_a_jpeg_is_limited_by_the_pixels_that_are_decoded(size: tuple[int, int]) -> None:
+    data = encode(flower_image(size), "JPEG")  # 307,200 pixels
+    error = refusal(data, KILOPIXELS)
+    assert type(error) is ImageTooLargeError
+    assert f"{size[0]}×{size[1]}" in str(error)
+    assert "100,000" in str(error)
+    reduced = decode_image(data, limits=KILOPIXELS, target_side=100)
+    assert reduced.size == (size[0] // 2, size[1] // 2)
+    with pytest.raises(ImageTooLargeError):
+        decode_image(data, limits=KILOPIXELS, target_side=200)
+
+
+def test_a_jpeg_has_at_most_four_times_the_limit_of_pixels() -> None:
+    limits = ImageLimits(max_pixels=307_200 // 4)
+    data = encode(flower_image((640, 480)), "JPEG")
+    assert decode_image(data, limits=limits, target_side=50).size == (160, 120)
+    one_less = ImageLimits(max_pixels=limits.max_pixels - 1)
+    with pytest.raises(ImageTooLargeError) as caught:
+        decode_image(data, limits=one_less, target_side=50)
+    assert f"{4 * one_less.max_pixels:,}" in str(caught.value)
+
+
+@pytest.mark.parametrize("width", [12_000, 22_000])
+def test_a_jpeg_of_hundreds_of_megapixels_is_decoded_at_an_eighth(width: int) -> None:
+    acquired: list[int] = []
+
+    def acquire(pixels: int) -> nullcontext[None]:
+        acquired.append(pixels)
+        return nullcontext()
+
+    data = claiming("JPEG", width, 9000)
+    with pytest.raises(ImageTooLargeError):
+        decode_image(data)
+    assert decode_image(data, target_side=320, acquire=acquire).size == (width // 8, 1125)
+    assert acquired == [width // 8 * 1125]
+
+
+@pytest.mark.parametrize("scans", ["all scans", "one scan"])
+def test_a_progressive_jpeg_keeps_the_limit_of_all_pixels(scans: str) -> None:
+    # libjpeg holds the coefficients of all pixels of such a file at any scale.
+    data = encode(flower_image((640, 480)), "JPEG", progressive=True)
+    if scans == "one scan":
+        data = data[: data.index(b"\xff\xc4", data.index(b"\xff\xda"))] + b"\xff\xd9"
+    with pytest.raises(ImageTooLargeError):
+        decode_image(data, limits=KILOPIXELS, target_side=50)
+    half_million = ImageLimits(max_pixels=500_000)
+    assert decode_image(data, limits=half_million, target_side=50).size == (160, 120)
