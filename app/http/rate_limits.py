@@ -31,6 +31,9 @@ from model.errors import PetalscopeError
 
 _log: Final = logging.getLogger(__name__)
 
+# Photos per period; photos left in it; when more are allowed, in seconds since 1970.
+RATE_LIMIT_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+
 _EXTENSION: Final = "petalscope_rate_limits"
 # Keeps the counters apart from those of other programs in the same Redis.
 _NAMESPACE: Final = "petalscope"
@@ -201,9 +204,9 @@ def _count_request() -> None:
 def _add_headers(response: Response) -> Response:
     status: RateLimitStatus | None = g.get("rate_limit")
     if status is not None:
-        response.headers["X-RateLimit-Limit"] = str(status.rate.amount)
-        response.headers["X-RateLimit-Remaining"] = str(status.remaining)
-        response.headers["X-RateLimit-Reset"] = str(math.ceil(time.time()) + status.reset_seconds)
+        reset = math.ceil(time.time()) + status.reset_seconds
+        values = (status.rate.amount, status.remaining, reset)
+        response.headers.update(zip(RATE_LIMIT_HEADERS, map(str, values), strict=True))
     return response
 
 

@@ -12,6 +12,8 @@ from flask import Flask, Response, make_response, request
 
 from app.context import current_context
 from app.http.problems import Code, Problem, quoted
+from app.http.rate_limits import RATE_LIMIT_HEADERS
+from app.http.request_id import REQUEST_ID_HEADER
 from app.http.route_options import current_route_options
 
 SECURITY_HEADERS: Final = {
@@ -31,10 +33,10 @@ SECURITY_HEADERS: Final = {
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID",
+    "Access-Control-Allow-Headers": f"Authorization, Content-Type, X-API-Key, {REQUEST_ID_HEADER}",
     "Access-Control-Max-Age": "7200",
 }
-_EXPOSED_HEADERS: Final = "Retry-After, X-Request-ID"
+_EXPOSED_HEADERS: Final = ", ".join(("Retry-After", REQUEST_ID_HEADER, *RATE_LIMIT_HEADERS))
 
 
 def init_security(app: Flask) -> None:
@@ -50,16 +52,24 @@ def _refuse_cross_site_post() -> None:
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if site is not None:
-        refused = site not in ("same-origin", "none")
-    else:
-        # An older browser. Schemes may differ, because a proxy may terminate TLS.
-        refused = origin is not None and origin.partition("://")[2] != request.host
-    if refused:
-        raise Problem(
-            Code.CROSS_SITE_REQUEST,
-            f"Pages of {quoted(origin or 'another site')} may not send photos here. To allow it, "
-            "add that origin to PETALSCOPE_CORS_ORIGINS.",
+        if site not in ("same-origin", "none"):
+            raise _cross_site(origin)
+    # An older browser, or a page without TLS. The schemes may differ behind a proxy with TLS.
+    elif origin is not None and origin.partition("://")[2] != request.host:
+        raise _cross_site(
+            origin,
+            f" If it is this service's own page, a proxy has replaced its Host by "
+            f"{quoted(request.host)}: let the proxy pass Host on, or send X-Forwarded-Host and set "
+            "PETALSCOPE_PROXY_COUNT.",
         )
+
+
+def _cross_site(origin: str | None, hint: str = "") -> Problem:
+    return Problem(
+        Code.CROSS_SITE_REQUEST,
+        f"Pages of {quoted(origin or 'another site')} may not send photos here. To allow it, add "
+        f"that origin to PETALSCOPE_CORS_ORIGINS.{hint}",
+    )
 
 
 def _answer_preflight() -> Response | None:

@@ -63,6 +63,29 @@ def test_a_response_has_the_state_of_the_limit(make_app: MakeApp, photo: bytes) 
     assert remaining == ["1", "0", "0"]
 
 
+def test_only_a_refusal_says_when_to_retry(make_app: MakeApp, photo: bytes) -> None:
+    client = make_app(rate_limits=("1/day",)).test_client()
+    for status in (200, 429, 429):
+        response = client.post("/predict", **form(photo))
+        assert response.status_code == status
+        assert ("Retry-After" in response.headers) is (status == 429)
+    assert "Retry-After" not in client.get("/labels").headers
+
+
+def test_pages_of_other_origins_can_read_the_state_of_the_limit(
+    make_app: MakeApp, photo: bytes
+) -> None:
+    origin = "https://friend.example"
+    client = make_app(rate_limits=("1/day",), cors_origins=(origin,)).test_client()
+    for status in (200, 429):
+        response = client.post("/predict", **form(photo), headers={"Origin": origin})
+        assert response.status_code == status
+        exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
+        limits = {name for name, _ in response.headers if name.startswith("X-RateLimit-")}
+        assert len(limits) == 3
+        assert limits | {"Retry-After"} <= set(exposed)
+
+
 def test_each_photo_of_a_combined_request_counts(make_app: MakeApp, photo: bytes) -> None:
     client = make_app(rate_limits=("4/day",)).test_client()
     path = "/predict?combine=1"

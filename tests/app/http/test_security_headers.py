@@ -47,6 +47,20 @@ def test_a_cross_site_post_gets_403(
     assert client.post(path, **form(photo), headers=headers).status_code == 403
 
 
+def test_a_host_that_a_proxy_has_replaced_is_named(client: FlaskClient, photo: bytes) -> None:
+    """Browsers send no Sec-Fetch-Site to pages without TLS."""
+    headers = {"Origin": "http://flowers.example", "Host": "127.0.0.1:8000"}
+    detail = client.post("/predict", **form(photo), headers=headers).get_json()["detail"]
+    for fragment in ("http://flowers.example", "127.0.0.1:8000", "PETALSCOPE_PROXY_COUNT"):
+        assert fragment in detail
+    # Behind a browser that names the site, the Host does not matter.
+    headers["Sec-Fetch-Site"] = "cross-site"
+    detail = client.post("/predict", **form(photo), headers=headers).get_json()["detail"]
+    assert "127.0.0.1:8000" not in detail
+    headers["Sec-Fetch-Site"] = "same-origin"
+    assert client.post("/predict", **form(photo), headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/", "/predict"])
 @pytest.mark.parametrize(
     "headers",
@@ -93,7 +107,8 @@ def test_an_allowed_origin_may_use_the_api(open_client: FlaskClient, photo: byte
     assert response.status_code == 200
     assert response.headers["Access-Control-Allow-Origin"] == FRIEND
     assert "Origin" in response.vary
-    assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
+    exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"Retry-After", "X-Request-ID"} < set(exposed)
 
     response = open_client.post("/predict", **form(b"words"), headers=headers)
     assert response.status_code == 415
