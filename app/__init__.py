@@ -116,6 +116,8 @@ def create_app(
     init_caching(app)
     # With merged slashes, /flowers//18 redirects to the host that the Host header names.
     app.url_map.merge_slashes = False
+    # /predict/ is /predict, because a redirect would make clients send the photo twice.
+    app.url_map.strict_slashes = False
     init_compression(app)
     for blueprint in _PAGES:
         app.register_blueprint(blueprint)

@@ -176,12 +176,16 @@ def _server(
                 case _:
                     self._send(404, b"Available: /metrics, /healthz, /readyz\n")
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def _send(self, status: int, body: bytes, content_type: str = "text/plain") -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def version_string(self) -> str:
             return "petalscope"  # without Python's version

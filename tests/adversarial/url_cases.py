@@ -52,8 +52,10 @@ def _methods() -> Iterator[Case]:
 
 
 def _paths() -> Iterator[Case]:
+    for target in ("/predict/", "/v1/predict/"):
+        yield Case(f"the path {target}", partial(post, PHOTO, target=target), ACCEPTED)
     for target in (
-        "/predict/",
+        "/predict//",
         "/predict%00",
         "/PREDICT",
         "/%70redict/x",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from flask import Flask
@@ -122,6 +122,11 @@ def test_the_metrics_port_serves_health_checks_and_names_no_version(app: Flask, 
         with urlopen(f"http://127.0.0.1:{port}/{path}") as response:
             assert response.status == 200
             assert response.headers["Server"] == "petalscope"
+        head = Request(f"http://127.0.0.1:{port}/{path}", method="HEAD")
+        with urlopen(head) as response:
+            assert response.status == 200
+            assert int(response.headers["Content-Length"]) > 0
+            assert not response.read()
     # A method that the server does not know.
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"BREW / HTTP/1.0\r\n\r\n")
