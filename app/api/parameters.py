@@ -1,18 +1,21 @@
-"""Parameters of `POST /predict`, from the query string and from form fields."""
+"""Parameters of `POST /predict`, from the query string and from the fields of a form or JSON."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from flask import request
 
+from app.http.json_body import JSON
 from app.http.problems import Code, Problem, quoted
 from app.inference.activation_overlays import MAX_EXPLAINED
 from app.schemas.operations import BOOLEANS, PREDICT_PARAMETERS
 
+_ALL_NAMES: Final = ", ".join(PREDICT_PARAMETERS)
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
@@ -42,8 +45,11 @@ def read_parameters(class_count: int, default_top_k: int) -> PredictParameters:
         default_top_k: `top_k` of a request without one.
 
     Raises:
-        Problem: 422, for a repeated parameter or a value out of range.
+        Problem: 422, for an unknown JSON member, a repeated parameter or a value out of range.
     """
+    # Apps add fields of their own to a form, but write JSON for this API alone.
+    if request.mimetype == JSON:
+        _check_names(request.form)
     parameters = PredictParameters(
         _top_k(_values("top_k"), class_count) or default_top_k,
         _flag("explain", _values("explain")),
@@ -64,15 +70,18 @@ def check_query(class_count: int) -> None:
     Raises:
         Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
     """
-    for name in request.args:
-        if name not in PREDICT_PARAMETERS:
-            similar = difflib.get_close_matches(name.lower(), list(PREDICT_PARAMETERS), n=1)
-            names = ", ".join(PREDICT_PARAMETERS)
-            hint = f"did you mean {similar[0]}?" if similar else f"use {names}."
-            raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
+    _check_names(request.args)
     _top_k(request.args.getlist("top_k"), class_count)
     for name in ("explain", "combine"):
         _flag(name, request.args.getlist(name))
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in PREDICT_PARAMETERS:
+            similar = difflib.get_close_matches(name.lower(), list(PREDICT_PARAMETERS), n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"use {_ALL_NAMES}."
+            raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
 
 
 def _values(name: str) -> list[str]:

@@ -42,6 +42,7 @@ class Code(StrEnum):
     TOO_MANY_PARTS = "too_many_parts", 413
     TOO_MANY_PIXELS = "too_many_pixels", 413
     UNSUPPORTED_TYPE = "unsupported_type", 415
+    UNSUPPORTED_ENCODING = "unsupported_encoding", 415
     UNSUPPORTED_FORMAT = "unsupported_format", 415
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable", 416
     NO_PHOTO = "no_photo", 422

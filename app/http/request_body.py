@@ -7,6 +7,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from flask import Request
 
+from app.http.form_parser import FormParser
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -31,22 +33,15 @@ class _RawBody(io.RawIOBase):
 
 
 class UploadRequest(Request):
-    """A request that never writes uploaded files to disk, because photos are private."""
+    """A request with a buffered body and the service's own form parser."""
+
+    form_data_parser_class = FormParser
 
     def __init__(self, environ: WSGIEnvironment, *args: Any, **options: Any) -> None:
         # Werkzeug reads 64 KiB at a time, and gunicorn copies its whole read-ahead on each read.
         body = _RawBody(environ["wsgi.input"])
         environ["wsgi.input"] = io.BufferedReader(body, _MIB)
         super().__init__(environ, *args, **options)
-
-    def _get_file_stream(
-        self,
-        total_content_length: int | None,
-        content_type: str | None,
-        filename: str | None = None,
-        content_length: int | None = None,
-    ) -> IO[bytes]:
-        return io.BytesIO()
 
 
 def bytes_read(request: Request) -> int:

@@ -1,4 +1,4 @@
-"""Photos in a request: the `image` fields of a multipart form, or the body itself.
+"""Photos in a request: the `image` fields of a form or of JSON, or the body itself.
 
 A file's name and Content-Type come from the client and are never trusted. The name is not read.
 """
@@ -10,21 +10,24 @@ from typing import Final
 
 from flask import Request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.http.json_body import JSON
 from app.http.problems import Code, Problem, quoted
+from app.http.text_photos import is_text, text_problem
 
+MULTIPART: Final = "multipart/form-data"
 PHOTO_FIELD: Final = "image"
 # Werkzeug also caps its parser's buffer at this size and reads 64 KiB on top of the remainder.
 # A limit of 64 KiB would refuse some photos.
 MAX_TEXT_FIELD_BYTES: Final = 128 * 1024
 
 _MIB: Final = 1024 * 1024
-_HOW_TO_SEND: Final = (
-    f"Send the photo as a file in the field '{PHOTO_FIELD}' of a multipart/form-data form, or as "
-    "the body with its own Content-Type, such as image/jpeg."
+HOW_TO_SEND: Final = (
+    f"Send the photo as a file in the field '{PHOTO_FIELD}' of a {MULTIPART} form, as the body "
+    f'with its own Content-Type, such as image/jpeg, or as JSON: {{"{PHOTO_FIELD}": "BASE64"}}.'
 )
-MALFORMED_FORM: Final = f"The form is empty, incomplete or malformed. {_HOW_TO_SEND}"
 _MAX_NAMES_SHOWN: Final = 5
 
 
@@ -44,12 +47,19 @@ def read_photos(request: Request, max_body_bytes: int, most: Callable[[], int]) 
     Raises:
         Problem: 400, 413, 415 or 422.
     """
+    coding = request.headers.get("Content-Encoding", "").strip()
+    if coding.lower() not in ("", "identity"):
+        raise Problem(
+            Code.UNSUPPORTED_ENCODING,
+            f"The Content-Encoding {quoted(coding)} is not supported; send the body without one.",
+            {"Accept-Encoding": "identity"},
+        )
     content_length = request.content_length
     if content_length is not None and content_length > max_body_bytes:
         raise _too_large(f"{content_length:,}", max_body_bytes)
     mimetype = request.mimetype
     try:
-        if mimetype == "multipart/form-data":
+        if mimetype in (MULTIPART, JSON):
             return _photos_in_form(request, max_body_bytes, most)
         if mimetype.startswith("image/") or mimetype == "application/octet-stream":
             return [_photo_in_body(request, max_body_bytes)]
@@ -58,13 +68,13 @@ def read_photos(request: Request, max_body_bytes: int, most: Callable[[], int]) 
             Code.BAD_REQUEST, "The body does not match its Transfer-Encoding; send it again."
         ) from error
     if not mimetype and not content_length and not request.headers.get("Transfer-Encoding"):
-        raise Problem(Code.NO_PHOTO, f"The request has no photo. {_HOW_TO_SEND}")
+        raise Problem(Code.NO_PHOTO, f"The request has no photo. {HOW_TO_SEND}")
     problem = (
         f"The Content-Type {quoted(mimetype)} is not supported."
         if mimetype
         else "The request has no Content-Type."
     )
-    raise Problem(Code.UNSUPPORTED_TYPE, f"{problem} {_HOW_TO_SEND}")
+    raise Problem(Code.UNSUPPORTED_TYPE, f"{problem} {HOW_TO_SEND}")
 
 
 def _photo_in_body(request: Request, max_body_bytes: int) -> bytes:
@@ -72,59 +82,72 @@ def _photo_in_body(request: Request, max_body_bytes: int) -> bytes:
     if len(data) > max_body_bytes:
         raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes)
     if not data:
-        raise Problem(Code.EMPTY_PHOTO, f"The body is empty. {_HOW_TO_SEND}")
+        raise Problem(Code.EMPTY_PHOTO, f"The body is empty. {HOW_TO_SEND}")
     if len(data) < (request.content_length or 0):
         # gunicorn does not report it, and many truncated photos would still decode.
-        raise Problem(
-            Code.INCOMPLETE_BODY,
-            f"The body ended after {len(data):,} of the {request.content_length:,} bytes in its "
-            "Content-Length; send it again.",
-        )
+        raise incomplete_body(len(data), request.content_length or 0)
     return data
+
+
+def incomplete_body(received: int, content_length: int) -> Problem:
+    """Return the problem of a body with fewer bytes than its Content-Length."""
+    return Problem(
+        Code.INCOMPLETE_BODY,
+        f"The body ended after {received:,} of the {content_length:,} bytes in its Content-Length; "
+        "send it again.",
+    )
 
 
 def _photos_in_form(request: Request, max_body_bytes: int, most: Callable[[], int]) -> list[bytes]:
     try:
-        files, texts = request.files.getlist(PHOTO_FIELD), request.form.getlist(PHOTO_FIELD)
+        files = [(file, _content(file)) for file in request.files.getlist(PHOTO_FIELD)]
     except RequestEntityTooLarge as error:
         if request.stream.tell() > max_body_bytes:
             raise _too_large(f"more than {max_body_bytes:,}", max_body_bytes) from error
         raise Problem(
             Code.TOO_MANY_PARTS,
-            f"The form has more than {request.max_form_parts} parts, or a text field of more than "
-            f"{MAX_TEXT_FIELD_BYTES:,} bytes. {_HOW_TO_SEND}",
+            f"The form has more than {request.max_form_parts} parts, or headers of a part with "
+            f"more than {MAX_TEXT_FIELD_BYTES:,} bytes. {HOW_TO_SEND}",
         ) from error
-    if not files and not texts:
+    if not files:
         raise _no_photo_field(request)
+    # Browsers send a file input without a file as an empty part without a file name.
+    sent = [(file, data) for file, data in files if data or file.filename]
     limit = most()
-    if len(files) + len(texts) > limit:
+    if len(sent) > limit:
         allowed = "one photo" if limit == 1 else f"up to {limit} photos"
         raise Problem(
             Code.TOO_MANY_PHOTOS,
-            f"The form has {len(files) + len(texts)} fields named '{PHOTO_FIELD}'; send {allowed}.",
+            f"The request has {len(sent)} fields named '{PHOTO_FIELD}'; send {allowed}.",
         )
-    if texts:
-        raise Problem(
-            Code.NO_PHOTO,
-            f"The field '{PHOTO_FIELD}' contains text instead of a file. With curl, write an @ "
-            f"before the path: -F {PHOTO_FIELD}=@photo.jpg",
-        )
-    photos: list[bytes] = [file.read() for file in files]
-    if not all(photos):
+    if not sent or not all(data for _, data in sent):
         raise Problem(Code.EMPTY_PHOTO, "The file is empty; choose a photo.")
-    return photos
+    for file, data in sent:
+        if file.filename is None and is_text(data):
+            raise text_problem(data) or Problem(
+                Code.NO_PHOTO,
+                f"The field '{PHOTO_FIELD}' contains text instead of a file. With curl, write an @ "
+                f"before the path: -F {PHOTO_FIELD}=@photo.jpg",
+            )
+    return [data for _, data in sent]
+
+
+def _content(file: FileStorage) -> bytes:
+    """Read a file and free its memory, which the request would keep until the response."""
+    data: bytes = file.read()
+    file.close()
+    return data
 
 
 def _no_photo_field(request: Request) -> Problem:
     names = list(dict.fromkeys(str(name or "") for name in (*request.files, *request.form)))
     if not names:
-        # Werkzeug returns no fields for a form that it cannot parse.
-        return Problem(Code.BAD_REQUEST, MALFORMED_FORM)
+        return Problem(Code.NO_PHOTO, f"The request has no photo. {HOW_TO_SEND}")
     shown = ", ".join(quoted(name) for name in names[:_MAX_NAMES_SHOWN])
     more = f" and {len(names) - _MAX_NAMES_SHOWN} more" if len(names) > _MAX_NAMES_SHOWN else ""
     return Problem(
         Code.NO_PHOTO,
-        f"The form has no field '{PHOTO_FIELD}', only {shown}{more}. {_HOW_TO_SEND}",
+        f"The request has no photo in the field '{PHOTO_FIELD}', only {shown}{more}. {HOW_TO_SEND}",
     )
 
 

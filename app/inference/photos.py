@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from PIL import Image
 
 from app.http.problems import Code, Problem
+from app.http.text_photos import text_problem
 from app.inference.batcher import DeadlineExceededError
 from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
 from model.imaging.decode import decode_image
@@ -75,7 +76,7 @@ def prepare_photo(
                 acquire=_acquire_until_exit(held, limits.max_pixels, deadline),
             )
         except (DecodeLimitError, ImageError) as error:
-            problem = _problem(error)
+            problem = _problem(error, data)
         else:
             inputs = transform(image)
             image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
@@ -98,7 +99,7 @@ def _acquire_until_exit(
     return acquire
 
 
-def _problem(error: DecodeLimitError | ImageError) -> Problem:
+def _problem(error: DecodeLimitError | ImageError, data: bytes) -> Problem:
     if isinstance(error, DecodeLimitError):
         return Problem(
             Code.DECODER_BUSY,
@@ -106,4 +107,4 @@ def _problem(error: DecodeLimitError | ImageError) -> Problem:
             RETRY_AFTER,
         )
     code = next(code for kind, code in _IMAGE_CODES if isinstance(error, kind))
-    return Problem(code, str(error))
+    return text_problem(data) or Problem(code, str(error))

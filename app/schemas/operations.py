@@ -7,7 +7,7 @@ from typing import Final
 from app.context import AppContext
 from app.http.json_body import JSON, JsonBody, JsonObject
 from app.http.problems import Code
-from app.http.uploads import PHOTO_FIELD
+from app.http.uploads import MULTIPART, PHOTO_FIELD
 from app.inference.activation_overlays import MAX_EXPLAINED
 from app.inference.pipeline import DEFAULT_TOP_K
 from app.schemas import examples
@@ -24,6 +24,7 @@ _PREDICT_CODES: Final = (
     Code.TOO_MANY_PARTS,
     Code.TOO_MANY_PIXELS,
     Code.UNSUPPORTED_TYPE,
+    Code.UNSUPPORTED_ENCODING,
     Code.UNSUPPORTED_FORMAT,
     Code.NO_PHOTO,
     Code.EMPTY_PHOTO,
@@ -123,20 +124,42 @@ def _predict(service: AppContext) -> JsonObject:
     return {
         "operationId": "predict",
         "summary": "Name the flower in a photo",
-        "description": f"Send the photo as the file '{PHOTO_FIELD}' of a form, or as the body. "
+        "description": f"Send the photo as the file '{PHOTO_FIELD}' of a form, as the body, or in "
+        "base64 as JSON. "
         f"Formats: {FORMAT_NAMES}. Limits: at most {settings.max_body_mib} MiB and "
         f"{settings.max_megapixels} megapixels, at least {settings.min_side} pixels a side.",
         "parameters": [_query_parameter(name, *values) for name, values in parameters.items()],
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": form,
+                MULTIPART: form,
+                JSON: {"schema": _json_upload(parameters)},
                 **{media_type: {"schema": photo} for media_type in _PHOTO_TYPES},
             },
         },
         "responses": {
             "200": _success("Most probable names", examples.classification_result(service)),
         },
+    }
+
+
+def _json_upload(parameters: dict[str, tuple[str, JsonObject]]) -> JsonObject:
+    """Return the schema of a JSON body of /predict."""
+    photo = {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "Photo in base64, or as a base64 data URL.",
+    }
+    photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": MAX_COMBINED_PHOTOS}
+    members = {
+        name: {**(schema if name == "top_k" else {"type": "boolean"}), "description": description}
+        for name, (description, schema) in parameters.items()
+    }
+    return {
+        "type": "object",
+        "properties": {PHOTO_FIELD: {"anyOf": [photo, photos]}, **members},
+        "required": [PHOTO_FIELD],
+        "additionalProperties": False,
     }
 
 

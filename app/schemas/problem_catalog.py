@@ -27,6 +27,8 @@ _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.TOO_MANY_PARTS: "The form has more than 20 parts.",
     Code.TOO_MANY_PIXELS: "The photo has more than 100 megapixels; send a smaller one.",
     Code.UNSUPPORTED_TYPE: "The Content-Type 'text/plain' is not supported.",
+    Code.UNSUPPORTED_ENCODING: "The Content-Encoding 'gzip' is not supported; send the body "
+    "without one.",
     Code.UNSUPPORTED_FORMAT: "The file is a PDF; send a photo.",
     Code.NO_PHOTO: "The form has no field 'image'.",
     Code.EMPTY_PHOTO: "The file is empty; choose a photo.",

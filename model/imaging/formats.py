@@ -49,6 +49,7 @@ _REFUSED_SIGNATURES: Final = (
     ("a TIFF or raw image", 0, b"II*\0"),
     ("a TIFF or raw image", 0, b"MM\0*"),
     ("a JPEG XL image", 0, b"\0\0\0\x0cJXL "),
+    ("a JPEG XL image", 0, b"\xff\x0a"),
     ("a JPEG 2000 image", 0, b"\0\0\0\x0cjP  "),
     ("a Photoshop file", 0, b"8BPS"),
     ("a ZIP archive or office document", 0, b"PK\x03\x04"),

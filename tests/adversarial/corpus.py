@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.adversarial.cases import Case
 from tests.adversarial.image_cases import image_cases
+from tests.adversarial.json_cases import json_cases
 from tests.adversarial.metadata_cases import metadata_cases
 from tests.adversarial.multipart_cases import multipart_cases
 from tests.adversarial.protocol_cases import protocol_cases
@@ -15,6 +16,7 @@ CORPUS: Final[tuple[Case, ...]] = (
     *image_cases(),
     *metadata_cases(),
     *multipart_cases(),
+    *json_cases(),
     *protocol_cases(),
     *url_cases(),
 )

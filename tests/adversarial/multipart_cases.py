@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
@@ -47,7 +48,6 @@ def _file_names() -> Iterator[Case]:
         "without a closing quote": b'"photo.jpg',
         "without quotes": b"photo.jpg",
         "in Chinese": '"花.jpg"'.encode(),
-        "with invalid UTF-8": b'"\xff\xfe.jpg"',
         "with a right-to-left override": '"\u202egpj.exe"'.encode(),
         "of a command": b'"$(reboot);`reboot`|reboot.jpg"',
         "of a page": b'"<script>alert(1)</script>"',
@@ -61,6 +61,16 @@ def _file_names() -> Iterator[Case]:
     }
     for what, name in names.items():
         yield _form(f"a file name {what}", part(NAMED + name), EITHER)
+    accepted = {
+        "in Latin-1": b'"\xe9t\xe9.jpg"',
+        "in GBK": '"花.jpg"'.encode("gbk"),
+        "in Shift-JIS": '"花.jpg"'.encode("shift_jis"),
+        "with a backslash at its end": '"表"'.encode("shift_jis"),
+        "with invalid UTF-8": b'"\xff\xfe.jpg"',
+    }
+    for what, name in accepted.items():
+        yield _form(f"a file name {what}", part(NAMED + name), ACCEPTED)
+    yield _form("no file name", part(b'form-data; name="image"', file("BMP")), ACCEPTED)
     for size in (5_000, 60_000, 130_000, 400_000):
         yield _form(f"a file name of {size} bytes", part(NAMED + b'"%s"' % (b"x" * size)), EITHER)
     split = part(NAMED + b'"a\r\nX-Evil: 1\r\n\r\n.jpg"')
@@ -77,6 +87,8 @@ def _fields() -> Iterator[Case]:
         "the photo and text of its name": good + part(b'form-data; name="image"', b"x"),
         "text instead of the photo": part(b'form-data; name="image"', b"x"),
         "an empty photo": part(NAMED + b'"a.jpg"', b""),
+        "an empty input": part(NAMED + b'""', b""),
+        "base64 text": part(b'form-data; name="image"', b64encode(PHOTO)),
         "a field of another name": part(b'form-data; name="file"; filename="a.jpg"'),
         "a field with brackets": part(b'form-data; name="image[]"; filename="a.jpg"'),
         "a field in capitals": part(b'form-data; name="IMAGE"; filename="a.jpg"'),
@@ -90,6 +102,8 @@ def _fields() -> Iterator[Case]:
     for what, body in bad.items():
         yield _form(f"a form of {what}", body, REFUSED)
     yield _form("a form of a photo and text", text + good, ACCEPTED)
+    empty = part(NAMED + b'""', b"")
+    yield _form("a form of a photo and an empty input", good + empty + empty, ACCEPTED)
     yield _form("a form of a photo and a thousand kB elsewhere", good + text * 8, ACCEPTED)
 
 

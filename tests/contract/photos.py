@@ -5,6 +5,7 @@ The Schemathesis process imports it through the variable SCHEMATHESIS_HOOKS.
 
 from __future__ import annotations
 
+import base64
 import io
 
 import schemathesis
@@ -25,4 +26,11 @@ schemathesis.openapi.media_type(
     "image/*",
     strategies.sampled_from(VALID + INVALID),
     aliases=["image/jpeg", "application/octet-stream"],
+)
+schemathesis.openapi.media_type(
+    "application/json",
+    strategies.sampled_from(
+        [b'{"image": "%s"}' % base64.b64encode(photo) for photo in VALID + INVALID]
+        + [b'{"image": "x"}', b'{"photo": "x"}', b"{", b"[]"]
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -38,12 +39,30 @@ BAD: dict[str, tuple[Code, dict[str, Any]]] = {
         multipart(*((f"f{number}", "a.jpg", b"x") for number in range(20))),
     ),
     "a huge body": (Code.TOO_LARGE, {"data": b"\xff" * 3_000_000, "content_type": IMAGE}),
-    "a huge text field": (Code.TOO_MANY_PARTS, multipart(("image", None, b"x" * 1_000_000))),
+    "a huge text field": (Code.TOO_MANY_PARTS, multipart(("title", None, b"x" * 1_000_000))),
+    "huge text in the photo field": (Code.NO_PHOTO, multipart(("image", None, b"x" * 1_000_000))),
     "a form without a boundary": (
         Code.BAD_REQUEST,
         {"data": PHOTO, "content_type": "multipart/form-data"},
     ),
-    "JSON": (Code.UNSUPPORTED_TYPE, {"json": {"image": "x"}}),
+    "a packed body": (
+        Code.UNSUPPORTED_ENCODING,
+        {"data": PHOTO, "headers": {"Content-Encoding": "gzip"}},
+    ),
+    "XML": (Code.UNSUPPORTED_TYPE, {"data": b"<image/>", "content_type": "application/xml"}),
+    "JSON without a photo": (Code.NO_PHOTO, {"json": {"image": "x"}}),
+    "JSON with an unknown member": (
+        Code.INVALID_PARAMETER,
+        {"json": {"image": "/9j/4AAQ", "url": "x"}},
+    ),
+    "truncated JSON": (
+        Code.BAD_REQUEST,
+        {"data": b'{"image": "', "content_type": "application/json"},
+    ),
+    "base64 as an image": (
+        Code.UNSUPPORTED_FORMAT,
+        {"data": base64.b64encode(PHOTO), "content_type": IMAGE},
+    ),
     "top_k of 0": (Code.INVALID_PARAMETER, {"query_string": "top_k=0", **form(PHOTO)}),
     "top_k of 103": (Code.INVALID_PARAMETER, {"query_string": "top_k=103", **form(PHOTO)}),
     "top_k that is not a number": (

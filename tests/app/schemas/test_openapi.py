@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -119,16 +120,20 @@ def test_predict_responses_conform(
 ) -> None:
     described = document["paths"]["/predict"]["post"]
     schema = described["responses"]["200"]["content"]["application/json"]["schema"]
+    content = described["requestBody"]["content"]
     for arguments in (form(photo), {"data": photo, "content_type": "image/jpeg"}):
         check(document, schema, client.post(f"/predict{query}", **arguments).get_json())
         kind = str(arguments["content_type"]).partition(";")[0].replace("jpeg", "*")
-        assert kind in described["requestBody"]["content"]
+        assert kind in content
+    body = {"image": base64.b64encode(photo).decode()}
+    check(document, schema, client.post(f"/predict{query}", json=body).get_json())
+    check(document, content["application/json"]["schema"], body)
 
 
 @pytest.mark.parametrize(
     ("status", "arguments"),
     [
-        (400, {"data": b"", "content_type": "multipart/form-data"}),
+        (400, {"data": b"{", "content_type": "application/json"}),
         (403, {"headers": {"Sec-Fetch-Site": "cross-site", "Origin": "https://other.example"}}),
         (413, {"data": bytes(2**20 + 1), "content_type": "image/png"}),
         (415, form(b"%PDF-1.7 words")),
@@ -145,6 +150,30 @@ def test_error_responses_conform(make_app: MakeApp, status: int, arguments: dict
     assert response.content_type == "application/problem+json"
     check(document, content["schema"], response.get_json())
     assert response.get_json()["code"] in content["examples"]
+
+
+@pytest.mark.parametrize(
+    ("members", "status"),
+    [
+        ({"top_k": 1, "explain": True, "combine": False}, 200),
+        ({"top_k": 7}, 422),
+        ({"explain": "true"}, 422),
+        ({"topk": 1}, 422),
+        ({"image": 5}, 422),
+    ],
+)
+def test_the_document_describes_the_json_that_is_accepted(
+    client: FlaskClient,
+    document: dict[str, Any],
+    photo: bytes,
+    members: dict[str, Any],
+    status: int,
+) -> None:
+    body = {"image": base64.b64encode(photo).decode(), **members}
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    schema = content["application/json"]["schema"]
+    assert client.post("/predict", json=body).status_code == status
+    assert Draft202012Validator(schema).is_valid(body) is (status == 200)
 
 
 def test_the_document_has_the_limits_of_the_service(make_app: MakeApp) -> None:

@@ -30,6 +30,8 @@ def test_a_file_of_a_few_bytes_is_damaged_not_unsupported(name: str) -> None:
         (encode(PHOTO, "TIFF"), "TIFF"),
         (encode(PHOTO, "TIFF", big_tiff=False, compression="tiff_lzw"), "TIFF"),
         (encode(PHOTO, "JPEG2000"), "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100), "JPEG XL"),
+        (b"\xff\x0a\xfa\x1f" + bytes(100), "JPEG XL"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a -->\n<svg width="9"/>', "SVG"),
         (b"\n <!DOCTYPE html><html><body><svg/></body></html>", "HTML"),

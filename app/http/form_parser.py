@@ -1,0 +1,182 @@
+"""Parser of forms: multipart/form-data, and JSON with photos in base64.
+
+Both become the same fields and files, so no other code distinguishes them. Files stay in memory,
+because photos are private.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import IO, Final, NamedTuple
+
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.multipart import (
+    Data,
+    Epilogue,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+    State,
+)
+
+from app.http.json_body import JSON
+from app.http.problems import Code, Problem, quoted
+from app.http.text_photos import decode_base64
+from app.http.uploads import HOW_TO_SEND, MULTIPART, PHOTO_FIELD, incomplete_body
+
+_READ_SIZE: Final = 64 * 1024
+# Bounds the memory and the depth of the parsed JSON. Five photos and all parameters need 14.
+_MAX_JSON_VALUES: Final = 64
+_JSON_SEPARATORS: Final = (b",", b"[", b"{")
+
+
+class _Part(NamedTuple):
+    name: str
+    filename: str | None
+    data: bytes
+
+
+class FormParser(FormDataParser):
+    """Werkzeug's form parser with JSON, and with problems that name the cause."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str] | None = None,
+    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
+        """Parse the body of a request.
+
+        Args:
+            stream: The body, limited to its maximum size.
+            mimetype: Content-Type without parameters. A body of another type is not read.
+            content_length: The Content-Length header.
+            options: Parameters of the Content-Type.
+
+        Returns:
+            The stream, the text fields and the files. Files of other fields than `PHOTO_FIELD` are
+            empty.
+
+        Raises:
+            Problem: 400, 413 or 422.
+            RequestEntityTooLarge: The body is larger than the stream's limit, or has too many parts
+                or too long part headers.
+        """
+        parts: Iterator[_Part] = iter(())
+        if mimetype == MULTIPART:
+            parts = self._parts_of_form(stream, content_length, options or {})
+        elif mimetype == JSON:
+            parts = self._parts_of_json(stream, content_length)
+        fields: list[tuple[str, str]] = []
+        files: list[tuple[str, FileStorage]] = []
+        for name, filename, data in parts:
+            # A photo is a file, whatever the headers of its part.
+            if name == PHOTO_FIELD or filename is not None:
+                files.append((name, FileStorage(io.BytesIO(data), filename, name)))
+            else:
+                fields.append((name, data.decode(errors="replace")))
+        return stream, self.cls(fields), self.cls(files)
+
+    def _parts_of_form(
+        self, stream: IO[bytes], content_length: int | None, options: Mapping[str, str]
+    ) -> Iterator[_Part]:
+        boundary = options.get("boundary")
+        if not boundary:
+            raise Problem(
+                Code.BAD_REQUEST,
+                f"The Content-Type {MULTIPART} has no boundary. Do not set this header yourself: "
+                "the HTTP library sets it, with the boundary of its form.",
+            )
+        decoder = _PartDecoder(
+            boundary.encode("latin-1", "replace"),
+            self.max_form_memory_size,
+            max_parts=self.max_form_parts,
+        )
+        try:
+            while not isinstance(event := decoder.next_event(), Epilogue):
+                if isinstance(event, NeedData):
+                    decoder.receive_data(stream.read(_READ_SIZE) or None)
+                elif isinstance(event, Field | File):
+                    name = event.name or ""
+                    filename = event.filename if isinstance(event, File) else None
+                    content = io.BytesIO()
+                elif isinstance(event, Data):
+                    if name == PHOTO_FIELD:
+                        content.write(event.data)
+                    elif filename is None:
+                        content.write(event.data)
+                        self._check_text_size(name, content.tell())
+                    if not event.more_data:
+                        yield _Part(name, filename, content.getvalue())
+        except ValueError as error:
+            raise _malformed_form(stream, content_length, decoder.state) from error
+
+    def _check_text_size(self, name: str, size: int) -> None:
+        if self.max_form_memory_size is not None and size > self.max_form_memory_size:
+            raise Problem(
+                Code.TOO_MANY_PARTS,
+                f"The text field {quoted(name)} has more than {self.max_form_memory_size:,} bytes. "
+                f"{HOW_TO_SEND}",
+            )
+
+    def _parts_of_json(self, stream: IO[bytes], content_length: int | None) -> Iterator[_Part]:
+        data = stream.read()
+        if self.max_content_length is not None and len(data) >= self.max_content_length:
+            raise RequestEntityTooLarge
+        if content_length is not None and len(data) < content_length:
+            raise incomplete_body(len(data), content_length)
+        if sum(map(data.count, _JSON_SEPARATORS)) > _MAX_JSON_VALUES:
+            raise Problem(
+                Code.INVALID_PARAMETER,
+                f"The JSON has more than {_MAX_JSON_VALUES} values. {HOW_TO_SEND}",
+            )
+        try:
+            # A MultiDict keeps repeated members, which the checks of the form refuse.
+            members = json.loads(data, object_pairs_hook=MultiDict)
+        except ValueError as error:
+            raise Problem(Code.BAD_REQUEST, f"The body is not valid JSON. {HOW_TO_SEND}") from error
+        del data
+        if not isinstance(members, MultiDict):
+            raise Problem(Code.NO_PHOTO, f"The JSON is not an object. {HOW_TO_SEND}")
+        for name, value in members.items(multi=True):
+            if name != PHOTO_FIELD:
+                yield _Part(name, None, json.dumps(value).encode())
+                continue
+            for text in value if isinstance(value, list) else [value]:
+                photo = decode_base64(text) if isinstance(text, str) else None
+                if photo is None:
+                    raise Problem(
+                        Code.NO_PHOTO,
+                        f"The JSON member '{PHOTO_FIELD}' must be a photo in base64 or a base64 "
+                        "data URL. Other URLs and paths are not read.",
+                    )
+                yield _Part(name, name, photo)
+
+
+class _PartDecoder(MultipartDecoder):
+    """Werkzeug's decoder for part headers in any charset.
+
+    Windows programs send file names in Latin-1, GBK or Shift-JIS, and Werkzeug requires UTF-8.
+    """
+
+    def _parse_headers(self, data: bytes | bytearray) -> Headers:
+        return super()._parse_headers(data.decode(errors="replace").encode())
+
+
+def _malformed_form(stream: IO[bytes], content_length: int | None, state: State) -> Problem:
+    received = stream.tell()
+    if content_length is not None and received < content_length:
+        return incomplete_body(received, content_length)
+    if state is not State.PREAMBLE:
+        cause = "The form is incomplete, or the headers of a part are malformed."
+    elif received:
+        cause = "The form does not contain the boundary that its Content-Type names."
+    else:
+        cause = "The form is empty."
+    return Problem(Code.BAD_REQUEST, f"{cause} {HOW_TO_SEND}")
