@@ -44,7 +44,7 @@ preload_app = False
 timeout = 120
 # A request in progress at SIGTERM may use its whole deadline, and its response takes time to send.
 graceful_timeout = math.ceil(_settings.request_timeout_seconds) + 20
-keepalive = 5
+keepalive = _settings.keep_alive_seconds
 
 # glibc creates up to eight malloc arenas per core, and each keeps the memory of the largest photo
 # it has held. Two arenas bound the memory.

@@ -139,6 +139,13 @@ class Settings(BaseSettings):
     host: _Text = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on")
     threads: int = Field(32, ge=2, le=1024, description="Requests handled at the same time")
+    keep_alive_seconds: int = Field(
+        75,
+        ge=0,
+        le=3600,
+        description="Seconds that a connection stays open without a request, longer than the idle "
+        "timeout of a load balancer in front; 0 closes it after each response",
+    )
     max_body_mib: int = Field(
         32, ge=1, le=1024, description="Largest request body, in MiB (1,048,576 bytes)"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from werkzeug.http import HTTP_STATUS_CODES
 
 from app.http.content_negotiation import PROBLEM_JSON
@@ -24,19 +26,21 @@ class CapturedResponse:
         self.status = int(data.split(maxsplit=2)[1])
 
 
-def problem_response(status: int, request_id: str) -> bytes:
-    """Return a complete HTTP response, which closes the connection."""
-    if status == 500:
-        code, detail = Code.INTERNAL_ERROR, "Something went wrong on our side."
-    else:
-        code, detail = Code.BAD_REQUEST, "The request violates HTTP or exceeds its limits."
+def problem_response(status: int, request_id: str, cfg: Any) -> bytes:
+    """Return a complete HTTP response, which closes the connection.
+
+    Args:
+        status: HTTP status that gunicorn chose.
+        request_id: ID under which the cause is logged.
+        cfg: gunicorn's configuration, which has the limits.
+    """
     title = HTTP_STATUS_CODES[status]
     problem = ProblemDetails(
         type="about:blank",
         title=title,
         status=status,
-        code=code,
-        detail=detail,
+        code=Code.INTERNAL_ERROR if status == 500 else Code.BAD_REQUEST,
+        detail=_detail(status, cfg),
         request_id=request_id,
     )
     body = problem.model_dump_json().encode()
@@ -50,3 +54,23 @@ def problem_response(status: int, request_id: str) -> bytes:
     }
     lines = [f"HTTP/1.1 {status} {title}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+
+
+def _detail(status: int, cfg: Any) -> str:
+    match status:
+        case 414:
+            return (
+                f"The URL is too long: the request line may have {cfg.limit_request_line:,} bytes."
+            )
+        case 417:
+            return "The only supported Expect header is 100-continue."
+        case 431:
+            return (
+                f"The headers are too large: the request may have {cfg.limit_request_fields} "
+                f"headers of {cfg.limit_request_field_size:,} bytes."
+            )
+        case 500:
+            return "Something went wrong on our side."
+        case 501:
+            return "The Transfer-Encoding is not supported; send chunked or a Content-Length."
+    return "The request line, a header or the body's length violates HTTP."

@@ -120,10 +120,15 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._close_idlest()
         self._receive(ClientConnection(self.cfg, accepted, address, listener.getsockname()))
 
     def on_client_socket_readable(self, conn: ClientConnection, client: socket.socket) -> None:
         """Receive the next request of an idle connection."""
+        # An earlier event of the same poll may have closed it.
+        if conn not in self.keepalived_conns:
+            return
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._receive(conn)
@@ -166,7 +171,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self.log.warning("The refused request has the ID %s", request_id)
         # The client may be gone.
         with suppress(OSError):
-            client.sendall(problem_response(refusal.status, request_id))
+            client.sendall(problem_response(refusal.status, request_id, self.cfg))
 
     def murder_pending(self) -> None:
         """Close connections whose time is up. The main loop calls this after each event."""
@@ -296,6 +301,13 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self.nr_conns -= 1
         self._held_bytes -= conn.counted_bytes
         conn.close()
+
+    def _close_idlest(self) -> None:
+        """Close the connection that has been idle longest, so that another can be accepted."""
+        if self.keepalived_conns:
+            conn = self.keepalived_conns.popleft()
+            self.poller.unregister(conn.sock)
+            self._close(conn)
 
     def _count(self, conn: ClientConnection) -> bool:
         """Count the bytes that a connection holds. Above the limit, give up on the oldest one.

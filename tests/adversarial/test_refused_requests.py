@@ -16,9 +16,12 @@ REFUSED: Final = {
     "a negative length": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
     "a long path": (b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 100_000), 414),
     "200 headers": (b"GET / HTTP/1.1\r\nHost: x\r\n%s\r\n" % (b"X-A: y\r\n" * 200), 431),
+    "a header of 10 kB": (b"GET / HTTP/1.1\r\nX-A: %s\r\n\r\n" % (b"y" * 10_000), 431),
     "an unknown expectation": (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: miracle\r\n\r\n", 417),
     "no host": (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
 }
+# A fragment of the detail by status.
+CAUSES: Final = {400: "", 414: "URL", 417: "100-continue", 431: "headers"}
 
 
 @pytest.mark.parametrize(("request_bytes", "status"), REFUSED.values(), ids=REFUSED)
@@ -29,6 +32,7 @@ def test_a_refusal_is_a_problem_with_the_security_headers(
     assert reply.status == status
     assert_problem(reply)
     assert reply.json["code"] == "bad_request"
+    assert CAUSES[status] in reply.json["detail"]
     assert reply.headers["X-Request-ID"] == reply.json["request_id"]
     assert reply.headers["Cache-Control"] == "no-store"
     for name, value in SECURITY_HEADERS.items():
