@@ -29,7 +29,7 @@ class Prediction(FlowerClass):
 
 @dataclass(frozen=True)
 class OodResult:
-    """Outcome of the out-of-distribution check of one photo.
+    """Outcome of the out-of-distribution check of one photo, or of several combined.
 
     Attributes:
         score: OOD score; higher looks more like one of the classes.
@@ -44,7 +44,7 @@ class OodResult:
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """Classification of one photo.
+    """Classification of one photo, or of several photos of one plant.
 
     Attributes:
         predictions: Top-k classes, most probable first.
@@ -153,21 +153,35 @@ class Classifier:
         return probabilities.astype(np.float32)
 
     def result(self, logits: Array, top_k: int = 5) -> ClassificationResult:
-        """Return the classification of one photo.
+        """Return the classification of one photo; see `combined_result`.
 
         Args:
             logits: float32 (classes,).
+            top_k: Number of predictions, from 1 to the number of classes.
+        """
+        return self.combined_result(logits[None], top_k)
+
+    def combined_result(self, logits: Array, top_k: int = 5) -> ClassificationResult:
+        """Return the classification of one plant from one or more photos.
+
+        The probabilities are the normalized geometric mean of the photos' calibrated ones: their
+        log-probabilities are averaged.
+
+        Args:
+            logits: float32 (photos, classes).
             top_k: Number of predictions, from 1 to the number of classes.
 
         Raises:
             ValueError: `top_k` is out of range.
         """
-        predictions = self.rank(self.calibrated(logits), top_k)
+        # The log-probabilities of a photo are its scaled logits minus a constant, which the softmax
+        # of the mean removes.
+        predictions = self.rank(self.calibrated(logits.mean(axis=0)), top_k)
         best = predictions[0].probability
         rule = self.metadata.ood_rule
         if rule is None:
             return ClassificationResult(predictions, verdict(None, 0.0, best), None)
-        score = float(rule.scores(logits[None], self.metadata.temperature)[0])
+        score = float(rule.combined_scores(logits[None], self.metadata.temperature)[0])
         ood = OodResult(score, rule.threshold, score >= rule.threshold)
         return ClassificationResult(predictions, verdict(rule, score, best), ood)
 

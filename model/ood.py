@@ -104,6 +104,27 @@ class OodRule:
         """
         return ood_scores(self.score, logits, temperature, self.logit_adjustment)
 
+    def combined_scores(self, logits: Array, temperature: float) -> Array:
+        """Return the OOD scores of groups of photos of one plant.
+
+        The score is the mean of two: the mean score of the photos, which is high if each shows one
+        of the classes, and the score of their mean logits, which is lower if the photos disagree
+        about the class. For one photo both are the photo's score, so `threshold` applies to groups
+        of any size (docs/accuracy.md, E37).
+
+        Args:
+            logits: float32 (N, photos, classes), not divided by the temperature.
+            temperature: Divisor of the logits.
+
+        Returns:
+            float32 (N,).
+        """
+        groups, photos, classes = logits.shape
+        alone = self.scores(logits.reshape(-1, classes), temperature).reshape(groups, photos)
+        together = self.scores(logits.mean(axis=1), temperature)
+        combined: Array = (alone.mean(axis=1) + together) / 2
+        return combined
+
 
 def ood_scores(
     score: str, logits: Array, temperature: float, logit_adjustment: Sequence[float] = ()

@@ -52,9 +52,8 @@ def _classify() -> ClassificationResult:
     photos = tuple(serialize_result(item.result, item.activation_maps) for item in classifications)
     if not parameters().combine:
         return _with_model(photos[0])
-    # Mean logits are mean log-probabilities up to a constant per photo.
-    mean = np.mean([item.logits for item in classifications], axis=0)
-    combined = service.classifier.result(mean, parameters().top_k)
+    logits = np.stack([item.logits for item in classifications])
+    combined = service.classifier.combined_result(logits, parameters().top_k)
     return _with_model(serialize_result(combined), photos)
 
 

@@ -6,7 +6,7 @@ Decoding, transform, network and temperature are the service's own, so the metri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,12 @@ from model.errors import PetalscopeError
 from model.evaluation.corruptions import CORRUPTIONS
 from model.evaluation.datasets import OodPhotos, labelled_photos
 from model.evaluation.metrics import ClassificationMetrics, compute_metrics
-from model.evaluation.multi_photo import MultiPhotoMetrics, compute_multi_photo_metrics
+from model.evaluation.multi_photo import (
+    MultiPhotoMetrics,
+    compute_multi_photo_detection,
+    compute_multi_photo_metrics,
+    folder_indices,
+)
 from model.evaluation.ood_metrics import OodMetrics, compute_ood_metrics
 from model.evaluation.verdict_metrics import VerdictMetrics, compute_verdict_metrics
 
@@ -38,12 +43,12 @@ class SetMetrics:
     Attributes:
         classification: Accuracy, calibration and confusion.
         verdicts: Verdicts and whether they are right; None without an OOD rule.
-        multi_photo: Accuracy on pairs of photos; None if no class has two.
+        multi_photo: Metrics of groups of photos of a class.
     """
 
     classification: ClassificationMetrics
     verdicts: VerdictMetrics | None = None
-    multi_photo: MultiPhotoMetrics | None = None
+    multi_photo: tuple[MultiPhotoMetrics, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,18 @@ def evaluate_all(
         UnreadablePhotoError: A photo cannot be decoded.
         EvaluationError: The network's logits are not finite.
     """
-    metadata = classifier.metadata
     options: Any = {"batch_size": batch_size, "workers": workers}
     photos = {name: labelled_photos(classifier, folder) for name, folder in folders.items()}
     outputs = {name: compute_logits(classifier, found, **options) for name, found in photos.items()}
     first, *_ = folders
-    in_distribution = {name: logits.numpy() for name, (logits, _) in outputs.items()}
     return Evaluation(
         sets={name: _set_metrics(classifier, *output) for name, output in outputs.items()},
         ood={
-            name: compute_ood_metrics(
-                in_distribution,
-                compute_logits(classifier, OodPhotos(classifier, paths), **options)[0].numpy(),
-                metadata.temperature,
-                metadata.ood_rule,
+            name: _ood_metrics(
+                classifier,
+                outputs,
+                compute_logits(classifier, OodPhotos(classifier, paths), **options)[0],
+                paths,
             )
             for name, paths in ood_sets.items()
         },
@@ -180,11 +183,43 @@ def _classification_metrics(
 
 
 def _set_metrics(classifier: Classifier, logits: torch.Tensor, targets: torch.Tensor) -> SetMetrics:
-    metadata = classifier.metadata
+    temperature, rule = classifier.metadata.temperature, classifier.metadata.ood_rule
+    classes = targets.numpy()
     return SetMetrics(
         classification=_classification_metrics(classifier, logits, targets),
-        verdicts=compute_verdict_metrics(
-            logits.numpy(), targets.numpy(), metadata.temperature, metadata.ood_rule
+        verdicts=compute_verdict_metrics(logits.numpy(), classes, temperature, rule),
+        multi_photo=compute_multi_photo_metrics(
+            logits.numpy(), classes, classes, temperature, rule
         ),
-        multi_photo=compute_multi_photo_metrics(logits, targets),
+    )
+
+
+def _ood_metrics(
+    classifier: Classifier,
+    in_distribution: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    ood: torch.Tensor,
+    paths: Sequence[Path],
+) -> OodMetrics:
+    """Compare OOD photos with sets of in-distribution ones; see `compute_ood_metrics`.
+
+    Args:
+        classifier: Classifier that made the logits.
+        in_distribution: Logits and targets of each set by name.
+        ood: Logits of the OOD photos.
+        paths: Their files.
+    """
+    temperature, rule = classifier.metadata.temperature, classifier.metadata.ood_rule
+    sets = {
+        name: (item.numpy(), classes.numpy()) for name, (item, classes) in in_distribution.items()
+    }
+    logits, species = ood.numpy(), folder_indices([str(path.parent) for path in paths])
+    return replace(
+        compute_ood_metrics(
+            {name: item for name, (item, _) in sets.items()}, logits, temperature, rule
+        ),
+        multi_photo=compute_multi_photo_metrics(logits, species, None, temperature, rule),
+        multi_photo_against={
+            name: compute_multi_photo_detection(found, (logits, species), temperature, rule)
+            for name, found in sets.items()
+        },
     )

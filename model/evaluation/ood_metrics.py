@@ -1,28 +1,15 @@
-"""Metrics of out-of-distribution (OOD) detection: AUROC and FPR@95TPR."""
+"""Metrics of one set of out-of-distribution (OOD) photos."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from model.backends.base import Array
+from model.evaluation.detection import DetectionMetrics, detection_metrics
+from model.evaluation.multi_photo import MultiPhotoDetection, MultiPhotoMetrics
 from model.evaluation.verdict_metrics import VerdictMetrics, compute_verdict_metrics
 from model.ood import SCORES, OodRule, ood_scores
-
-
-@dataclass(frozen=True)
-class DetectionMetrics:
-    """Separation of in-distribution from OOD photos by a score; in-distribution is positive.
-
-    Attributes:
-        auroc: Area under the ROC curve, in [0, 1].
-        fpr95: Fraction of OOD photos accepted at a true positive rate of 95 % (FPR@95TPR).
-    """
-
-    auroc: float
-    fpr95: float
 
 
 @dataclass(frozen=True)
@@ -34,21 +21,16 @@ class OodMetrics:
         verdicts: Verdicts on them; None without a rule.
         against: Map from the name of each in-distribution set to a map from each of
             `model.ood.SCORES` to its metrics.
+        multi_photo: Verdicts on groups of the photos.
+        multi_photo_against: Map from the name of each in-distribution set to the detection with
+            groups of photos.
     """
 
     n: int
     verdicts: VerdictMetrics | None
     against: Mapping[str, Mapping[str, DetectionMetrics]]
-
-
-def detection_metrics(in_distribution: Array, ood: Array) -> DetectionMetrics:
-    """Return AUROC and FPR@95TPR of the scores of in-distribution (N,) and OOD (M,) photos."""
-    ordered = np.sort(ood)
-    below = np.searchsorted(ordered, in_distribution, side="left")
-    not_above = np.searchsorted(ordered, in_distribution, side="right")
-    auroc = (below + not_above).mean() / 2 / len(ood)
-    fpr95 = (ood >= np.quantile(in_distribution, 0.05)).mean()
-    return DetectionMetrics(float(auroc), float(fpr95))
+    multi_photo: tuple[MultiPhotoMetrics, ...] = ()
+    multi_photo_against: Mapping[str, tuple[MultiPhotoDetection, ...]] = field(default_factory=dict)
 
 
 def compute_ood_metrics(

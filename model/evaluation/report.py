@@ -69,9 +69,10 @@ def report_tables(
     tables = [
         _accuracy_table(evaluation.sets),
         _verdict_table(evaluation),
-        _multi_photo_table(evaluation.sets),
+        _multi_photo_table(evaluation),
         *_worst_class_tables(evaluation.sets, classes, worst),
         _ood_table(classifier, evaluation),
+        _multi_photo_detection_table(evaluation),
         _corruption_table(evaluation),
     ]
     return [table for table in tables if table.rows]
@@ -210,15 +211,60 @@ def _verdict_table(evaluation: Evaluation) -> Table:
     )
 
 
-def _multi_photo_table(sets: Mapping[str, SetMetrics]) -> Table:
+def _multi_photo_table(evaluation: Evaluation) -> Table:
     return Table(
-        "Top-1 with two photos of a class, paired at random",
-        ("set", "one photo", "two photos"),
+        "Photos alone, and combined with others of their folder at random",
+        (
+            "set",
+            "photos",
+            "top-1 alone",
+            "combined",
+            "known alone",
+            "combined",
+            "unknown alone",
+            "combined",
+        ),
         [
-            (name, _percent(found.single_top1), _percent(found.pair_top1))
-            for name, metrics in sets.items()
-            if (found := metrics.multi_photo)
+            (
+                name,
+                str(found.photos),
+                _percent(found.alone_top1),
+                _percent(found.combined_top1),
+                _percent(found.alone and found.alone.known),
+                _percent(found.combined and found.combined.known),
+                _percent(found.alone and found.alone.unknown),
+                _percent(found.combined and found.combined.unknown),
+            )
+            for name, metrics in (*evaluation.sets.items(), *evaluation.ood.items())
+            for found in metrics.multi_photo
         ],
+    )
+
+
+def _multi_photo_detection_table(evaluation: Evaluation) -> Table:
+    return Table(
+        "AUROC of OOD detection with several photos",
+        ("in-distribution", "OOD", "photos", "alone", "mean score", "score of mean", "combined"),
+        [
+            (
+                name,
+                ood,
+                str(found.photos),
+                *(
+                    f"{value:.4f}"
+                    for value in (
+                        found.alone,
+                        found.mean_score,
+                        found.score_of_mean,
+                        found.combined,
+                    )
+                ),
+            )
+            for ood, metrics in evaluation.ood.items()
+            for name, against in metrics.multi_photo_against.items()
+            for found in against
+        ],
+        "Score of mean: of the mean logits. Combined: the mean of it and the mean score.",
     )
 
 
@@ -281,7 +327,7 @@ def _set_json(metrics: SetMetrics, classes: Sequence[FlowerClass]) -> dict[str, 
     return {
         **_classification_json(metrics.classification, classes),
         "verdicts": asdict(metrics.verdicts) if metrics.verdicts else None,
-        "multi_photo": asdict(metrics.multi_photo) if metrics.multi_photo else None,
+        "multi_photo": [asdict(item) for item in metrics.multi_photo],
     }
 
 

@@ -15,10 +15,10 @@ _TOP_K = 5
 
 @dataclass(frozen=True)
 class VerdictMetrics:
-    """Verdicts on one set of photos, and the truth about them.
+    """Verdicts on one set of photos or of groups of photos, and the truth about them.
 
     Attributes:
-        n: Number of photos.
+        n: Number of photos or groups.
         known: Fraction with the verdict "known", in [0, 1].
         unsure: Fraction with the verdict "unsure".
         unknown: Fraction with the verdict "unknown".
@@ -54,10 +54,31 @@ def compute_verdict_metrics(
     Returns:
         The metrics; None without a rule or without photos.
     """
-    if rule is None or not len(logits):
+    return compute_group_verdict_metrics(logits[:, None], targets, temperature, rule)
+
+
+def compute_group_verdict_metrics(
+    groups: Array,
+    targets: npt.NDArray[np.int64] | None,
+    temperature: float,
+    rule: OodRule | None,
+) -> VerdictMetrics | None:
+    """Compare the verdicts on groups of photos of one plant with the truth.
+
+    Args:
+        groups: Logits, float32 (N, photos, classes).
+        targets: int64 (N,), or None for OOD photos.
+        temperature: Divisor of the logits.
+        rule: The checkpoint's rule, if it has one.
+
+    Returns:
+        The metrics; None without a rule or without photos.
+    """
+    if rule is None or not len(groups):
         return None
+    logits = groups.mean(axis=1)
     confidence = np.exp(ood_scores("probability", logits, temperature))
-    scores = rule.scores(logits, temperature)
+    scores = rule.combined_scores(groups, temperature)
     verdicts = np.array([verdict(rule, *pair) for pair in zip(scores, confidence, strict=True)])
     known, unsure, unknown = (verdicts == name for name in ("known", "unsure", "unknown"))
     fractions = VerdictMetrics(

@@ -19,6 +19,7 @@ from model.backends.torch_backend import TorchBackend, resolve_device
 from model.checkpoint.format import load_checkpoint, save_checkpoint
 from model.checkpoint.metadata import CheckpointNotFoundError
 from model.classifier import Classifier, Prediction
+from model.ood import OodRule
 from tests.conftest import TINY_CLASSES, flower_image
 
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(6)]
@@ -79,6 +80,24 @@ def test_all_probabilities_of_an_image_sum_to_1(classifier: Classifier) -> None:
         assert {prediction.class_id for prediction in ranking} == {
             flower.class_id for flower in TINY_CLASSES
         }
+
+
+def test_combined_photos_have_the_mean_log_probabilities_and_the_combined_score(
+    classifier: Classifier,
+) -> None:
+    logits = classifier.logits(batch_of(classifier, IMAGES[:3]))
+    rule = OodRule("max_logit", 0.0)
+    metadata = dataclasses.replace(classifier.metadata, ood_rule=rule)
+    result = Classifier(classifier.network, metadata).combined_result(logits, top_k=6)
+    means = np.exp(np.log(classifier.calibrated(logits).astype(np.float64)).mean(axis=0))
+    ids = [flower.class_id for flower in TINY_CLASSES]
+    for prediction in result.predictions:
+        expected = (means / means.sum())[ids.index(prediction.class_id)]
+        assert prediction.probability == pytest.approx(expected, rel=1e-5)
+    assert result.ood is not None
+    (score,) = rule.combined_scores(logits[None], metadata.temperature)
+    assert result.ood.score == pytest.approx(score)
+    assert classifier.combined_result(logits[:1]) == classifier.result(logits[0])
 
 
 def test_extreme_logits_still_give_probabilities(classifier: Classifier) -> None:

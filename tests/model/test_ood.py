@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
 
-from model.evaluation.ood_metrics import detection_metrics
+from model.evaluation.detection import detection_metrics
 from model.ood import SCORES, OodRule, ood_scores, verdict
 from model.training.calibration import CalibrationOptions, LabelledLogits, fit_ood_rule
 
@@ -69,6 +69,28 @@ def test_logit_adjustment_does_not_change_the_ood_score() -> None:
         plain.scores(LOGITS, TEMPERATURE),
         rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_one_photo_has_its_own_score_as_combined_score(score: str) -> None:
+    rule = OodRule(score, 0.0, tuple(np.linspace(-1, 1, LOGITS.shape[1])))
+    np.testing.assert_array_equal(
+        rule.combined_scores(LOGITS[:, None], TEMPERATURE), rule.scores(LOGITS, TEMPERATURE)
+    )
+    twice = np.stack([LOGITS, LOGITS], axis=1)
+    np.testing.assert_allclose(
+        rule.combined_scores(twice, TEMPERATURE), rule.scores(LOGITS, TEMPERATURE), rtol=1e-5
+    )
+
+
+def test_photos_that_disagree_about_the_class_have_a_lower_combined_score() -> None:
+    rule = OodRule("max_logit", 0.0)
+    agree = np.array([[[6, 0, 0], [4, 0, 0]]], np.float32)
+    disagree = np.array([[[6, 0, 0], [0, 4, 0]]], np.float32)
+    # Both have the mean score 5; the mean logits score 5 and 3.
+    assert rule.combined_scores(agree, 1.0).tolist() == [5]
+    assert rule.combined_scores(disagree, 1.0).tolist() == [4]
+    assert rule.combined_scores(disagree, 2.0).tolist() == [2]
 
 
 @pytest.mark.parametrize(

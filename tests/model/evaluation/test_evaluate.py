@@ -142,7 +142,7 @@ def test_each_metric_is_computed_from_the_logits_of_its_own_photos(
     Image.new("RGB", (180, 180), "white").save(white)
     photos = labelled_photos(classifier, folder)
     logits, targets = compute_logits(classifier, photos, workers=0)
-    known = logits.numpy()
+    known, classes = logits.numpy(), targets.numpy()
     ood = compute_logits(classifier, OodPhotos(classifier, [white]), workers=0)[0].numpy()
     # Between the two lowest scores, so that one of the three photos is flagged OOD.
     scores = np.sort(ood_scores("max_logit", known, classifier.metadata.temperature))
@@ -160,10 +160,17 @@ def test_each_metric_is_computed_from_the_logits_of_its_own_photos(
         assert metrics.classification.n == 3
         assert metrics.verdicts is not None
         assert metrics.verdicts.unknown == pytest.approx(1 / 3)
-        assert metrics.multi_photo == compute_multi_photo_metrics(logits, targets)
+        assert metrics.multi_photo == compute_multi_photo_metrics(
+            known, classes, classes, metadata.temperature, rule
+        )
+        assert [item.photos for item in metrics.multi_photo] == [2]
     twice = np.concatenate([ood, ood])
     both = {"first": known, "second": known}
-    assert found.ood == {"other": compute_ood_metrics(both, twice, metadata.temperature, rule)}
+    expected = compute_ood_metrics(both, twice, metadata.temperature, rule)
+    other = found.ood["other"]
+    assert (other.n, other.verdicts, other.against) == (2, expected.verdicts, expected.against)
+    assert [item.combined_top1 for item in other.multi_photo] == [None]
+    assert list(other.multi_photo_against) == ["first", "second"]
     assert list(found.corruptions) == list(CORRUPTIONS)
     for name, corruption in CORRUPTIONS.items():
         corrupted = labelled_photos(classifier, folder, corruption)

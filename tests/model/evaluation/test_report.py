@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from model.classifier import Classifier
+from model.evaluation.detection import DetectionMetrics
 from model.evaluation.evaluate import Evaluation, SetMetrics
 from model.evaluation.metrics import compute_metrics
-from model.evaluation.multi_photo import MultiPhotoMetrics
-from model.evaluation.ood_metrics import DetectionMetrics, OodMetrics
+from model.evaluation.multi_photo import MultiPhotoDetection, MultiPhotoMetrics
+from model.evaluation.ood_metrics import OodMetrics
 from model.evaluation.report import Table, report_tables
 from model.evaluation.verdict_metrics import VerdictMetrics
 from model.ood import SCORES
@@ -62,14 +64,26 @@ def test_empty_tables_are_left_out(classifier: Classifier) -> None:
 def test_every_kind_of_metrics_has_a_table(classifier: Classifier) -> None:
     metrics = set_metrics([0, 1, 2], [0, 1, 1])
     verdicts = VerdictMetrics(3, 0.5, 0.25, 0.25, 1.0, None, 0.0)
-    with_pairs = SetMetrics(metrics.classification, verdicts, MultiPhotoMetrics(0.5, 0.75))
+    pair = MultiPhotoMetrics(2, 20, 0.5, 0.75, verdicts, replace(verdicts, known=0.625))
+    with_pairs = SetMetrics(metrics.classification, verdicts, (pair,))
     scores = dict.fromkeys(SCORES, DetectionMetrics(0.9, 0.2))
-    evaluation = Evaluation(
-        {"valid": with_pairs}, {"pets": OodMetrics(7, None, {"valid": scores})}, {"blur": 0.5}
+    ood_metrics = OodMetrics(
+        7,
+        None,
+        {"valid": scores},
+        (MultiPhotoMetrics(2, 20, None, None, None, None),),
+        {"valid": (MultiPhotoDetection(2, 0.5, 0.75, 0.625, 0.875),)},
     )
-    _, verdict_table, pairs, worst, ood, corruptions = report_tables(classifier, evaluation)
+    evaluation = Evaluation({"valid": with_pairs}, {"pets": ood_metrics}, {"blur": 0.5})
+    _, verdict_table, pairs, worst, ood, ood_pairs, corruptions = report_tables(
+        classifier, evaluation
+    )
     assert [row[:3] for row in verdict_table.rows] == [("valid", "3", "50.00 %")]
-    assert pairs.rows == [("valid", "50.00 %", "75.00 %")]
+    assert [row[:6] for row in pairs.rows] == [
+        ("valid", "2", "50.00 %", "75.00 %", "50.00 %", "62.50 %"),
+        ("pets", "2", "–", "–", "–", "–"),
+    ]
+    assert ood_pairs.rows == [("valid", "pets", "2", "0.5000", "0.7500", "0.6250", "0.8750")]
     assert [row[1] for row in worst.rows] == ["1 of 2"]
     assert ood.rows == [("valid", "pets", "0.9000", "20.00 %")]
     assert [row[1] for row in corruptions.rows] == ["66.67 %", "50.00 %"]
