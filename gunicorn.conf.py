@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from app.context import context_of
+from app.observability.start_log import log_start
+from app.server.address import AddressError, check_address
 from app.server.worker import max_connections, raise_descriptor_limit
 from app.settings import Settings, SettingsError
 
@@ -72,6 +74,19 @@ logger_class = "app.observability.log_output.ServerLogger"
 loglevel = _settings.log_level
 
 
+def on_starting(server: Any) -> None:
+    """End at once if the service cannot listen. A new master inherits the sockets of the old."""
+    if server.LISTENERS or server.master_pid or os.environ.get("LISTEN_FDS"):
+        return
+    try:
+        for address in server.cfg.address:
+            if isinstance(address, tuple):  # a path is a Unix socket
+                check_address(*address)
+    except AddressError as error:
+        print(f"petalscope: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
 def when_ready(server: Any) -> None:
     """Accept connections only once data has arrived (Linux), so that silent ones cost nothing."""
     option = getattr(socket, "TCP_DEFER_ACCEPT", None)
@@ -81,6 +96,12 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    """Log the start."""
+    log_start(context_of(worker.wsgi), ", ".join(map(str, worker.sockets)))
+    exempt_from_garbage_collection()
+
+
+def exempt_from_garbage_collection() -> None:
     """Exclude the loaded app from garbage collection.
 
     It is about 200,000 permanent objects, and scanning them stops every thread for 0.1 s.

@@ -164,7 +164,12 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds from a photo's arrival to its result; later the response is 504",
     )
-    model_threads: int = Field(0, ge=0, description="CPU threads for inference; 0 for one per core")
+    model_threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads for inference; 0 for one per core, or per core of the container's "
+        "CPU quota",
+    )
     model_nice: int = Field(
         14,
         ge=0,

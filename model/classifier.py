@@ -15,6 +15,7 @@ from model.backends.base import Array, Backend, Outputs
 from model.backends.reference import check_reference
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import CheckpointError, Metadata
+from model.cpu_quota import quota_threads
 from model.ood import Verdict, verdict
 
 _DIGEST_LENGTH: Final = 12
@@ -90,7 +91,8 @@ class Classifier:
             path: The checkpoint: .safetensors for PyTorch, .onnx for OpenVINO.
             device: "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1"; an .onnx file runs
                 only on the CPU.
-            threads: Number of threads of the network on a CPU; 0 leaves it to the library.
+            threads: Number of threads of the network on a CPU; 0 for those of the CPU quota, or
+                the library's default without a quota.
             nice: Nice value added to OpenVINO's threads, 0 to 19; Linux only.
             compiled: Compile the network with `torch.compile`; OpenVINO always compiles.
 
@@ -99,7 +101,7 @@ class Classifier:
                 the reference in it.
             DeviceError: The device is unknown or not present.
         """
-        network, metadata = _load(path, device, threads, nice, compiled)
+        network, metadata = _load(path, device, threads or quota_threads(), nice, compiled)
         check_reference(network, metadata, path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

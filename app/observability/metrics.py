@@ -152,7 +152,8 @@ class Metrics:
             server = _server(host, port, self._registry, ready)
         except OSError as error:
             raise MetricsPortError(
-                f"The metrics server cannot listen on {host} port {port}: {error.strerror}."
+                f"The metrics server cannot listen on {host} port {port} ({error.strerror}); set "
+                "PETALSCOPE_METRICS_HOST and PETALSCOPE_METRICS_PORT to others."
             ) from error
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 

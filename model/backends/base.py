@@ -35,8 +35,16 @@ class Backend(Protocol):
     """A loaded network; all methods are thread-safe."""
 
     @property
+    def name(self) -> str:
+        """Name of the library: "openvino" or "pytorch"."""
+
+    @property
     def device(self) -> str:
         """Name of the device, such as "cpu" or "cuda:0"."""
+
+    @property
+    def threads(self) -> int:
+        """Number of CPU threads of the library."""
 
     @property
     def max_batch_size(self) -> int | None:

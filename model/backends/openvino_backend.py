@@ -97,6 +97,11 @@ class OpenVinoBackend:
         self._of_thread = threading.local()
 
     @property
+    def name(self) -> str:
+        """Name of the library."""
+        return "openvino"
+
+    @property
     def device(self) -> str:
         """Name of the device: "cpu"."""
         return "cpu"

@@ -53,9 +53,19 @@ class TorchBackend:
         self._forward = torch.compile(self._outputs, dynamic=False) if compiled else self._outputs
 
     @property
+    def name(self) -> str:
+        """Name of the library."""
+        return "pytorch"
+
+    @property
     def device(self) -> str:
         """Name of the device, such as "cpu" or "cuda:0"."""
         return str(self._device)
+
+    @property
+    def threads(self) -> int:
+        """Number of CPU threads of the library."""
+        return torch.get_num_threads()
 
     @property
     def max_batch_size(self) -> int | None:

@@ -212,6 +212,8 @@ def _verdict_table(evaluation: Evaluation) -> Table:
 
 
 def _multi_photo_table(evaluation: Evaluation) -> Table:
+    groups = {name: metrics.multi_photo for name, metrics in evaluation.sets.items()}
+    groups |= {name: metrics.multi_photo for name, metrics in evaluation.ood.items()}
     return Table(
         "Photos alone, and combined with others of their folder at random",
         (
@@ -230,13 +232,13 @@ def _multi_photo_table(evaluation: Evaluation) -> Table:
                 str(found.photos),
                 _percent(found.alone_top1),
                 _percent(found.combined_top1),
-                _percent(found.alone and found.alone.known),
-                _percent(found.combined and found.combined.known),
-                _percent(found.alone and found.alone.unknown),
-                _percent(found.combined and found.combined.unknown),
+                _percent(found.alone.known if found.alone else None),
+                _percent(found.combined.known if found.combined else None),
+                _percent(found.alone.unknown if found.alone else None),
+                _percent(found.combined.unknown if found.combined else None),
             )
-            for name, metrics in (*evaluation.sets.items(), *evaluation.ood.items())
-            for found in metrics.multi_photo
+            for name, items in groups.items()
+            for found in items
         ],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import select
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from model import __version__
 from tests.app.conftest import encoded, form
 from tests.conftest import ROOT
 from tests.serving import TIMEOUT_SECONDS, Server, environment, free_port, read_json, serving, until
@@ -207,8 +209,40 @@ def test_silent_connections_delay_no_other(server: Server) -> None:
 
 def test_standard_output_has_only_json_lines(server: Server) -> None:
     server.post(PHOTO)
-    until(lambda: server.log[-1]["path"] == "/predict")
-    assert {line["message"] for line in server.log} == {"request"}
+    until(lambda: server.log[-1].get("path") == "/predict")
+    assert {line["message"] for line in server.log} == {"started", "request"}
+
+
+def test_the_start_is_one_line_with_what_runs_and_where(
+    server: Server, tiny_checkpoint: Path
+) -> None:
+    (started,) = [line for line in server.log if line["message"] == "started"]
+    assert started["level"] == "info"
+    assert started["version"] == __version__
+    assert (started["model"], started["checkpoint"]) == ("test_efficientnet", tiny_checkpoint.name)
+    digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
+    assert digest.startswith(started["checkpoint_version"])
+    assert (started["backend"], started["device"]) == ("pytorch", "cpu")
+    assert started["threads"] >= 1
+    assert started["address"] == f"http://127.0.0.1:{server.port}"
+
+
+def test_a_port_in_use_stops_the_start_at_once(server: Server, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=ROOT,
+        env=environment(tmp_path, PETALSCOPE_PORT=str(server.port)),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "connection to" not in result.stderr  # an attempt of gunicorn
+    (line,) = [line for line in result.stderr.splitlines() if "PETALSCOPE_PORT" in line]
+    assert line.startswith("petalscope: ")
+    assert str(server.port) in line
 
 
 def test_the_service_writes_no_file(server: Server) -> None:

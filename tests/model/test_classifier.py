@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+import model.classifier
 from model.backends.base import DeviceError
 from model.backends.torch_backend import TorchBackend, resolve_device
 from model.checkpoint.format import load_checkpoint, save_checkpoint
@@ -233,14 +234,16 @@ def test_auto_uses_a_gpu_if_there_is_one(
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-def test_the_number_of_threads_is_set_if_given(
+def test_the_number_of_threads_is_set_if_given_or_limited_by_a_quota(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
-    Classifier.load(tiny_checkpoint, "cpu")
-    Classifier.load(tiny_checkpoint, "cpu", threads=3)
-    assert counts == [3]
+    for quota in (0, 2):
+        monkeypatch.setattr(model.classifier, "quota_threads", lambda quota=quota: quota)
+        Classifier.load(tiny_checkpoint, "cpu")
+        Classifier.load(tiny_checkpoint, "cpu", threads=3)
+    assert counts == [3, 2, 3]
 
 
 @pytest.mark.cuda

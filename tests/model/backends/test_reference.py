@@ -164,7 +164,9 @@ def test_the_bundled_files_load(suffix: str) -> None:
 class FakeNetwork:
     """A backend that returns `logits`, or raises if they are None."""
 
+    name = "fake"
     device = "cpu"
+    threads = 1
     max_batch_size = None
     out_of_memory = (MemoryError,)
 

@@ -1,0 +1,72 @@
+"""CPU quota of control groups."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from model.cpu_quota import quota_threads
+
+
+@pytest.fixture(autouse=True)
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+
+def quota(folder: Path, groups: str, **files: str) -> int:
+    """Return the threads for a file system of `files`; "__" in a name is "/"."""
+    for name, text in files.items():
+        path = (
+            folder
+            / "cgroup"
+            / name.replace("__", "/").replace("_max", ".max").replace("cpu_cfs", "cpu.cfs")
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "groups").write_text(groups)
+    return quota_threads(folder / "groups", folder / "cgroup")
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"),
+    [
+        ("200000 100000\n", 2),
+        ("250000 100000\n", 2),
+        ("50000 100000\n", 1),
+        ("800000 100000\n", 0),
+        ("max 100000\n", 0),
+        ("broken\n", 0),
+        ("1 0 0\n", 0),
+    ],
+)
+def test_the_quota_of_version_2(tmp_path: Path, text: str, threads: int) -> None:
+    assert quota(tmp_path, "0::/\n", cpu_max=text) == threads
+
+
+def test_the_lowest_quota_above_a_group_counts(tmp_path: Path) -> None:
+    files = {"a__cpu_max": "300000 100000", "a__b__cpu_max": "600000 100000"}
+    assert quota(tmp_path, "0::/a/b\n", **files) == 3
+
+
+def test_a_container_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
+    assert quota(tmp_path, "0::/docker/1234\n", cpu_max="400000 100000") == 4
+
+
+@pytest.mark.parametrize("folder", ["cpu", "cpu,cpuacct"])
+@pytest.mark.parametrize(("microseconds", "threads"), [("150000", 1), ("-1", 0)])
+def test_the_quota_of_version_1(
+    tmp_path: Path, folder: str, microseconds: str, threads: int
+) -> None:
+    groups = "4:memory:/x\n3:cpu,cpuacct:/x\n0::/\n"
+    files = {
+        f"{folder}__x__cpu_cfs_quota_us": microseconds,
+        f"{folder}__x__cpu_cfs_period_us": "100000",
+    }
+    assert quota(tmp_path, groups, **files) == threads
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
+    assert quota_threads(tmp_path / "missing", tmp_path) == 0
