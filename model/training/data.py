@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,8 @@ class SeededPhotos(Dataset[tuple[torch.Tensor, int]]):
 
     Args:
         samples: The photos.
-        transform_of: Maps an epoch, counted from 0, to its transform of an upright RGB image.
+        transform_of: Maps an epoch, counted from 0, to its transform of an upright RGB image. Both
+            must pickle, for worker processes that are not forked.
         seed: Random seed.
     """
 
@@ -163,10 +165,8 @@ def training_photos(
     backgrounds = _ood_paths(options, options.paste_backgrounds, "train")
     samples += [Sample(path, OOD_TARGET) for path in ood]
 
-    def transform_of(epoch: int) -> Callable[[Image.Image], Any]:
-        size = epoch_size(options, transform, epoch)
-        return training_transform(options, transform, size, backgrounds)
-
+    # Not a closure, which cannot be sent to a worker process that is spawned.
+    transform_of = partial(_transform_of, options, transform, backgrounds)
     return SeededPhotos(samples, transform_of, options.seed)
 
 
@@ -229,6 +229,16 @@ def photo_loader(
         worker_init_fn=_ignore_interrupts,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _transform_of(
+    options: TrainingConfig,
+    transform: EvaluationTransform,
+    backgrounds: Sequence[Path],
+    epoch: int,
+) -> Callable[[Image.Image], Any]:
+    size = epoch_size(options, transform, epoch)
+    return training_transform(options, transform, size, backgrounds)
 
 
 def _ood_paths(options: TrainingConfig, folders: Sequence[Path], half: Half) -> list[Path]:

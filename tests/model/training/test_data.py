@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from model.training.data import (
     SeededPhotos,
     sampling_weights,
     training_photos,
+    valid_photos,
 )
 from model.training.data_folders import find_classes
 
@@ -166,6 +168,25 @@ def test_augmentation_depends_only_on_epoch_and_index(tiny_options: Options) -> 
     torch.testing.assert_close(photos[3][0], first, rtol=0, atol=0)
     photos.start(1)
     assert not torch.equal(photos[3][0], first)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "article", "light", "trivial", "rand"])
+def test_photos_can_be_sent_to_a_worker_process(
+    tiny_options: Options, own_folder: Path, augmentation: str
+) -> None:
+    options = tiny_options(
+        data=own_folder,
+        augmentation=augmentation,
+        corruption_prob=1.0,
+        paste_backgrounds=(Path("valid"),),
+        reprob=0.5,
+    )
+    for photos in (
+        training_photos(options, find_classes(options), TRANSFORM),
+        valid_photos(options, TRANSFORM),
+    ):
+        sent = pickle.loads(pickle.dumps(photos))
+        torch.testing.assert_close(sent[3][0], photos[3][0], rtol=0, atol=0)
 
 
 def test_all_folders_must_have_the_classes_of_valid(

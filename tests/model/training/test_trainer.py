@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,33 @@ def test_half_precision_halves_the_checkpoint(tiny_options: MakeOptions, tmp_pat
 
 def test_bfloat16_trains_on_a_cpu_too(tiny_options: MakeOptions) -> None:
     train(tiny_options(epochs=1, warmup_epochs=0, precision="bf16"))
+
+
+@pytest.fixture(params=["spawn", "forkserver"])
+def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start worker processes without fork, as macOS and Python 3.14 do."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("start_method")
+def test_worker_processes_need_no_fork(tiny_options: MakeOptions, own_folder: Path) -> None:
+    (own_folder / "train" / "1").rename(own_folder / "outliers")
+    shutil.copytree(own_folder / "train" / "2", own_folder / "train" / "1")
+    folders = (Path("outliers"),)
+    options = tiny_options(
+        data=own_folder,
+        ood_data=folders,
+        paste_backgrounds=folders,
+        corruption_prob=1.0,
+        batch_size=36,
+        epochs=1,
+        warmup_epochs=0,
+        workers=1,
+    )
+    assert len(rows(train(options).parent)) == 1
 
 
 def test_a_missing_folder_is_named(tiny_options: MakeOptions, tmp_path: Path) -> None:
