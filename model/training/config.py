@@ -6,14 +6,17 @@ it as JSON. The defaults fine-tune every layer of a DenseNet-161 on one GPU.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from model.data import default_data_folder
-from model.errors import PetalscopeError
+from model.errors import PetalscopeError, join_names
 
 _MAX_IMAGE_SIZE: Final = 2048
 
@@ -41,6 +44,9 @@ class TrainingConfig:
     class_balance: float = 0.0
     """0 samples photos uniformly; 1 samples the classes of a folder uniformly; values between
     interpolate: a class with n photos gets n^(1 - CLASS_BALANCE)."""
+    check_photos: Literal["stop", "skip", "no"] = "stop"
+    """Decode every photo before training: stop if any is unreadable, or skip those; no starts
+    without the check."""
     exclude: tuple[str, ...] = ()
     """Photos to skip, as CLASS/NAME without suffix: duplicates, wrong labels."""
     ood_data: tuple[Path, ...] = ()
@@ -116,7 +122,7 @@ class TrainingConfig:
     batch_size: int = 64
     """Photos per step, over all processes."""
     optimizer: str = "adamw"
-    """timm optimizer: adamw, sgd, adam, adadelta, lamb, …"""
+    """timm optimizer: adamw, sgd, adam, adadelta, lamb, …; PyTorch's names such as SGD work too."""
     lr: float = 3e-4
     """Peak learning rate."""
     weight_decay: float = 0.05
@@ -128,9 +134,10 @@ class TrainingConfig:
     clip_grad: float | None = 1.0
     """Maximum gradient norm; None disables clipping."""
     scheduler: str = "cosine"
-    """timm schedule: cosine, step, multistep, poly, wsd, constant; none keeps LR."""
+    """timm schedule: cosine, step, multistep, poly, wsd, constant; none keeps LR. PyTorch's names
+    such as StepLR work too."""
     warmup_epochs: float = 1.0
-    """Epochs of linear warmup to LR."""
+    """Epochs of linear warmup to LR, at most half of EPOCHS."""
     min_lr: float = 1e-6
     """Final learning rate."""
     decay_epochs: float = 10.0
@@ -202,11 +209,6 @@ class TrainingConfig:
                 "--from-scratch, --pretrained-path and --initial-checkpoint contradict each "
                 "other; give one."
             )
-        if self.scheduler != "none" and self.warmup_epochs >= self.epochs and self.warmup_epochs:
-            raise ConfigError(
-                f"--warmup-epochs is {self.warmup_epochs}; "
-                f"it must be below --epochs ({self.epochs})."
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as JSON-ready values."""
@@ -223,27 +225,20 @@ class TrainingConfig:
         """Build options from the values of `to_dict`, or from some of them; the rest are defaults.
 
         Raises:
-            TypeError: An option name is unknown.
-            ConfigError: A value is out of range.
+            ConfigError: An option name is unknown, or a value has the wrong type or is out of
+                range; the message names the option.
         """
         known = {item.name for item in fields(cls)}
-        if unknown := values.keys() - known:
-            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-        return cls(**{name: _typed(name, value) for name, value in values.items()})
-
-
-_PATHS: Final = (
-    "data",
-    "train_data",
-    "ood_data",
-    "ood_data_half",
-    "paste_backgrounds",
-    "category_names",
-    "output",
-    "pretrained_path",
-    "initial_checkpoint",
-    "teacher",
-)
+        if unknown := sorted(values.keys() - known):
+            raise ConfigError(f"There is no option {join_names(unknown)}.")
+        try:
+            # As JSON, because strict types then still take text as a path and a list as a tuple.
+            return TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(
+                f"{_option(str(first['loc'][0]))} is {first['input']!r}: {first['msg']}."
+            ) from None
 
 
 def _plain(value: Any, name: Callable[[Path], str]) -> Any:
@@ -252,15 +247,12 @@ def _plain(value: Any, name: Callable[[Path], str]) -> Any:
     return name(value) if isinstance(value, Path) else value
 
 
-def _typed(name: str, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_typed(name, item) for item in value)
-    return Path(value) if name in _PATHS and value is not None else value
-
-
 def _require(options: TrainingConfig, names: tuple[str, ...], test: Any, allowed: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and not test(value):
-            option = "--" + name.replace("_", "-")
-            raise ConfigError(f"{option} is {value}; it must be {allowed}.")
+            raise ConfigError(f"{_option(name)} is {value}; it must be {allowed}.")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

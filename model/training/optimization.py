@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import timm.optim
 import timm.scheduler
@@ -14,7 +14,15 @@ from torch import nn
 from model.errors import PetalscopeError
 from model.training.config import TrainingConfig
 
-_SCHEDULERS = ("none", "cosine", "tanh", "step", "multistep", "poly", "wsd", "constant")
+_SCHEDULERS: Final = ("none", "cosine", "tanh", "step", "multistep", "poly", "wsd", "constant")
+# PyTorch's names of the same schedules, in lower case. Names of optimizers differ only in case.
+_PYTORCH_SCHEDULERS: Final = {
+    "constantlr": "constant",
+    "cosineannealinglr": "cosine",
+    "multisteplr": "multistep",
+    "polynomiallr": "poly",
+    "steplr": "step",
+}
 
 
 class OptimizationError(PetalscopeError):
@@ -35,12 +43,12 @@ def create_optimizer(network: nn.Module, options: TrainingConfig) -> torch.optim
         OptimizationError: The name is unknown, or the options do not fit the optimizer.
     """
     known = [str(name) for name in timm.optim.list_optimizers()]
-    if options.optimizer not in known:
+    if options.optimizer.lower() not in known:
         raise OptimizationError(_unknown("optimizer", options.optimizer, known))
     try:
         optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
             network,
-            opt=options.optimizer,
+            opt=options.optimizer.lower(),
             lr=options.lr,
             weight_decay=options.weight_decay,
             momentum=options.momentum,
@@ -66,19 +74,21 @@ def create_schedule(
     Raises:
         OptimizationError: The name is unknown.
     """
-    if options.scheduler not in _SCHEDULERS:
+    name = options.scheduler.lower()
+    name = _PYTORCH_SCHEDULERS.get(name, name)
+    if name not in _SCHEDULERS:
         raise OptimizationError(_unknown("schedule", options.scheduler, _SCHEDULERS))
-    if options.scheduler == "none":
+    if name == "none":
         return None
     schedule, _ = timm.scheduler.create_scheduler_v2(
         optimizer,
-        sched=options.scheduler,
+        sched=name,
         num_epochs=options.epochs,
         decay_epochs=options.decay_epochs,
         decay_milestones=_milestones(options),  # type: ignore[arg-type]  # timm accepts fractions
         decay_rate=options.decay_rate,
         min_lr=options.min_lr,
-        warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # likewise
+        warmup_epochs=min(options.warmup_epochs, options.epochs / 2),  # type: ignore[arg-type]  # likewise
         warmup_lr=options.lr / 100,
         step_on_epochs=False,
         updates_per_epoch=steps_per_epoch,
@@ -97,5 +107,5 @@ def _milestones(options: TrainingConfig) -> list[float]:
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(known)[:8]
+    close = difflib.get_close_matches(name.lower(), known, n=5, cutoff=0.4) or list(known)[:8]
     return f"timm has no {kind} named {name!r}. Similar names: {', '.join(close)}."

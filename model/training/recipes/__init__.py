@@ -26,8 +26,8 @@ def read_recipe(name: str) -> TrainingConfig:
     """Read a bundled recipe by name, or any TOML file by path.
 
     Raises:
-        ConfigError: The recipe does not exist, is unreadable, or has an unknown or out-of-range
-            option.
+        ConfigError: The recipe does not exist, is unreadable, or has an unknown option or a value
+            of the wrong type or range.
     """
     try:
         values = _values(name)
@@ -36,10 +36,8 @@ def read_recipe(name: str) -> TrainingConfig:
     try:
         return TrainingConfig.from_dict(values)
     except ConfigError as error:
-        # A range error names the option; the recipe's name says where to fix it.
+        # The error names the option; the recipe's name says where to fix it.
         raise ConfigError(f"Recipe {name}: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"The recipe {name} is invalid: {error}.") from error
 
 
 def _values(name: str) -> dict[str, Any]:

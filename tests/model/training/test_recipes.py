@@ -58,6 +58,14 @@ def test_a_recipe_may_extend_another(tmp_path: Path) -> None:
         ("train_data_weights = [1.0, 2.0]", "--train-data-weights"),
         ("train_data_weights = [0.0]", "--train-data-weights"),
         ("train_data_weights = [inf]", "--train-data-weights"),
+        ('epochs = "many"', "--epochs"),
+        ("epochs = 1.5", "--epochs"),
+        ("epochs = true", "--epochs"),
+        ("image_size = 2026-11-30", "--image-size"),
+        ("from_scratch = 1", "--from-scratch"),
+        ('train_data = "train"', "--train-data"),
+        ("hidden_layers = [16, 'x']", "--hidden-layers"),
+        ('device = "gpu"', "--device"),
     ],
 )
 def test_a_bad_recipe_is_refused(tmp_path: Path, content: str | None, fragment: str) -> None:
