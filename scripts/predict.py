@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "--plot",
         type=image_file,
         metavar="FILE.png",
-        help="draw the photos with bar charts of their probabilities to this file; "
+        help="draw the photos with their verdicts and bar charts of their probabilities; "
         f"up to {_MAX_PLOTTED} photos",
     )
     add(
@@ -191,7 +191,7 @@ def _draw(
                     "layer on average-pooled features, so it has no class activation maps."
                 )
             image = laid_over(image, overlay(result.activations, image.size, explained_by))
-        photos.append((image, result.result.predictions))
+        photos.append((image, result.result))
     plots.save(plots.prediction_charts(photos), path)
 
 

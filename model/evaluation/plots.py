@@ -21,7 +21,7 @@ from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
 from model.checkpoint.labels import FlowerClass
-from model.classifier import Prediction
+from model.classifier import ClassificationResult, Prediction
 from model.errors import PetalscopeError
 from model.evaluation.metrics import ClassificationMetrics, wilson_interval
 
@@ -164,27 +164,28 @@ def reliability_diagram(metrics: ClassificationMetrics, title: str) -> Figure:
     return figure
 
 
-def prediction_charts(photos: Sequence[tuple[Image.Image, Sequence[Prediction]]]) -> Figure:
-    """Draw photos, each titled with its top-1 name above a bar chart of its predictions.
+def prediction_charts(photos: Sequence[tuple[Image.Image, ClassificationResult]]) -> Figure:
+    """Draw photos, each with its top-1 name and verdict above a bar chart of its predictions.
 
     Args:
-        photos: RGB images with ranked predictions, at least one; four to a row.
+        photos: RGB images with their results, at least one; four to a row.
     """
     columns = min(len(photos), _PHOTO_COLUMNS)
     rows = math.ceil(len(photos) / columns)
-    bars = max(len(predictions) for _, predictions in photos)
+    bars = max(len(result.predictions) for _, result in photos)
     heights = (4.0, 0.6 + 0.4 * bars)  # inches: the photo, its chart
     figure = Figure(figsize=(5 * columns, sum(heights) * rows))
     figure.set_layout_engine("constrained", h_pad=0.15)
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=heights * rows)
     for axes in grid.flat:
         axes.set_axis_off()
-    for index, (image, predictions) in enumerate(photos):
+    for index, (image, result) in enumerate(photos):
         row, column = divmod(index, columns)
         photo: Axes = grid[2 * row, column]
         photo.imshow(np.asarray(image))
-        photo.set_title(predictions[0].name, size=14, parse_math=False)
-        _draw_bars(grid[2 * row + 1, column], predictions)
+        title = f"{result.predictions[0].name}\nverdict: {result.verdict}"
+        photo.set_title(title, size=14, parse_math=False)
+        _draw_bars(grid[2 * row + 1, column], result.predictions)
     return figure
 
 

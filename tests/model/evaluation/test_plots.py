@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from model.checkpoint.labels import FlowerClass
-from model.classifier import Prediction
+from model.classifier import ClassificationResult, Prediction
 from model.evaluation import plots
 from model.evaluation.metrics import ClassificationMetrics, compute_metrics
 from tests.conftest import TINY_CLASSES, flower_image
@@ -107,14 +107,23 @@ def test_each_photo_is_above_its_own_chart(count: int, tmp_path: Path) -> None:
     photos = [
         (
             flower_image((80, 60), seed),
-            [Prediction("21", f"first {seed}", 0.7), Prediction("2", "second", 0.05 + seed / 100)],
+            ClassificationResult(
+                [
+                    Prediction("21", f"first {seed}", 0.7),
+                    Prediction("2", "second", 0.05 + seed / 100),
+                ],
+                "unsure",
+                None,
+            ),
         )
         for seed in range(count)
     ]
     figure = plots.prediction_charts(photos)
     drawn = [axes for axes in figure.axes if axes.images]
     charts = [axes for axes in figure.axes if axes.patches]
-    assert [axes.get_title() for axes in drawn] == [f"first {seed}" for seed in range(count)]
+    titles = [axes.get_title().splitlines() for axes in drawn]
+    assert [name for name, _ in titles] == [f"first {seed}" for seed in range(count)]
+    assert all("unsure" in verdict for _, verdict in titles)
     figure.canvas.draw()
     for seed in range(count):
         np.testing.assert_array_equal(drawn[seed].images[0].get_array(), photos[seed][0])
