@@ -89,6 +89,8 @@ def rate(step: Callable[[Batch], None], batches: Iterator[Batch], steps: int) ->
         batch = next(batches)
         step(batch)
         photos += len(batch[0])
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return photos / (time.perf_counter() - started)
 
 

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from model.training.resume import has_state
-from model.training.run_folder import CHECKPOINT_FILE
+from model.training.run_folder import CHECKPOINT_FILE, run_status
 from scripts.command_line import add_data_option, command
 
 _SCRIPTS: Final = Path(__file__).resolve().parent
@@ -49,7 +48,7 @@ def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> l
     run, bundled = output / _RECIPE, str(output / "bundled.safetensors")
     checkpoint = run / CHECKPOINT_FILE
     steps: list[list[str]] = []
-    if has_state(run):
+    if run_status(run) == "incomplete":
         steps.append(["train", "--resume", str(run)])
     elif not checkpoint.exists():
         pretrained = ["--pretrained-path", str(pretrained_path)] if pretrained_path else []

@@ -129,7 +129,7 @@ def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def tiny_training() -> Iterator[None]:
-    """Reset Accelerate's process-wide state, and write empty plots until the block ends.
+    """Reset Accelerate's process-wide state, and write plots of one color until the block ends.
 
     Plots take most of the time of a tiny training.
     """
@@ -142,7 +142,10 @@ def tiny_training() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_curves", "draw_samples"):
-            patch.setattr(f"model.training.run_report.{name}", lambda path, *_: path.touch())
+            patch.setattr(
+                f"model.training.run_report.{name}",
+                lambda path, *_: Image.new("RGB", (8, 8)).save(path, "PNG"),
+            )
         reset()
         yield
         reset()

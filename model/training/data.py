@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from model.checkpoint.labels import FlowerClass
 from model.data.ood_photos import Half, ood_photos
 from model.data.photo_folder import PhotoFolder, PhotoFolderError, decode_photo, default_workers
 from model.data.split import photo_key
+from model.errors import join_names
 from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OOD_TARGET, epoch_size, training_transform
 from model.training.config import TrainingConfig
@@ -130,7 +131,10 @@ def combined_seed(*parts: int) -> int:
 
 
 def training_photos(
-    options: TrainingConfig, classes: Sequence[FlowerClass], transform: EvaluationTransform
+    options: TrainingConfig,
+    classes: Sequence[FlowerClass],
+    transform: EvaluationTransform,
+    skip: Collection[Path] = (),
 ) -> SeededPhotos:
     """List the training photos, OOD photos last.
 
@@ -138,6 +142,7 @@ def training_photos(
         options: Options of the run.
         classes: Classes in index order.
         transform: Evaluation transform, for the normalization and the default size.
+        skip: Unreadable photos to leave out.
 
     Raises:
         PhotoFolderError: A folder or class has no photos, or an excluded photo does not exist.
@@ -159,15 +164,37 @@ def training_photos(
             f"--exclude names {missing[0]}, which is in none of the training folders; --exclude "
             "without values overrides a recipe's list."
         )
-    samples = [sample for sample in samples if photo_key(sample.path) not in excluded]
+    samples = [
+        sample
+        for sample in samples
+        if photo_key(sample.path) not in excluded and sample.path not in skip
+    ]
+    _require_photos(classes, [sample.target for sample in samples])
     ood = _ood_paths(options, options.ood_data, "all")
     ood += _ood_paths(options, options.ood_data_half, "train")
-    backgrounds = _ood_paths(options, options.paste_backgrounds, "train")
-    samples += [Sample(path, OOD_TARGET) for path in ood]
+    samples += [Sample(path, OOD_TARGET) for path in ood if path not in skip]
+    backgrounds = [path for path in background_photos(options) if path not in skip]
 
     # Not a closure, which cannot be sent to a worker process that is spawned.
     transform_of = partial(_transform_of, options, transform, backgrounds)
     return SeededPhotos(samples, transform_of, options.seed)
+
+
+def background_photos(options: TrainingConfig) -> list[Path]:
+    """List the photos of `paste_backgrounds`.
+
+    Raises:
+        PhotoFolderError: A folder is missing or has no photos.
+    """
+    return _ood_paths(options, options.paste_backgrounds, "train")
+
+
+def photo_folders(options: TrainingConfig) -> list[Path]:
+    """Return every folder that the photos of the run come from."""
+    parts = (*options.train_data, Path("valid"))
+    labelled = [options.data / part for part in parts if options.valid_fraction is None]
+    others = (*options.ood_data, *options.ood_data_half, *options.paste_backgrounds)
+    return [*(labelled or [options.data]), *(options.data / folder for folder in others)]
 
 
 def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[float]:
@@ -194,18 +221,29 @@ def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[floa
     return [weights[sample.source, sample.target] for sample in photos.samples]
 
 
-def valid_photos(options: TrainingConfig, transform: EvaluationTransform) -> PhotoFolder:
+def valid_photos(
+    options: TrainingConfig,
+    classes: Sequence[FlowerClass],
+    transform: EvaluationTransform,
+    skip: Collection[Path] = (),
+) -> PhotoFolder:
     """List the validation photos.
 
     Args:
         options: Options of the run.
+        classes: Classes in index order.
         transform: Evaluation transform, as in serving.
+        skip: Unreadable photos to leave out.
 
     Raises:
         PhotoFolderError: The folder or a class has no photos.
     """
     folder = labelled_folder(options, Path("valid"))
-    return PhotoFolder(folder, transform, target_side=transform.resize)
+    photos = PhotoFolder(folder, transform, target_side=transform.resize)
+    photos.samples = [item for item in photos.samples if Path(item[0]) not in skip]
+    photos.targets = [target for _, target in photos.samples]
+    _require_photos(classes, photos.targets)
+    return photos
 
 
 def photo_loader(
@@ -243,6 +281,16 @@ def _transform_of(
 
 def _ood_paths(options: TrainingConfig, folders: Sequence[Path], half: Half) -> list[Path]:
     return [path for folder in folders for path in ood_photos(options.data / folder, half)]
+
+
+def _require_photos(classes: Sequence[FlowerClass], targets: Sequence[int]) -> None:
+    found = set(targets)
+    empty = [item.class_id for index, item in enumerate(classes) if index not in found]
+    if empty:
+        raise PhotoFolderError(
+            f"No photos are left for class {join_names(empty)} without the excluded and unreadable "
+            "ones; add some or remove its folders."
+        )
 
 
 def _ignore_interrupts(_: int) -> None:

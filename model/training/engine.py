@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import broadcast_object_list
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn import functional
@@ -19,6 +20,10 @@ from model.training.config import TrainingConfig
 from model.training.depthwise import replace_depthwise
 from model.training.distillation import Teacher
 from model.training.optimization import create_optimizer, create_schedule
+
+Result = TypeVar("Result")
+
+_STEPS_PER_SYNC: Final = 10  # a few seconds on a GPU
 
 
 class TrainingError(PetalscopeError):
@@ -88,8 +93,8 @@ class Engine:
 
     def step(
         self, images: torch.Tensor, targets: torch.Tensor, *, number: int, seed: int
-    ) -> tuple[float, int]:
-        """Run one optimizer step.
+    ) -> torch.Tensor:
+        """Run one optimizer step without waiting for the device.
 
         Args:
             images: float32 (N, 3, H, W), this process's part of the batch.
@@ -99,11 +104,12 @@ class Engine:
                 uninterrupted one.
 
         Returns:
-            The mean loss of the batch and the number of correctly classified photos in this
-            process. OOD photos never count as correct.
+            float32 (3,) on the device, for this process: the mean loss of the batch, the number of
+            correctly classified photos, and the number of photos of a class. OOD photos are in
+            neither number.
 
         Raises:
-            TrainingError: Out of memory, or the loss is not finite.
+            TrainingError: Out of memory.
         """
         torch.manual_seed(seed)
         with _out_of_memory_as_training_error():
@@ -118,12 +124,6 @@ class Engine:
                 loss = torch.lerp(
                     loss, self._teacher.loss(logits, learned), self._options.distillation_weight
                 )
-            value = float(loss.item())
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"The loss is {value} at step {number + 1}. Lower --lr, or train with "
-                    "--precision bf16 or no. Resuming would fail at the same step."
-                )
             self._accelerator.backward(loss)
             if self._options.clip_grad is not None:
                 self._accelerator.clip_grad_norm_(
@@ -135,8 +135,9 @@ class Engine:
             self._schedule.step_update(number + 1)
         if self._average is not None:
             self._average.update(self._accelerator.unwrap_model(self._network), step=number + 1)
-        right = (logits.argmax(dim=-1) == goals.argmax(dim=-1)) & (targets != OOD_TARGET)
-        return value, int(right.sum().item())
+        has_class = targets != OOD_TARGET
+        correct = (logits.argmax(dim=-1) == goals.argmax(dim=-1)) & has_class
+        return torch.stack([loss.detach().float(), correct.sum().float(), has_class.sum().float()])
 
     @torch.inference_mode()
     def logits(self, batches: Iterable[Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,9 +158,9 @@ class Engine:
             with _out_of_memory_as_training_error(), self._accelerator.autocast():
                 logits = network(images.contiguous(memory_format=torch.channels_last))
             both = self._accelerator.gather_for_metrics((logits.float(), targets))
-            outputs.append(both[0].cpu())
-            expected.append(both[1].cpu())
-        return torch.cat(outputs), torch.cat(expected)
+            outputs.append(both[0])
+            expected.append(both[1])
+        return torch.cat(outputs).cpu(), torch.cat(expected).cpu()
 
 
 def create_accelerator(options: TrainingConfig) -> Accelerator:
@@ -169,21 +170,49 @@ def create_accelerator(options: TrainingConfig) -> Accelerator:
         TrainingError: The device does not support the precision.
     """
     precision = options.precision
+    # Without this, Accelerate ignores a launcher of several processes on a machine without a GPU.
+    on_cpu = options.device == "cpu" or not torch.accelerator.is_available()
     if precision == "auto":
-        on_gpu = options.device == "auto" and torch.cuda.is_available()
+        on_gpu = not on_cpu and torch.cuda.is_available()
         fast = torch.cuda.is_bf16_supported() if on_gpu else _cpu_has_bf16()
         precision = "bf16" if fast else "no"
     try:
         return Accelerator(
-            cpu=options.device == "cpu",
+            cpu=on_cpu,
             mixed_precision=precision,
             # The batch size is global: more processes share the same photos of a step.
-            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
         )
     except ValueError as error:
         raise TrainingError(
             f"This device does not support --precision {precision}: {error}"
         ) from error
+
+
+def on_main_process(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+    """Run an action in the main process and return its result in every process.
+
+    Raises:
+        PetalscopeError, OSError: The action failed. Every process raises it, so that none waits.
+    """
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = action()
+        except (PetalscopeError, OSError) as error:
+            outcome[1] = error
+    result, failure = broadcast_object_list(outcome)
+    if failure is not None:
+        raise failure
+    return cast(Result, result)
+
+
+def steps_per_sync(device: torch.device) -> int:
+    """Return the number of steps between two reads of the metrics from the device.
+
+    Each read waits for all queued steps. On a CPU nothing is queued.
+    """
+    return 1 if device.type == "cpu" else _STEPS_PER_SYNC
 
 
 def _cpu_has_bf16() -> bool:

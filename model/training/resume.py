@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType
@@ -37,6 +38,7 @@ class Progress:
         step: Completed steps of the current epoch.
         loss_sum: Sum of the mean losses of these steps.
         correct: Correctly classified photos in these steps, over all processes.
+        with_class: Photos in these steps that are not OOD photos, over all processes.
         seconds: Training and validation time over all sessions.
         history: One row per completed epoch.
     """
@@ -45,8 +47,14 @@ class Progress:
     step: int = 0
     loss_sum: float = 0.0
     correct: int = 0
+    with_class: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the number of completed epochs, and no step of the next."""
+        self.epoch, self.step = epoch, 0
+        self.loss_sum, self.correct, self.with_class = 0.0, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the progress as plain values, for Accelerate to store."""
@@ -94,20 +102,20 @@ def remove_state(folder: Path) -> None:
 def load_state(accelerator: Accelerator, folder: Path) -> None:
     """Restore everything registered with the accelerator from the last complete state.
 
+    A run that ended before its first state starts from the beginning.
+
     Raises:
-        ResumeError: There is no state, or it is damaged or belongs to other options.
+        ResumeError: The state is damaged or belongs to other options.
     """
     states = _states(folder)
     if not states:
-        raise ResumeError(
-            f"{folder} has no saved state: the run is complete, or it ended before the first state "
-            "was saved. Start a new run instead of using --resume."
-        )
+        return
     try:
         accelerator.load_state(str(states[-1]))
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise ResumeError(
-            f"{states[-1]} is damaged or from another version of the program."
+            f"{states[-1]} is damaged, or another version of Petalscope saved it. Resume with that "
+            "version, or start a new run."
         ) from error
 
 
@@ -118,14 +126,20 @@ def _states(folder: Path) -> list[Path]:
 class Interrupt:
     """Handler of SIGINT and SIGTERM that defers the first signal to the end of a step.
 
-    A second signal has its default effect.
+    A later signal has its default effect.
+
+    Args:
+        grace: Seconds after the first signal in which others are ignored: launchers such as
+            torchrun repeat the Ctrl-C that the terminal has already sent to their processes.
 
     Attributes:
         requested: True once a signal arrived.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 2.0) -> None:
         self.requested = False
+        self._grace = grace
+        self._ignore_until = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -136,9 +150,13 @@ class Interrupt:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if not self.requested:
+            self.requested = True
+            self._ignore_until = time.monotonic() + self._grace
+        elif time.monotonic() >= self._ignore_until:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -42,6 +44,20 @@ def write_events(folder: Path, row: Row) -> None:
     with SummaryWriter(str(folder), purge_step=epoch) as writer:
         for name in row.keys() - {"epoch"}:
             writer.add_scalar(name.replace("_", "/", 1), row[name], epoch)
+
+
+def write_start_events(folder: Path, options: TrainingConfig, samples: Path) -> None:
+    """Add the options and the image of `draw_samples` to the TensorBoard events.
+
+    Args:
+        folder: Folder of the events.
+        options: Options of the run.
+        samples: PNG file.
+    """
+    rows = [f"| {name} | {value} |" for name, value in options.to_dict().items()]
+    with SummaryWriter(str(folder)) as writer, Image.open(samples) as image:
+        writer.add_text("options", "\n".join(["| option | value |", "| --- | --- |", *rows]))
+        writer.add_image("samples", np.asarray(image.convert("RGB")), dataformats="HWC")
 
 
 def draw_curves(path: Path, history: Sequence[Row]) -> None:

@@ -21,7 +21,7 @@ def names(folder: Path, half: str) -> list[str]:
 
 
 def test_photos_in_a_folder_alternate(tmp_path: Path) -> None:
-    touch(tmp_path, ["d.png", "b.jpg", "a.webp", "c.jpeg", "notes.txt"])
+    touch(tmp_path, ["d.png", "b.jpg", "a.webp", "c.jpeg", "notes.txt", "._b.jpg"])
     assert names(tmp_path, "all") == ["a.webp", "b.jpg", "c.jpeg", "d.png"]
     assert names(tmp_path, "train") == ["a.webp", "c.jpeg"]
     assert names(tmp_path, "eval") == ["b.jpg", "d.png"]

@@ -183,7 +183,7 @@ def test_photos_can_be_sent_to_a_worker_process(
     )
     for photos in (
         training_photos(options, find_classes(options), TRANSFORM),
-        valid_photos(options, TRANSFORM),
+        valid_photos(options, find_classes(options), TRANSFORM),
     ):
         sent = pickle.loads(pickle.dumps(photos))
         torch.testing.assert_close(sent[3][0], photos[3][0], rtol=0, atol=0)

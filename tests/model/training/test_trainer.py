@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.backbones import BackboneError
 from model.checkpoint.format import read_metadata
@@ -26,6 +29,7 @@ from model.folder_lock import FolderInUseError, only_process_in
 from model.imaging.decode import decode_image
 from model.training.config import TrainingConfig
 from model.training.engine import Engine, TrainingError
+from model.training.photo_check import UnreadablePhotosError
 from model.training.resume import ResumeError
 from model.training.run_folder import read_config
 from model.training.trainer import Interrupted, train
@@ -53,12 +57,22 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Send SIGINT to this process during a step, counted from 0."""
     original = Engine.step
 
-    def interrupted(self: Engine, *args: Any, number: int, seed: int) -> tuple[float, int]:
+    def interrupted(self: Engine, *args: Any, number: int, seed: int) -> torch.Tensor:
         if number == step:
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, *args, number=number, seed=seed)
 
     monkeypatch.setattr(Engine, "step", interrupted)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Compare the histories and weights of two runs, by their checkpoints."""
+    for row, other_row in zip(rows(one.parent), rows(other.parent), strict=True):
+        row.pop("seconds"), other_row.pop("seconds")
+        assert row == pytest.approx(other_row, rel=1e-5)
+    weights = load_file(other)
+    for name, tensor in load_file(one).items():
+        torch.testing.assert_close(weights[name], tensor)
 
 
 def interrupted_run(options: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +83,9 @@ def interrupted_run(options: TrainingConfig, monkeypatch: pytest.MonkeyPatch) ->
             train(options)
 
 
-def test_a_run_writes_a_checkpoint_and_reports(tiny_options: MakeOptions) -> None:
+def test_a_run_writes_a_checkpoint_and_reports(
+    tiny_options: MakeOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = tiny_options(epochs=3)
     checkpoint = train(options)
     folder = checkpoint.parent
@@ -77,7 +93,12 @@ def test_a_run_writes_a_checkpoint_and_reports(tiny_options: MakeOptions) -> Non
     assert json.loads((folder / "arguments.json").read_text())["lr"] == options.lr
     assert [row["epoch"] for row in rows(folder)] == [1, 2, 3]
     assert {"curves.png", "samples.png"} <= {path.name for path in folder.iterdir()}
-    assert list((folder / "tensorboard").iterdir())
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert "samples" in events.Tags()["images"]
+    assert "train/loss" in events.Tags()["scalars"]
+    (options_text,) = events.Tensors("options/text_summary")
+    assert b"| lr | 0.01 |" in options_text.tensor_proto.string_val[0]
+    assert f"tensorboard --logdir {folder}" in capsys.readouterr().out
     assert not list(folder.glob("*state*"))  # complete: nothing to resume
 
 
@@ -164,13 +185,44 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
             train(options)
     assert signal.getsignal(signal.SIGINT) is handler
     assert options.output is not None
-    resumed = train(read_config(options.output), resume=True)
-    for one, other in zip(rows(uninterrupted.parent), rows(resumed.parent), strict=True):
-        one.pop("seconds"), other.pop("seconds")
-        assert one == pytest.approx(other, rel=1e-5)
-    weights = load_file(resumed)
-    for name, tensor in load_file(uninterrupted).items():
-        torch.testing.assert_close(weights[name], tensor)
+    assert_same_run(uninterrupted, train(read_config(options.output), resume=True))
+
+
+def test_metrics_and_signals_may_be_read_every_few_steps(
+    uninterrupted: Path, tiny_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two epochs of four steps are read after the third and the fourth of each."""
+    monkeypatch.setattr("model.training.trainer.steps_per_sync", lambda _: 3)
+    reads = 0
+    original = Accelerator.reduce
+
+    def reduce(self: Accelerator, *args: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(Accelerator, "reduce", reduce)
+    options = tiny_options(**ALL_RANDOMNESS)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 0)
+        with pytest.raises(Interrupted):
+            train(options)
+    assert options.output is not None
+    assert [path.name[-1] for path in options.output.glob("state-*")] == ["3"]
+    assert_same_run(uninterrupted, train(read_config(options.output), resume=True))
+    assert reads == 4
+
+
+def test_ctrl_c_while_workers_start_stops_the_run(
+    tiny_options: MakeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    monkeypatch.setattr(Engine, "step", stopped)
+    with pytest.raises(Interrupted):
+        train(tiny_options())
 
 
 def test_a_partly_written_state_is_ignored(
@@ -194,10 +246,28 @@ def test_a_damaged_state_is_an_error(
         train(read_config(tmp_path / "run"), resume=True)
 
 
-def test_a_complete_run_has_nothing_to_resume(tiny_options: MakeOptions) -> None:
-    folder = train(tiny_options(epochs=1, warmup_epochs=0)).parent
-    with pytest.raises(ResumeError):
+def test_a_complete_run_names_the_option_to_train_further(tiny_options: MakeOptions) -> None:
+    folder = train(tiny_options(epochs=1)).parent
+    further = re.escape(f"--initial-checkpoint {folder / 'checkpoint.safetensors'}")
+    with pytest.raises(ResumeError, match=further):
         train(read_config(folder), resume=True)
+    with pytest.raises(TrainingError, match=further):
+        train(tiny_options())
+
+
+def test_a_run_without_a_state_is_resumed_from_its_beginning(
+    uninterrupted: Path, tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.training.trainer.save_state", killed)
+        with pytest.raises(ZeroDivisionError):
+            train(tiny_options(**ALL_RANDOMNESS))
+    with pytest.raises(TrainingError, match="--resume"):
+        train(tiny_options(**ALL_RANDOMNESS))
+    assert_same_run(uninterrupted, train(read_config(tmp_path / "run"), resume=True))
 
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
@@ -225,9 +295,9 @@ def test_a_run_in_progress_cannot_be_resumed(
 
 def test_a_frozen_backbone_does_not_change(tiny_options: MakeOptions, tmp_path: Path) -> None:
     frozen = {"freeze_backbone": True, "lr": 0.1, "hidden_layers": (8,), "augmentation": "article"}
-    first = load_file(train(tiny_options(**frozen, epochs=1, warmup_epochs=0)))
+    first = load_file(train(tiny_options(**frozen, epochs=1)))
     last = load_file(
-        train(tiny_options(**frozen, epochs=1, warmup_epochs=0, seed=0, output=tmp_path / "more",
+        train(tiny_options(**frozen, epochs=1, seed=0, output=tmp_path / "more",
                            scheduler="step", optimizer="adadelta"))
     )  # fmt: skip
     heads = {name for name in first if name.startswith("classifier.")}
@@ -241,25 +311,17 @@ def test_a_frozen_backbone_does_not_change(tiny_options: MakeOptions, tmp_path: 
     "scheduler", ["none", "step", "multistep", "poly", "tanh", "wsd", "constant"]
 )
 def test_each_schedule_trains(tiny_options: MakeOptions, scheduler: str) -> None:
-    train(
-        tiny_options(
-            scheduler=scheduler, decay_epochs=1, model_ema_decay=0, epochs=1, warmup_epochs=0
-        )
-    )
+    train(tiny_options(scheduler=scheduler, decay_epochs=1, model_ema_decay=0, epochs=1))
 
 
 def test_half_precision_halves_the_checkpoint(tiny_options: MakeOptions, tmp_path: Path) -> None:
-    whole = train(tiny_options(epochs=1, warmup_epochs=0))
-    half = train(
-        tiny_options(
-            epochs=1, warmup_epochs=0, checkpoint_dtype="float16", output=tmp_path / "half"
-        )
-    )
+    whole = train(tiny_options(epochs=1))
+    half = train(tiny_options(epochs=1, checkpoint_dtype="float16", output=tmp_path / "half"))
     assert half.stat().st_size < 0.7 * whole.stat().st_size
 
 
 def test_bfloat16_trains_on_a_cpu_too(tiny_options: MakeOptions) -> None:
-    train(tiny_options(epochs=1, warmup_epochs=0, precision="bf16"))
+    train(tiny_options(epochs=1, precision="bf16"))
 
 
 @pytest.fixture(params=["spawn", "forkserver"])
@@ -319,9 +381,7 @@ def test_a_class_without_a_name_is_named(tiny_options: MakeOptions, own_folder: 
 def test_names_may_come_from_another_file(tiny_options: MakeOptions, own_folder: Path) -> None:
     (own_folder / "cat_to_name.json").rename(own_folder / "names.json")
     checkpoint = train(
-        tiny_options(
-            data=own_folder, category_names=own_folder / "names.json", epochs=1, warmup_epochs=0
-        )
+        tiny_options(data=own_folder, category_names=own_folder / "names.json", epochs=1)
     )
     assert read_metadata(checkpoint).classes == TINY_CLASSES
 
@@ -332,10 +392,63 @@ def test_an_unreadable_photo_is_named(
 ) -> None:
     photo = own_folder / part / "2" / "image_0.png"
     photo.write_bytes(photo.read_bytes()[:300])
+    options = tiny_options(data=own_folder, epochs=1, workers=workers, check_photos="no")
     with pytest.raises(UnreadablePhotoError) as caught:
-        train(tiny_options(data=own_folder, epochs=1, warmup_epochs=0, workers=workers))
+        train(options)
     assert str(caught.value).startswith(str(photo))
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def damaged(own_folder: Path) -> list[Path]:
+    """Damage two training photos and one validation photo."""
+    paths = [
+        own_folder / part / class_id / "image_1.png"
+        for part, class_id in (("train", "1"), ("train", "2"), ("valid", "2"))
+    ]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:300])
+    return paths
+
+
+def test_all_damaged_photos_are_listed_before_the_training(
+    tiny_options: MakeOptions, own_folder: Path, damaged: list[Path]
+) -> None:
+    options = tiny_options(data=own_folder)
+    with pytest.raises(UnreadablePhotosError) as caught:
+        train(options)
+    assert list(caught.value.paths) == damaged
+    assert options.output is not None
+    assert not options.output.exists()
+
+
+def test_damaged_photos_are_skipped_on_request(
+    tiny_options: MakeOptions,
+    own_folder: Path,
+    damaged: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (own_folder / "train" / "2" / "photo.heic").touch()
+    (own_folder / "train" / "2" / "._image_0.png").write_bytes(b"metadata")
+    options = tiny_options(data=own_folder, check_photos="skip")
+    interrupted_run(options, monkeypatch)
+    assert options.output is not None
+    checkpoint = train(read_config(options.output), resume=True)
+    metadata = read_metadata(checkpoint)
+    assert (metadata.training["train_photos"], metadata.training["skipped_photos"]) == (34, 3)
+    assert metadata.metrics["valid"]["n"] == 11
+    out = capsys.readouterr().out
+    assert all(str(path) in out for path in damaged)
+    assert "1 .heic" in out
+    assert "1 ._*" in out
+
+
+def test_a_class_needs_a_readable_photo(tiny_options: MakeOptions, own_folder: Path) -> None:
+    for path in (own_folder / "valid" / "21").iterdir():
+        path.write_bytes(b"no photo")
+    with pytest.raises(PhotoFolderError, match="21"):
+        train(tiny_options(data=own_folder, check_photos="skip"))
 
 
 def test_out_of_memory_names_the_option_to_lower(
