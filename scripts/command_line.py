@@ -166,15 +166,33 @@ def with_eval_size(classifier: Classifier, options: argparse.Namespace) -> Class
     return Classifier(classifier.network, metadata, classifier.version)
 
 
-def add_data_option(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add --data."""
+def add_data_option(parser: argparse.ArgumentParser, meaning: str, *, of_run: bool = False) -> None:
+    """Add --data.
+
+    Args:
+        parser: The parser.
+        meaning: Help text without the default.
+        of_run: True defaults to the data that CHECKPOINT was trained on; `data_folder` then returns
+            the value.
+    """
+    default = f"${DATA_VARIABLE}, or data/oxford102"
+    if of_run:
+        default = f"the data of the run that CHECKPOINT lies in, else {default}"
     parser.add_argument(
         "--data",
         type=Path,
-        default=default_data_folder(),
+        default=None if of_run else default_data_folder(),
         metavar="DIR",
-        help=f"{meaning} (default: ${DATA_VARIABLE}, or data/oxford102)",
+        help=f"{meaning} (default: {default})",
     )
+
+
+def data_folder(options: argparse.Namespace) -> Path:
+    """Return --data, or its default for CHECKPOINT; see `add_data_option`."""
+    from model.training.run_folder import run_data  # imports PyTorch, which takes seconds
+
+    data: Path | None = options.data or run_data(options.checkpoint)
+    return data or default_data_folder()
 
 
 def image_file(text: str) -> Path:

@@ -1,6 +1,7 @@
 """Command line that evaluates a checkpoint.
 
-python scripts/evaluate.py checkpoints/tf_efficientnet_lite2.safetensors --json valid.json
+python scripts/evaluate.py runs/densenet161/checkpoint.safetensors
+python scripts/evaluate.py checkpoints/tf_efficientnet_lite2.onnx --json valid.json
 python scripts/evaluate.py CHECKPOINT --set valid=data/oxford102/valid --set garden=~/garden
 python scripts/evaluate.py CHECKPOINT --ood pets=~/pets --corruptions
 """
@@ -29,6 +30,7 @@ from scripts.command_line import (
     add_eval_size_options,
     add_model_options,
     command,
+    data_folder,
     image_file,
     make_parent_folder,
     whole_number,
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_parent_folder(path)
     if options.card:
         check_card(options.card)
-    folders = dict(options.sets) or {options.split: options.data / options.split}
+    folders = dict(options.sets) or {options.split: data_folder(options) / options.split}
     ood = dict(options.ood)
     classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
     evaluation = evaluate_all(
@@ -79,7 +81,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help=".safetensors or .onnx file")
-    add_data_option(parser, "folder of the splits")
+    add_data_option(parser, "folder of the splits", of_run=True)
     sets = parser.add_mutually_exclusive_group()
     sets.add_argument("--split", default="valid", help="sub-folder of --data (default: valid)")
     sets.add_argument(

@@ -15,6 +15,8 @@ from model.checkpoint.labels import name_classes, read_category_names
 from model.evaluation.metrics import wilson_interval
 from model.evaluation.model_card import BEGIN, END
 from model.ood import OodRule
+from model.training.config import TrainingConfig
+from model.training.run_folder import write_config
 from scripts.evaluate import main
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_fake_checkpoint
@@ -106,6 +108,18 @@ def test_several_named_sets_are_evaluated(checkpoint: Path, data: Path, tmp_path
     assert list(sets["garden"]["per_class"]) == ["21"]
     assert "confidence_wrong" not in sets["garden"]
     assert {path.name for path in tmp_path.glob("*.png")} == {"bins-oxford.png", "bins-garden.png"}
+
+
+def test_the_data_of_the_run_is_the_default(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETALSCOPE_DATA", str(tmp_path / "other"))
+    write_config(checkpoint.parent, TrainingConfig(data=data))
+    report = tmp_path / "report.json"
+    assert main([str(checkpoint), "--workers", "0", "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["sets"]["valid"]["n"] == 8
+    data.rename(tmp_path / "other")
+    assert main([str(checkpoint), "--workers", "0", "--json", str(report)]) == 0
 
 
 @pytest.mark.slow
