@@ -110,6 +110,7 @@ COMPILE = $(IN_VENV) -m uv pip compile --quiet --universal --python-version 3.11
 lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
 	$(COMPILE) pyproject.toml --extra dev $(if $(UPGRADE),--upgrade) -o requirements-dev.txt
 	$(COMPILE) pyproject.toml --extra train --upgrade -c requirements-dev.txt -o requirements-train.txt
+	$(COMPILE) pyproject.toml --extra bulk --upgrade -c requirements-dev.txt -o requirements-bulk.txt
 	$(COMPILE) pyproject.toml --extra cuda --upgrade -c requirements-dev.txt -o requirements-cuda.txt
 	$(COMPILE) pyproject.toml --upgrade -c requirements-dev.txt -o requirements.txt
 

@@ -182,7 +182,7 @@ def _draw(
 
     photos = []
     for result in results:
-        image = decode_image(result.photo.source, target_side=_PLOTTED_SIDE)
+        image = decode_image(result.photo.read(), target_side=_PLOTTED_SIDE)
         image.thumbnail((_PLOTTED_SIDE, _PLOTTED_SIDE))
         if explained_by is not None:
             if result.activations is None:

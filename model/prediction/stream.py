@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from model.classifier import ClassificationResult, Classifier
 
 DEFAULT_BATCH_SIZE: Final = 32
-_MAX_THREADS: Final = 8
+# More threads than cores read files, which may wait for a network; one per core decodes.
+_READERS: Final = 16
+_MAX_DECODERS: Final = 8
 _BATCHES_AHEAD: Final = 2
 
 
@@ -31,11 +34,18 @@ class Photo:
 
     Attributes:
         name: Name in the output.
-        source: Path or bytes of the file.
+        source: Path or bytes of the file, or a function that returns its bytes. An OSError of the
+            function is the reason of an unreadable photo; its other exceptions end the stream.
     """
 
     name: str
-    source: Path | bytes
+    source: Path | bytes | Callable[[], bytes]
+
+    def read(self) -> bytes:
+        """Return the bytes of the file."""
+        if isinstance(self.source, Path):
+            return self.source.read_bytes()
+        return self.source if isinstance(self.source, bytes) else self.source()
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,15 @@ def classify(
     Yields:
         The outcome of each photo, in order.
     """
-    threads = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS))
+    threads = ThreadPoolExecutor(_READERS)
+    decoders = BoundedSemaphore(min(os.cpu_count() or 1, _MAX_DECODERS))
+
+    def read(photo: Photo) -> Array | str:
+        return _read(classifier, photo, decoders)
+
     try:
-        read = _read_ahead(threads, classifier, photos, _BATCHES_AHEAD * batch_size)
-        while part := list(itertools.islice(read, batch_size)):
+        inputs_ahead = _read_ahead(threads, read, photos, _BATCHES_AHEAD * batch_size)
+        while part := list(itertools.islice(inputs_ahead, batch_size)):
             inputs = [values for _, values in part if not isinstance(values, str)]
             outputs = iter(classifier.outputs(np.stack(inputs)) if inputs else ())
             for photo, values in part:
@@ -104,12 +119,15 @@ def classify(
 
 
 def _read_ahead(
-    threads: ThreadPoolExecutor, classifier: Classifier, photos: Iterable[Photo], most: int
+    threads: ThreadPoolExecutor,
+    read: Callable[[Photo], Array | str],
+    photos: Iterable[Photo],
+    most: int,
 ) -> Iterator[tuple[Photo, Array | str]]:
-    """Yield each photo with its input or the reason of a failure, decoding `most` ahead."""
+    """Yield each photo with its input or the reason of a failure, reading `most` ahead."""
     waiting: deque[tuple[Photo, Future[Array | str]]] = deque()
     for photo in photos:
-        waiting.append((photo, threads.submit(_read, classifier, photo)))
+        waiting.append((photo, threads.submit(read, photo)))
         if len(waiting) >= most:
             first, future = waiting.popleft()
             yield first, future.result()
@@ -117,12 +135,14 @@ def _read_ahead(
         yield photo, future.result()
 
 
-def _read(classifier: Classifier, photo: Photo) -> Array | str:
+def _read(classifier: Classifier, photo: Photo, decoders: BoundedSemaphore) -> Array | str:
     """Return the network's input, float32 (3, H, W), or the reason of a failure."""
     try:
-        image = decode_image(photo.source, target_side=classifier.metadata.transform.resize)
+        data = photo.read()
+        with decoders:
+            image = decode_image(data, target_side=classifier.metadata.transform.resize)
+            return classifier.preprocess(image)
     except ImageError as error:
         return str(error)
     except OSError as error:
         return f"{error.strerror}."
-    return classifier.preprocess(image)

@@ -1,0 +1,231 @@
+"""Files on any file system of fsspec: reads with retries, atomic writes, and listings."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from model.atomic_write import atomic_write
+from model.errors import PetalscopeError
+
+# One PUT makes a whole object visible. Other remote file systems show half-written files.
+_OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs"})
+# Failures that belong to one file. All others, such as a lost connection, may pass.
+_PERMANENT: Final = frozenset(
+    {
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EISDIR,
+    }
+)
+_RETRY_SECONDS: Final = (0.5, 2.0, 8.0, None)  # None: no further attempt
+_TOO_MANY_REQUESTS: Final = 429
+_REQUEST_TIMEOUT: Final = 408
+
+_T = TypeVar("_T")
+
+
+class StorageError(PetalscopeError):
+    """A file system that is unknown, not installed, or fails repeatedly."""
+
+
+class UnknownFileSystemError(StorageError):
+    """A URL whose scheme no file system has."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder on a file system.
+
+    Attributes:
+        url: Path or URL; a local path is absolute.
+    """
+
+    url: str
+    _fs: Any
+    _path: str
+
+    @classmethod
+    def parse(cls, url: str) -> Location:
+        """Return the location of a local path or a URL such as s3://bucket/folder.
+
+        Raises:
+            UnknownFileSystemError: No file system has the URL's scheme.
+            StorageError: The package of the file system is not installed.
+        """
+        try:
+            # Cached listings of a large bucket would stay in memory, and hide new parts.
+            fs, path = url_to_fs(url, use_listings_cache=False)
+        except ImportError as error:
+            raise StorageError(f"{url} cannot be used: {error}.") from error
+        except ValueError as error:
+            raise UnknownFileSystemError(f"{url} cannot be used: {error}.") from error
+        path = str(path).rstrip("/") or "/"
+        return cls(path if isinstance(fs, LocalFileSystem) else url.rstrip("/"), fs, path)
+
+    def __truediv__(self, name: str) -> Location:
+        """Return the location of a file in this folder."""
+        return Location(f"{self.url}/{name}", self._fs, f"{self._path}/{name}")
+
+    @property
+    def parent(self) -> Location:
+        """The folder of this file."""
+        return Location(self.url.rpartition("/")[0], self._fs, self._path.rpartition("/")[0])
+
+    @property
+    def is_local(self) -> bool:
+        """True for a file of this machine."""
+        return isinstance(self._fs, LocalFileSystem)
+
+    @property
+    def is_writable(self) -> bool:
+        """True if files can be written atomically: local folders and object stores."""
+        protocols = self._fs.protocol
+        names = {protocols} if isinstance(protocols, str) else set(protocols)
+        return self.is_local or not names.isdisjoint(_OBJECT_STORES)
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders in this folder; none if it is missing."""
+        try:
+            listing = self._retried(lambda path: self._fs.ls(path, detail=False))
+        except FileNotFoundError:
+            return []
+        return [str(path).rstrip("/").rpartition("/")[2] for path in listing]
+
+    def walk(self) -> Iterator[str]:
+        """Yield the paths of all files below this folder, relative to it.
+
+        Each folder's entries are sorted by name. Hidden files and folders are left out, and links
+        to folders are not followed.
+
+        Raises:
+            OSError: A folder cannot be listed.
+            StorageError: The file system fails repeatedly.
+        """
+        yield from self._walk(self._path, "")
+
+    def _walk(self, path: str, prefix: str) -> Iterator[str]:
+        listing = self._retried(
+            lambda _: [
+                (str(entry["name"]).rstrip("/"), entry["type"])
+                for entry in self._fs.ls(path, detail=True)
+            ]
+        )
+        for entry, kind in sorted(listing):
+            name = entry.rpartition("/")[2]
+            # An object store may list the folder itself as an empty object.
+            if entry == path or name.startswith("."):
+                continue
+            if kind == "directory":
+                yield from self._walk(entry, f"{prefix}{name}/")
+            elif kind == "file" or self._fs.isfile(entry):  # a link to a file is "other"
+                yield f"{prefix}{name}"
+
+    def read(self) -> bytes:
+        """Return the content of the file.
+
+        Raises:
+            OSError: The file is missing or may not be read.
+            StorageError: The file system fails repeatedly.
+        """
+        return bytes(self._retried(self._fs.cat_file))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a text file without their ends.
+
+        Raises:
+            OSError: The file is missing or may not be read.
+        """
+        with self._retried(lambda path: self._fs.open(path, "rb")) as file:
+            for line in file:
+                yield os.fsdecode(line).rstrip("\r\n")
+
+    def write(self, data: bytes) -> None:
+        """Write the file. Readers find the old file or the whole new one.
+
+        Raises:
+            StorageError: The folder is not writable, or the file system fails repeatedly.
+        """
+        try:
+            if self.is_local:
+                with atomic_write(Path(self._path)) as temporary:
+                    temporary.write_bytes(data)
+            else:
+                self._retried(lambda path: self._fs.pipe_file(path, data))
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def create(self, data: bytes) -> None:
+        """Write the file unless it exists. The first of several writers wins.
+
+        Raises:
+            StorageError: The folder is not writable, or the file system fails.
+        """
+        try:
+            if self.is_local:
+                _create(Path(self._path), data)
+            else:
+                self._fs.pipe_file(self._path, data, mode="create")
+        except Exception as error:  # each file system has its own
+            # An object store may also report a conflict with a writer that was faster.
+            if not self._fs.exists(self._path):
+                raise self._failed("written", error) from error
+
+    def _retried(self, action: Callable[[str], _T]) -> _T:
+        for seconds in _RETRY_SECONDS:
+            try:
+                return action(self._path)
+            except Exception as error:  # each file system has its own
+                if (code := _permanent_errno(error)) is not None:
+                    # Some file systems give no strerror.
+                    raise OSError(code, os.strerror(code), self.url) from error
+                if seconds is None:
+                    raise self._failed("reached", error) from error
+                time.sleep(seconds)
+        raise AssertionError("unreachable")
+
+    def _failed(self, what: str, error: Exception) -> StorageError:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return StorageError(f"{self.url} cannot be {what}: {reason}.")
+
+
+def _permanent_errno(error: Exception) -> int | None:
+    """Return the error number of a failure that belongs to one file; None if it may pass."""
+    if isinstance(error, FileNotFoundError):
+        return errno.ENOENT
+    if isinstance(error, PermissionError):
+        return errno.EACCES
+    if isinstance(error, OSError) and error.errno in _PERMANENT:
+        return error.errno
+    status = getattr(error, "status", None)  # aiohttp's
+    if isinstance(status, int) and 400 <= status < 500:
+        return None if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) else errno.EACCES
+    return None
+
+
+def _create(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
