@@ -1,0 +1,158 @@
+"""Shards of a bulk job: results, resumption, and processes that work at the same time."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from model.bulk.job import Progress, Shard, classify_shard
+from model.bulk.photo_list import open_photo_list
+from model.bulk.sources import Source, open_source
+from model.bulk.storage import Location, StorageError
+from model.classifier import Classifier
+from model.prediction.stream import Classified, Photo, classify
+from tests.conftest import flower_image
+
+PHOTOS = 11
+PART_SIZE = 3
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_checkpoint: Path) -> Classifier:
+    return Classifier.load(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture
+def photos(folder: Location) -> Location:
+    """Write eleven photos in two folders; the third is damaged."""
+    for index in range(PHOTOS):
+        file = io.BytesIO()
+        flower_image((120, 100), seed=index).save(file, "PNG")
+        data = b"no photo" if index == 2 else file.getvalue()
+        (folder / "photos" / f"{index % 2}/{index:02}.png").write(data)
+    return folder / "photos"
+
+
+def run(
+    classifier: Classifier,
+    photos: Location,
+    output: Location,
+    shard: Shard = Shard(0, 1),  # noqa: B008  # immutable
+    *,
+    source: Source | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    source = source or open_source(photos.url)
+    listed = open_photo_list(output, source, classifier.version, PART_SIZE)
+    return classify_shard(classifier, listed, source, output, shard, batch_size=2, report=report)
+
+
+def rows(output: Location) -> list[dict[str, Any]]:
+    found = []
+    for name in sorted(output.names()):
+        if not name.startswith("_"):
+            found += pq.read_table(io.BytesIO((output / name).read())).to_pylist()
+    return found
+
+
+def test_every_photo_has_a_row_that_equals_a_single_classification(
+    classifier: Classifier, photos: Location, folder: Location
+) -> None:
+    end = run(classifier, photos, folder / "out")
+    assert (end.photos, end.done, end.unreadable, end.skipped) == (PHOTOS, PHOTOS, 1, 0)
+    source = open_source(photos.url)
+    found = rows(folder / "out")
+    assert [row["path"] for row in found] == list(source.names())
+    for row in found:
+        assert row["model_version"] == classifier.version
+        (single,) = classify(classifier, [Photo("", source.read(row["path"]))], top_k=5)
+        if not isinstance(single, Classified):
+            assert row["path"] == "0/02.png"
+            assert row["error"]
+            assert row["class_ids"] is row["verdict"] is None
+            continue
+        expected = single.result
+        assert row["error"] is None
+        assert row["class_ids"] == [item.class_id for item in expected.predictions]
+        assert row["names"] == [item.name for item in expected.predictions]
+        assert row["probabilities"] == pytest.approx(
+            [item.probability for item in expected.predictions], abs=1e-5
+        )
+        assert row["verdict"] == expected.verdict
+
+
+def test_shards_share_the_photos_and_may_change_their_number(
+    classifier: Classifier, photos: Location, folder: Location
+) -> None:
+    output = folder / "out"
+    assert run(classifier, photos, output, Shard(1, 3)).done == PART_SIZE
+    assert run(classifier, photos, output, Shard(0, 2)).done == 2 * PART_SIZE
+    end = run(classifier, photos, output, Shard(1, 2))
+    assert (end.skipped, end.done) == (PART_SIZE, PHOTOS - 3 * PART_SIZE)
+    assert len(rows(output)) == PHOTOS
+
+
+def test_a_shard_without_parts_is_complete(
+    classifier: Classifier, photos: Location, folder: Location
+) -> None:
+    assert run(classifier, photos, folder / "out", Shard(7, 8)).photos == 0
+
+
+class Failing:
+    """A source that fails from the seventh photo on."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.url = source.url
+        self.names = source.names
+        self.broken = True
+
+    def read(self, name: str) -> bytes:
+        if self.broken and list(self.names()).index(name) >= 6:
+            raise StorageError("The network is down.")
+        return self._source.read(name)
+
+
+def test_a_lost_storage_ends_the_process_and_complete_parts_stay(
+    classifier: Classifier, photos: Location, folder: Location
+) -> None:
+    source, output = Failing(open_source(photos.url)), folder / "out"
+    with pytest.raises(StorageError):
+        run(classifier, photos, output, source=source)
+    before = rows(output)
+    assert len(before) in (PART_SIZE, 2 * PART_SIZE)
+    source.broken = False
+    end = run(classifier, photos, output, source=source)
+    assert (end.skipped, end.done) == (len(before), PHOTOS - len(before))
+    assert rows(output)[: len(before)] == before
+    assert len(rows(output)) == PHOTOS
+
+
+def test_processes_on_the_same_shard_do_no_harm(
+    classifier: Classifier, photos: Location, folder: Location
+) -> None:
+    output = folder / "out"
+    with ThreadPoolExecutor(2) as pool:
+        ends = [pool.submit(run, classifier, photos, output) for _ in range(2)]
+        assert all(end.result().photos == PHOTOS for end in ends)
+    counted = Counter(row["path"] for row in rows(output))
+    assert len(counted) == PHOTOS
+    assert set(counted.values()) == {1}
+
+
+def test_progress_is_reported_after_each_part(
+    classifier: Classifier, photos: Location, folder: Location
+) -> None:
+    reports: list[Progress] = []
+    run(classifier, photos, folder / "out", report=reports.append)
+    assert [report.done for report in reports] == [3, 6, 9, 11]
+    assert all(report.rate > 0 for report in reports)
+    assert reports[0].seconds_left > 0
+    assert reports[-1].seconds_left == 0

@@ -1,0 +1,133 @@
+"""File access on the local disk and on an object store."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from model.bulk import storage
+from model.bulk.storage import Location, StorageError, UnknownFileSystemError
+from tests.file_server import FileServer, running_file_server
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    with running_file_server() as server:
+        yield server
+
+
+def test_a_written_file_can_be_read_and_replaced(folder: Location) -> None:
+    file = folder / "a.bin"
+    file.write(b"first")
+    file.write(b"second")
+    assert file.read() == b"second"
+    assert folder.names() == ["a.bin"]
+
+
+def test_the_first_of_many_creators_wins(folder: Location) -> None:
+    file = folder / "list"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: file.create(b"%d" % number), range(8)))
+    winner = file.read()
+    file.create(b"late")
+    assert file.read() == winner
+    assert folder.names() == ["list"]
+
+
+def test_a_missing_folder_has_no_names(folder: Location) -> None:
+    assert (folder / "nowhere").names() == []
+
+
+def test_a_missing_file_is_reported_at_once(
+    folder: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.time, "sleep", pytest.fail)
+    with pytest.raises(OSError, match="nowhere") as failure:
+        (folder / "nowhere.jpg").read()
+    assert failure.value.errno == errno.ENOENT
+    assert failure.value.strerror
+
+
+def test_files_are_listed_by_folder_without_hidden_ones(folder: Location) -> None:
+    for name in ("b.png", "a/z.jpg", "a/2.jpg", "c/d/e.gif", ".cache/x.png", "a/._z.jpg"):
+        (folder / name).write(b"x")
+    assert list(folder.walk()) == ["a/2.jpg", "a/z.jpg", "b.png", "c/d/e.gif"]
+
+
+def test_links_to_files_are_listed_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert list(Location.parse(str(tmp_path)).walk()) == ["a.jpg", "link.jpg"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(Location.parse(str(tmp_path / "nowhere")).walk())
+
+
+def test_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.jpg")
+    (tmp_path / name).write_bytes(b"x")
+    here = Location.parse(str(tmp_path))
+    assert list(here.walk()) == [name]
+    assert (here / name).read() == b"x"
+
+
+def test_a_file_on_a_web_server_is_read(file_server: FileServer) -> None:
+    file_server.files["/a.jpg"] = b"photo"
+    assert Location.parse(file_server.url("/a.jpg")).read() == b"photo"
+    with pytest.raises(FileNotFoundError):
+        Location.parse(file_server.url("/b.jpg")).read()
+
+
+def test_a_lost_connection_is_tried_again(
+    file_server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    def repair(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            file_server.cut_after = None
+
+    monkeypatch.setattr(storage.time, "sleep", repair)
+    file_server.files["/a.jpg"] = b"photo"
+    file_server.cut_after = 2
+    assert Location.parse(file_server.url("/a.jpg")).read() == b"photo"
+    assert len(waits) == 2
+
+
+def test_a_server_that_stays_down_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
+    with running_file_server() as server:
+        url = server.url("/a.jpg")
+    with pytest.raises(StorageError):
+        Location.parse(url).read()
+
+
+def test_a_folder_that_is_not_writable_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    file = Location.parse(str(tmp_path / "file")) / "part"
+    with pytest.raises(StorageError):
+        file.write(b"x")
+    with pytest.raises(StorageError):
+        file.create(b"x")
+
+
+@pytest.mark.parametrize(
+    ("url", "writable"), [("/tmp/a", True), ("s3://b/a", True), ("http://localhost/a", False)]
+)
+def test_local_folders_and_object_stores_are_writable(url: str, writable: bool) -> None:
+    assert Location.parse(url).is_writable is writable
+
+
+def test_a_url_with_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(UnknownFileSystemError):
+        Location.parse("nowhere://a/b")
