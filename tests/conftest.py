@@ -40,6 +40,8 @@ def _missing(marker: str) -> str | None:
         return "install redis-server"
     if marker == "nginx" and not shutil.which("nginx"):
         return "install nginx"
+    if marker == "wrk" and not shutil.which("wrk"):
+        return "install wrk"
     if marker == "slurm" and not (shutil.which("slurmctld") and shutil.which("slurmd")):
         return "install slurm-wlm"
     if marker == "cuda":
@@ -52,7 +54,7 @@ def _missing(marker: str) -> str | None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose tool or data is missing; fail it in CI, where only a GPU may be missing."""
-    for marker in ("data", "browser", "redis", "nginx", "slurm", "cuda"):
+    for marker in ("data", "browser", "redis", "nginx", "wrk", "slurm", "cuda"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)

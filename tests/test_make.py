@@ -251,7 +251,7 @@ def run_ci(clone: Checkout) -> int:
 
 
 def test_ci_runs_make_test_with_the_photos_and_returns_its_exit_code(clone: Checkout) -> None:
-    for command in ("chromium", "nginx", "python3", "redis-server"):
+    for command in ("chromium", "nginx", "python3", "redis-server", "slurmctld", "wrk"):
         clone.fake(command, "#!/bin/sh\n")
     assert run_ci(clone) == 3
     assert clone.calls() == [f"make test {photos(clone.folder)}"]
@@ -262,7 +262,9 @@ def test_ci_installs_missing_packages(clone: Checkout) -> None:
     update, install, make = clone.calls()
     assert update == "apt-get update"
     assert install.startswith("apt-get install --yes")
-    assert install.endswith("chromium fonts-liberation redis-server nginx python3 python3-venv")
+    assert install.endswith(
+        "chromium fonts-liberation redis-server nginx wrk slurm-wlm python3 python3-venv"
+    )
     assert make.startswith("make test ")
 
 

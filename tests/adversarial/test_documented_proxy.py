@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -18,7 +13,8 @@ import pytest
 from app.http.problems import Code
 from tests.app.conftest import encoded
 from tests.conftest import ROOT
-from tests.serving import TIMEOUT_SECONDS, free_port, serving, until
+from tests.nginx_server import running_nginx
+from tests.serving import TIMEOUT_SECONDS, free_port, serving
 
 PHOTO: Final = encoded()
 HOST: Final = "flowers.example.org"
@@ -27,8 +23,8 @@ PHOTOS_PER_DAY: Final = 3
 pytestmark = pytest.mark.nginx
 
 
-def configuration(folder: Path, port: int, service_port: int) -> str:
-    """Return the documented block on another port and without TLS, as a complete file."""
+def documented_block(port: int, service_port: int) -> str:
+    """Return the documented block on another port and without TLS."""
     (block,) = re.findall(
         r"```nginx\n(.*?)```", (ROOT / "docs/deploying.md").read_text(encoding="utf-8"), re.DOTALL
     )
@@ -38,20 +34,7 @@ def configuration(folder: Path, port: int, service_port: int) -> str:
     ):
         assert documented in block
         block = block.replace(documented, replacement)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-    # Workers of a nginx that root starts would otherwise run as a user without access to `folder`.
-    user = "user root root;\n" if os.geteuid() == 0 else ""
-    return (
-        f"{user}daemon off;\npid {folder}/nginx.pid;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{paths}{block}}}\n"
-    )
-
-
-def accepts_connections(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
+    return block
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +47,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> It
         "PETALSCOPE_TRUSTED_HOSTS": HOST,
         "PETALSCOPE_RATE_LIMITS": f"{PHOTOS_PER_DAY}/day",
     }
-    command = shutil.which("nginx")
-    assert command is not None
     with serving(folder, **settings) as server:
         port = free_port()
-        file, log = folder / "nginx.conf", folder / "nginx.log"
-        file.write_text(configuration(folder, port, server.port))
-        process = subprocess.Popen([command, "-p", str(folder), "-c", str(file), "-e", str(log)])
-        try:
-            until(lambda: accepts_connections(port) or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
+        with running_nginx(folder, documented_block(port, server.port), port):
             yield port
-        finally:
-            process.terminate()
-            process.wait(TIMEOUT_SECONDS)
 
 
 def request(

@@ -98,7 +98,7 @@ def test_torchrun_trains_on_two_nodes(
         cluster,
         "--nodes=2",
         "deploy/slurm/train.sh",
-        *("--data", str(flower_folder), "--output", str(output), "--epochs", "1"),
+        *("--data", str(flower_folder), "--output", str(output), "--epochs", "2"),
         *("--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64"),
         *("--batch-size", "8", "--workers", "0", "--device", "cpu"),
     )
