@@ -88,8 +88,8 @@ def free_port() -> int:
         return port
 
 
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+def until(condition: Any, timeout: float = TIMEOUT_SECONDS) -> None:
+    deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)

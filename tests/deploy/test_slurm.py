@@ -20,6 +20,7 @@ from tests.serving import until
 TASKS = 4
 KILLED = 2  # index of a task
 PART_SIZE = 20
+JOB_SECONDS = 300
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -81,7 +82,7 @@ def test_a_killed_and_requeued_task_of_an_array_counts_every_photo_once(
     os.kill(python_process(job, KILLED), signal.SIGKILL)
     until(lambda: cluster.states(job)[task] == "FAILED")
     cluster.run("scontrol", "requeue", task)
-    until(lambda: set(cluster.states(job).values()) == {"COMPLETED"})
+    until(lambda: set(cluster.states(job).values()) == {"COMPLETED"}, JOB_SECONDS)
     print(logs(cluster))
 
     counted = Counter(pq.read_table(output)["path"].to_pylist())
@@ -102,7 +103,13 @@ def test_torchrun_trains_on_two_nodes(
         *("--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64"),
         *("--batch-size", "8", "--workers", "0", "--device", "cpu"),
     )
-    until(lambda: cluster.states(job)[job] not in ("PENDING", "RUNNING", "COMPLETING"))
+    try:
+        until(
+            lambda: cluster.states(job)[job] not in ("PENDING", "RUNNING", "COMPLETING"),
+            JOB_SECONDS,
+        )
+    finally:
+        print(logs(cluster))
     assert cluster.states(job)[job] == "COMPLETED", logs(cluster)
     assert "× 2" in logs(cluster)  # processes
     assert read_metadata(output / "checkpoint.safetensors").architecture.num_classes == 6
