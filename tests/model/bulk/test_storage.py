@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from model.bulk import storage
 from model.bulk.storage import Location, StorageError, UnknownFileSystemError
 from tests.file_server import FileServer, running_file_server
 
@@ -46,7 +45,7 @@ def test_a_missing_folder_has_no_names(folder: Location) -> None:
 def test_a_missing_file_is_reported_at_once(
     folder: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.time, "sleep", pytest.fail)
+    monkeypatch.setattr("model.bulk.storage.time.sleep", pytest.fail)
     with pytest.raises(OSError, match="nowhere") as failure:
         (folder / "nowhere.jpg").read()
     assert failure.value.errno == errno.ENOENT
@@ -97,7 +96,7 @@ def test_a_lost_connection_is_tried_again(
         if len(waits) == 2:
             file_server.cut_after = None
 
-    monkeypatch.setattr(storage.time, "sleep", repair)
+    monkeypatch.setattr("model.bulk.storage.time.sleep", repair)
     file_server.files["/a.jpg"] = b"photo"
     file_server.cut_after = 2
     assert Location.parse(file_server.url("/a.jpg")).read() == b"photo"
@@ -105,7 +104,7 @@ def test_a_lost_connection_is_tried_again(
 
 
 def test_a_server_that_stays_down_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
+    monkeypatch.setattr("model.bulk.storage.time.sleep", lambda _: None)
     with running_file_server() as server:
         url = server.url("/a.jpg")
     with pytest.raises(StorageError):
