@@ -25,6 +25,7 @@ pytestmark = pytest.mark.nginx
 
 def documented_block(port: int, service_port: int) -> str:
     """Return the documented block on another port and without TLS."""
+    block: str
     (block,) = re.findall(
         r"```nginx\n(.*?)```", (ROOT / "docs/deploying.md").read_text(encoding="utf-8"), re.DOTALL
     )
