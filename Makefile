@@ -3,6 +3,9 @@
 # Each command installs its dependencies into .venv, again after a change of the requirements file.
 # If an installation was interrupted, repeat the command. Needs GNU make 3.81 or newer.
 
+DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+KIND := $(if $(filter cuda,$(DEVICE)),cuda,cpu)
+
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 
@@ -17,8 +20,15 @@ VENV_WORKS = $(IN_VENV) -c 'import importlib.metadata as m, sys; \
     sys.exit(sys.version_info < (3, 11) or not m.files("pip"))' 2>/dev/null
 BROKEN := $(shell $(VENV_WORKS) || echo broken)
 
-# Create .venv if needed and install $<. The lock on the Makefile serializes concurrent makes. It ends
-# with the shell that holds file descriptor 9, so a killed make leaves no lock behind.
+# On Linux, PyTorch from PyPI requires 5 GB of CUDA libraries. This index has wheels without them.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+CPU_SET := $(VENV)/cpu-requirements.txt
+
+# Create .venv if needed and install $<. On a CPU, PyTorch comes from TORCH_INDEX if that answers.
+# Those wheels satisfy the pins of every device, so DEVICE=cuda removes them first.
+#
+# The lock on the Makefile serializes concurrent makes. It ends with the shell that holds file
+# descriptor 9, so a killed make leaves no lock behind.
 define install
 set -e; python=; old=; \
 for name in $(CANDIDATES); do \
@@ -38,7 +48,21 @@ elif ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
 fi; \
 exec 9>>Makefile; $$python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'; \
 $(VENV_WORKS) || $$python -m venv --clear $(VENV); \
-$(IN_VENV) -m pip install --requirement $<; \
+set=$<; torch=$$(sed -nE 's/^(torch|torchvision)==([^ ;]+).*/\1==\2+cpu/p' $<); \
+if [ -z "$$torch" ]; then :; \
+elif [ "$(KIND)" = cuda ]; then \
+    if [ -e $(CPU_SET) ]; then \
+        $(IN_VENV) -m pip uninstall --quiet --yes torch torchvision; \
+        rm -f $(CPU_SET) $(VENV)/.*-cpu; \
+    fi; \
+elif [ "$$(uname)" = Linux ]; then \
+    if $(IN_VENV) -m pip install --quiet --retries 0 --timeout 10 --no-deps --index-url $(TORCH_INDEX) $$torch; then \
+        set=$(CPU_SET); grep -vE '^(cuda|nvidia|triton)' $< > $$set; rm -f $(VENV)/.*-cuda; \
+    else \
+        echo "PyTorch without CUDA is not available from $(TORCH_INDEX). Installing it with CUDA, which takes 5 GB more; TORCH_INDEX=... names another index." >&2; \
+    fi; \
+fi; \
+$(IN_VENV) -m pip install --requirement $$set; \
 $(IN_VENV) -m pip install --no-deps --editable .; \
 touch $@
 endef
@@ -47,15 +71,12 @@ endef
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
-# Serving needs PyTorch, which takes several gigabytes, only on an NVIDIA GPU.
-DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
-
 .PHONY: serve
-serve: $(VENV)/$(if $(filter cuda,$(DEVICE)),.cuda,.serve) ## serve on http://localhost:8000 (DEVICE=cpu, DEVICE=cuda)
+serve: $(VENV)/.serve-$(KIND) ## serve on http://localhost:8000 (DEVICE=cpu, DEVICE=cuda)
 	@exec $(IN_VENV) -m gunicorn --config gunicorn.conf.py
 
 .PHONY: lint
-lint: $(VENV)/.dev ## check style, types and imports
+lint: $(VENV)/.dev-$(KIND) ## check style, types and imports
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m mypy
@@ -81,23 +102,23 @@ test: lint ## lint, and run all tests
 	$(IN_VENV) -m pytest $(TIMED_TESTS)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")
+soak: $(VENV)/.dev-$(KIND) ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")
 	@exec $(IN_VENV) -m tests.adversarial.soak $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev ## send 20,000 mutated uploads and 500 requests per API operation (FUZZ_SEED=1 sends others)
+fuzz: $(VENV)/.dev-$(KIND) ## send 20,000 mutated uploads and 500 requests per API operation (FUZZ_SEED=1 sends others)
 	FUZZ_MUTATIONS=20000 CONTRACT_EXAMPLES=500 $(IN_VENV) -m pytest -s tests/adversarial/test_fuzz.py tests/contract
 
 .PHONY: train
-train: $(VENV)/.train ## train a checkpoint: make train ARGS="..." (ARGS=--help lists the options)
+train: $(VENV)/.train-$(KIND) ## train a checkpoint: make train ARGS="..." (ARGS=--help lists the options)
 	@exec $(IN_VENV) scripts/train.py $(ARGS)
 
 .PHONY: bundle
-bundle: $(VENV)/.train ## train, calibrate and export the bundled model; repeat it to resume
+bundle: $(VENV)/.train-$(KIND) ## train, calibrate and export the bundled model; repeat it to resume
 	@exec $(IN_VENV) scripts/bundle.py $(ARGS)
 
 .PHONY: format
-format: $(VENV)/.dev ## fix and format the code
+format: $(VENV)/.dev-$(KIND) ## fix and format the code
 	$(IN_VENV) -m ruff check --fix
 	$(IN_VENV) -m ruff format
 
@@ -107,7 +128,7 @@ COMPILE = $(IN_VENV) -m uv pip compile --quiet --universal --python-version 3.11
     --fork-strategy fewest --no-annotate --custom-compile-command "make lock"
 
 .PHONY: lock
-lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
+lock: $(VENV)/.dev-$(KIND) ## compile requirements*.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
 	$(COMPILE) pyproject.toml --extra dev $(if $(UPGRADE),--upgrade) -o requirements-dev.txt
 	$(COMPILE) pyproject.toml --extra train --upgrade -c requirements-dev.txt -o requirements-train.txt
 	$(COMPILE) pyproject.toml --extra bulk --upgrade -c requirements-dev.txt -o requirements-bulk.txt
@@ -117,7 +138,7 @@ lock: $(VENV)/.dev ## compile requirements*.txt from pyproject.toml (UPGRADE=1 t
 # requirements-dev.txt contains the pins of every other set. --strict, because pip-audit otherwise
 # succeeds without having checked anything if it finds no vulnerability data.
 .PHONY: audit
-audit: $(VENV)/.dev ## check the pinned versions for known vulnerabilities (needs the network)
+audit: $(VENV)/.dev-$(KIND) ## check the pinned versions for known vulnerabilities (needs the network)
 	@$(IN_VENV) -m uv tool run --from 'pip-audit>=2.10,<3' pip-audit --strict --no-deps --disable-pip \
 	    --progress-spinner off --requirement requirements-dev.txt \
 	|| { echo "make audit failed. Vulnerable packages: raise their floor in pyproject.toml, then run \`make lock UPGRADE=1\`. Packages not found, or no connection: run it where the vulnerability data of PyPI can be reached." >&2; exit 1; }
@@ -127,16 +148,17 @@ clean: ## remove .venv and all caches; data, runs and checkpoints stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find app model scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/.serve: requirements.txt pyproject.toml $(BROKEN)
+$(VENV)/.serve-cpu: requirements.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.cuda: requirements-cuda.txt pyproject.toml $(BROKEN)
+# Serving needs PyTorch only on an NVIDIA GPU.
+$(VENV)/.serve-cuda: requirements-cuda.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.train: requirements-train.txt pyproject.toml $(BROKEN)
+$(VENV)/.train-$(KIND): requirements-train.txt pyproject.toml $(BROKEN)
 	@$(install)
 
-$(VENV)/.dev: requirements-dev.txt pyproject.toml $(BROKEN)
+$(VENV)/.dev-$(KIND): requirements-dev.txt pyproject.toml $(BROKEN)
 	@$(install)
 
 .PHONY: broken

@@ -99,7 +99,7 @@ def test_serve_installs_again_only_when_the_requirements_changed(checkout: Check
     checkout.calls()
     assert checkout.make("serve").returncode == 0
     assert checkout.calls() == [GUNICORN]
-    later = (checkout.folder / ".venv" / ".serve").stat().st_mtime + 1
+    later = (checkout.folder / ".venv" / ".serve-cpu").stat().st_mtime + 1
     os.utime(checkout.folder / "requirements.txt", (later, later))
     assert checkout.make("serve").returncode == 0
     assert checkout.calls() == [*SERVING, GUNICORN]
@@ -189,10 +189,49 @@ def test_pytorch_is_installed_for_a_gpu_or_on_request(checkout: Checkout) -> Non
 
 def test_train_passes_its_arguments_on(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
-    assert checkout.make("train", "ARGS=--epochs 3").returncode == 0
+    assert checkout.make("train", "DEVICE=cuda", "ARGS=--epochs 3").returncode == 0
     calls = checkout.calls()
     assert f"{PIP} --requirement requirements-train.txt" in calls
     assert calls[-1] == "python scripts/train.py --epochs 3"
+
+
+def test_a_cpu_gets_pytorch_without_cuda(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    assert checkout.make("train", "DEVICE=cpu").returncode == 0
+    _, torch, others, *_ = checkout.calls()
+    pins = (checkout.folder / "requirements-train.txt").read_text().splitlines()
+    expected = [f"{pin}+cpu" for pin in pins if pin.startswith(("torch==", "torchvision=="))]
+    assert len(expected) == 2
+    assert torch.endswith(" ".join(["--index-url https://download.pytorch.org/whl/cpu", *expected]))
+    reduced = others.removeprefix(f"{PIP} --requirement ")
+    left = (checkout.folder / reduced).read_text().splitlines()
+    assert len(left) < len(pins)
+    assert not [pin for pin in left if "nvidia" in pin or "cuda" in pin]
+    assert set(expected) <= {f"{pin}+cpu" for pin in left}
+
+
+def test_without_its_index_a_cpu_gets_pytorch_with_cuda(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    (checkout.folder / "fail").write_text("-m pip install --quiet")
+    result = checkout.make("train", "DEVICE=cpu", "TORCH_INDEX=http://mirror")
+    assert result.returncode == 0
+    assert f"{PIP} --requirement requirements-train.txt" in checkout.calls()
+    assert "http://mirror" in result.stderr
+
+
+@pytest.mark.slow
+def test_another_device_replaces_pytorch(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    checkout.make("train", "DEVICE=cpu")
+    checkout.calls()
+    assert checkout.make("train", "DEVICE=cuda").returncode == 0
+    calls = checkout.calls()
+    assert calls[0] == "python -m pip uninstall --quiet --yes torch torchvision"
+    assert calls[1] == f"{PIP} --requirement requirements-train.txt"
+    assert checkout.make("train", "DEVICE=cpu").returncode == 0
+    assert "+cpu" in checkout.calls()[0]
+    assert checkout.make("train", "DEVICE=cuda").returncode == 0
+    assert "uninstall" in checkout.calls()[0]
 
 
 @pytest.mark.parametrize("target", ["check", "test"])
