@@ -13,9 +13,9 @@ from tests.adversarial.attacked_service import AttackedService, memory_of
 from tests.adversarial.cases import post
 from tests.model.imaging.test_decode import encode
 
-_CONCURRENT: Final = 4
-# Each takes 400 MiB while it is decoded and 250 MiB until its response. Four at once took 4 GiB.
-_MAX_GROWTH_MIB: Final = 1300
+_CONCURRENT: Final = 12
+# One takes 430 MiB while it is decoded, and nothing afterwards.
+_MAX_GROWTH_MIB: Final = 700
 _MAX_RETAINED_MIB: Final = 300
 
 

@@ -28,16 +28,16 @@ def test_large_photos_share_the_pixel_budget(limiter: DecodeLimiter) -> None:
         photos.enter_context(limiter.acquire(30 * MILLION, 64 * MILLION))
         photos.enter_context(limiter.acquire(34 * MILLION, 64 * MILLION))
         with pytest.raises(DecodeLimitError):
-            photos.enter_context(limiter.acquire(4 * MILLION + 1, 64 * MILLION))
+            photos.enter_context(limiter.acquire(MILLION + 1, 64 * MILLION))
     with limiter.acquire(64 * MILLION, 64 * MILLION):
         pass
 
 
-def test_ordinary_photos_neither_wait_nor_use_the_budget(limiter: DecodeLimiter) -> None:
+def test_small_photos_neither_wait_nor_use_the_budget(limiter: DecodeLimiter) -> None:
     with ExitStack() as photos:
         photos.enter_context(limiter.acquire(64 * MILLION, 64 * MILLION))
         for _ in range(100):
-            photos.enter_context(limiter.acquire(4 * MILLION, 64 * MILLION))
+            photos.enter_context(limiter.acquire(MILLION, 64 * MILLION))
 
 
 def test_a_photo_larger_than_the_budget_is_decoded_alone(limiter: DecodeLimiter) -> None:
@@ -79,10 +79,10 @@ def full(limiter: DecodeLimiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 @pytest.mark.slow
 @pytest.mark.usefixtures("full")
 def test_a_large_photo_gets_429_while_the_budget_is_exhausted(client: FlaskClient) -> None:
-    response = client.post("/predict", **form(encoded("PNG", (2001, 2000))))
+    response = client.post("/predict", **form(encoded("PNG", (1001, 1000))))
     assert response.status_code == 429
     assert response.headers["Retry-After"] == "1"
     assert response.get_json()["code"] == "decoder_busy"
-    assert client.post("/predict", **form(encoded("PNG", (2000, 2000)))).status_code == 200
+    assert client.post("/predict", **form(encoded("PNG", (1000, 1000)))).status_code == 200
     # A JPEG of 12 megapixels is decoded at reduced scale, so it is not a large photo.
     assert client.post("/predict", **form(encoded("JPEG", (4000, 3000)))).status_code == 200
