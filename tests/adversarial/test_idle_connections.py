@@ -7,13 +7,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.serving import Server, serving, until
+from tests.serving import TIMEOUT_SECONDS, Server, read_json, serving, until
 
 _CONNECTIONS: Final = 15
 # gunicorn's own thread worker takes 2 s per connection.
@@ -65,6 +66,68 @@ def until_refused(client: socket.socket) -> None:
     while time.monotonic() < deadline:
         client.sendall(b"x")
         time.sleep(0.1)
+
+
+def idle_connection(server: Server, stack: ExitStack) -> HTTPConnection:
+    """Return a connection that has had one response and can be reused."""
+    connection = stack.enter_context(
+        closing(HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS))
+    )
+    connection.request("GET", "/healthz")
+    response = connection.getresponse()
+    response.read()
+    assert not response.will_close
+    return connection
+
+
+def test_an_idle_connection_can_be_reused_after_a_while(server: Server) -> None:
+    with ExitStack() as stack:
+        connection = idle_connection(server, stack)
+        local = connection.sock.getsockname()
+        time.sleep(7)
+        connection.request("GET", "/healthz")
+        assert read_json(connection.getresponse())[0] == 200
+        assert connection.sock.getsockname() == local
+
+
+def test_an_idle_connection_is_closed_after_the_time_of_the_setting(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_KEEP_ALIVE_SECONDS": "2",
+    }
+    with serving(tmp_path, **settings) as server, ExitStack() as stack:
+        connection = idle_connection(server, stack)
+        started = time.monotonic()
+        assert connection.sock.recv(1) == b""
+        assert 1.5 < time.monotonic() - started < 10
+
+
+def test_idle_connections_make_room_for_new_ones(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_THREADS": "4",
+        "PETALSCOPE_MAX_IN_FLIGHT": "2",
+    }
+    most = 40
+    with (
+        serving(tmp_path, "--worker-connections", str(most), **settings) as server,
+        ExitStack() as stack,
+    ):
+        # gunicorn keeps as many connections open as leave one for each thread.
+        idle = [idle_connection(server, stack) for _ in range(most - 4)]
+        for _ in range(8):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        for _ in range(3):
+            started = time.monotonic()
+            assert server.request("GET", "/healthz")[0] == 200
+            assert time.monotonic() - started < _MAX_SECONDS
+        assert idle[0].sock.recv(1) == b""
+        idle[-1].request("GET", "/healthz")
+        assert read_json(idle[-1].getresponse())[0] == 200
+    assert "Traceback" not in server.error_log
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
