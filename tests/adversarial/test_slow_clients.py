@@ -99,6 +99,20 @@ def test_slow_clients_delay_no_other(
     assert "Traceback" not in attacked.server.error_log
 
 
+@pytest.mark.parametrize("first", [_BODY, _CHUNKS], ids=["body", "chunks"])
+def test_a_photo_is_classified_while_others_send_their_bodies_slowly(
+    attacked: AttackedService, first: bytes
+) -> None:
+    # More clients than slots and threads.
+    then = b"x" if first is _BODY else b"1\r\nx\r\n"
+    with slow_clients(attacked.server.port, 200, first, then):
+        # Past the time at which the service refuses all of them at once.
+        end = time.monotonic() + 13
+        while time.monotonic() < end:
+            attacked.assert_unharmed()
+            assert attacked.server.is_ready(timeout=_MAX_SECONDS)
+
+
 def test_silent_connections_delay_no_other(attacked: AttackedService) -> None:
     with slow_clients(attacked.server.port, 200, b"", b""):
         assert slowest_health_check(attacked, 1) < _MAX_SECONDS
