@@ -31,8 +31,12 @@ from model.errors import PetalscopeError
 
 _log: Final = logging.getLogger(__name__)
 
-# Photos per period; photos left in it; when more are allowed, in seconds since 1970.
-RATE_LIMIT_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+# Response headers and their meaning.
+RATE_LIMIT_HEADERS: Final = {
+    "X-RateLimit-Limit": "Photos per period.",
+    "X-RateLimit-Remaining": "Photos left in the period.",
+    "X-RateLimit-Reset": "When more photos are allowed, in seconds since 1970.",
+}
 
 _EXTENSION: Final = "petalscope_rate_limits"
 # Keeps the counters apart from those of other programs in the same Redis.

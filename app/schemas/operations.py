@@ -7,10 +7,12 @@ from typing import Final
 from app.context import AppContext
 from app.http.json_body import JSON, JsonBody, JsonObject
 from app.http.problems import Code
+from app.http.rate_limits import RATE_LIMIT_HEADERS
 from app.http.uploads import MULTIPART, PHOTO_FIELD
 from app.inference.activation_overlays import MAX_EXPLAINED
 from app.inference.pipeline import DEFAULT_TOP_K
 from app.schemas import examples
+from app.schemas.problem_catalog import integer_headers
 from app.schemas.responses import MAX_COMBINED_PHOTOS
 from model.imaging.formats import FORMAT_NAMES
 
@@ -138,7 +140,10 @@ def _predict(service: AppContext) -> JsonObject:
             },
         },
         "responses": {
-            "200": _success("Most probable names", examples.classification_result(service)),
+            "200": {
+                **_success("Most probable names", examples.classification_result(service)),
+                "headers": integer_headers(RATE_LIMIT_HEADERS),
+            },
         },
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Final
 
@@ -11,6 +11,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from app.http.content_negotiation import PROBLEM_JSON
 from app.http.json_body import JsonObject
 from app.http.problems import Code, ProblemDetails
+from app.http.rate_limits import RATE_LIMIT_HEADERS
 from app.schemas.examples import REQUEST_ID
 
 _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
@@ -82,10 +83,26 @@ def _response(status: int, codes: list[Code]) -> JsonObject:
         "description": f"{HTTP_STATUS_CODES[status]}: {', '.join(codes)}",
         "content": {PROBLEM_JSON: content},
     }
+    headers = {}
     if _RETRIED.intersection(codes):
-        wait = {"description": "Seconds to wait before a retry.", "schema": {"type": "integer"}}
-        response["headers"] = {"Retry-After": wait}
+        headers["Retry-After"] = "Seconds to wait before a retry."
+    if Code.RATE_LIMITED in codes:
+        headers |= RATE_LIMIT_HEADERS
+    if headers:
+        response["headers"] = integer_headers(headers)
     return response
+
+
+def integer_headers(descriptions: Mapping[str, str]) -> JsonObject:
+    """Describe response headers whose values are integers.
+
+    Args:
+        descriptions: Description of each header by its name.
+    """
+    return {
+        name: {"description": description, "schema": {"type": "integer"}}
+        for name, description in descriptions.items()
+    }
 
 
 def _example(code: Code) -> JsonObject:

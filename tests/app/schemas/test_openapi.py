@@ -176,6 +176,17 @@ def test_the_document_describes_the_json_that_is_accepted(
     assert Draft202012Validator(schema).is_valid(body) is (status == 200)
 
 
+def test_the_document_describes_the_headers_of_rate_limits(make_app: MakeApp, photo: bytes) -> None:
+    client = make_app(rate_limits=("1/day",)).test_client()
+    document = client.get("/openapi.json").get_json()
+    described = document["paths"]["/predict"]["post"]["responses"]
+    for status in ("200", "429"):
+        response = client.post("/predict", **form(photo))
+        headers = {name for name, _ in response.headers if name.startswith(("X-Rate", "Retry"))}
+        assert str(response.status_code) == status
+        assert set(described[status]["headers"]) == headers
+
+
 def test_the_document_has_the_limits_of_the_service(make_app: MakeApp) -> None:
     client = make_app(max_body_mib=7).test_client()
     post = client.get("/openapi.json").get_json()["paths"]["/predict"]["post"]
