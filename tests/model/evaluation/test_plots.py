@@ -55,6 +55,17 @@ def test_the_confusion_matrix_has_true_classes_in_rows() -> None:
     assert axes.get_title(loc="left") == "title"
 
 
+def test_class_names_may_be_in_any_script_and_of_any_length(tmp_path: Path) -> None:
+    names = ("バラ", "$x_1$ ^", "Märzenbecher", "गुलाब", "x" * 250, "rose")
+    classes = [FlowerClass(name, name) for name in names]
+    figure = plots.confusion_matrix(measured([0, 1, 2, 3, 4], [1, 2, 3, 4, 5]), classes, "title")
+    plots.save(figure, tmp_path / "matrix.png")  # a warning would fail the test
+    (axes,) = figure.axes
+    shown = labels(axes, "x")
+    assert [*shown[:4], shown[5]] == [*names[:4], names[5]]
+    assert len(shown[4]) == 40
+
+
 def test_errors_are_red_and_correct_predictions_green() -> None:
     figure = plots.confusion_matrix(measured([4, 3, 1], [4, 4, 1]), TINY_CLASSES, "")
     (axes,) = figure.axes

@@ -37,6 +37,12 @@ def test_a_table_as_markdown() -> None:
     ]
 
 
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    table = Table("Classes", ("class", "n"), [("red | white", "1")])
+    assert table.to_markdown()[-1] == r"| red \| white | 1 |"
+    assert table.to_text()[-1] == "red | white  1"
+
+
 def test_a_table_as_text_has_aligned_columns() -> None:
     assert TABLE.to_text() == [
         "Colors:",

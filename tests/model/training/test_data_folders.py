@@ -111,6 +111,23 @@ def test_the_fraction_has_a_range(fraction: float) -> None:
 
 
 @pytest.mark.slow
+def test_folders_with_odd_names_are_trained_and_evaluated(
+    tiny_options: Options, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("-n", "$x_1$ | y", 'rose "Alba"', "colt's foot", "バラ", "x" * 250)
+    for folder, name in zip(sorted(photos.iterdir()), names, strict=True):
+        folder.rename(photos / name)
+    checkpoint = train(tiny_options(data=photos, valid_fraction=0.2, epochs=1, warmup_epochs=0))
+    classes = read_metadata(checkpoint).classes
+    assert classes == tuple(FlowerClass(name, name) for name in sorted(names))
+    arguments = [str(checkpoint), "--data", str(checkpoint.parent / "data"), "--workers", "0"]
+    matrix = tmp_path / "matrix.png"
+    arguments += ["--device", "cpu", "--confusion-matrix", str(matrix)]
+    assert evaluate.main(arguments) == 0, capsys.readouterr().err
+    assert matrix.exists()
+
+
+@pytest.mark.slow
 def test_a_run_that_cannot_start_leaves_its_folder_empty(
     tiny_options: Options, photos: Path
 ) -> None:

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from model.checkpoint.labels import FlowerClass
 from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OOD_TARGET
 from model.training.data import Sample, SeededPhotos
 from model.training.run_report import draw_curves, draw_samples, write_history
-from tests.conftest import TINY_CLASSES
 
 HISTORY = [
     {
@@ -36,7 +36,10 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_samples_are_drawn_with_an_ood_photo(flower_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["fire lily", "バラ", "$x_1$ ^", "x" * 250])
+def test_samples_are_drawn_with_an_ood_photo(
+    flower_folder: Path, tmp_path: Path, name: str
+) -> None:
     paths = sorted((flower_folder / "train").glob("*/*.png"))[:2]
     photos = SeededPhotos(
         [Sample(paths[0], 0), Sample(paths[1], OOD_TARGET)],
@@ -44,7 +47,7 @@ def test_samples_are_drawn_with_an_ood_photo(flower_folder: Path, tmp_path: Path
         seed=0,
     )
     transform = EvaluationTransform(64, 64, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    draw_samples(tmp_path / "samples.png", photos, TINY_CLASSES, transform, seed=0)
+    draw_samples(tmp_path / "samples.png", photos, [FlowerClass("21", name)], transform, seed=0)
     with Image.open(tmp_path / "samples.png") as image:
         assert min(image.size) > 200
 
