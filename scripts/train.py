@@ -1,6 +1,7 @@
 r"""Command line of the training.
 
     python scripts/train.py --data data/oxford102
+    python scripts/train.py --data photos --valid-fraction 0.2
     python scripts/train.py --recipe densenet161 --data data/oxford102
     python scripts/train.py --data data/oxford102 --backbone vgg19 --freeze-backbone \
         --hidden-layers 512 256 --dropout 0.5 --optimizer adadelta --scheduler step

@@ -27,7 +27,7 @@ function setSearchTerm(link, parameter, term) {
 
 /* Same markup as the macro `about` in templates/parts.html. */
 function aboutElement(prediction) {
-  const { name, scientific_name: scientificName } = prediction;
+  const { display_name: name, scientific_name: scientificName } = prediction;
   const element = copy("about");
   const wikipedia = element.querySelector(".wikipedia");
   setSearchTerm(wikipedia, "search", scientificName ?? name);

@@ -219,7 +219,7 @@ def test_other_classes_show_their_names_without_catalog_facts(
         assert found["21"]["translations"] == {}
         assert client.get("/flowers/rose-red").location == "/flowers/rose-red-red-rose"
         text = client.get(found["21"]["url"], headers=PAGE).text
-        assert "wikipedia.org/w/index.php?search=rose" in text
+        assert "wikipedia.org/w/index.php?search=Rose" in text
         assert "gbif.org" not in text
     finally:
         context_of(app).batcher.close()
