@@ -124,7 +124,9 @@ def decode_photo(path: Path, target_side: int | None = None) -> Image.Image:
         return decode_image(path, target_side=target_side)
     except (ImageError, OSError) as error:
         reason = error if isinstance(error, ImageError) else "The file cannot be read."
-        raise UnreadablePhotoError(f"{path}: {reason}") from error
+        # The links of a split are removed if the training does not start.
+        photo = path.readlink() if path.is_symlink() else path
+        raise UnreadablePhotoError(f"{photo}: {reason}") from error
 
 
 def default_workers() -> int:

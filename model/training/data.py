@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from model.checkpoint.labels import FlowerClass
 from model.data.ood_photos import Half, ood_photos
 from model.data.photo_folder import PhotoFolder, PhotoFolderError, decode_photo, default_workers
-from model.data.split import photo_key
+from model.data.split import PARTS, photo_key
 from model.errors import join_names
 from model.imaging.transforms import EvaluationTransform
 from model.training.augmentation import OOD_TARGET, epoch_size, training_transform
@@ -191,10 +191,11 @@ def background_photos(options: TrainingConfig) -> list[Path]:
 
 def photo_folders(options: TrainingConfig) -> list[Path]:
     """Return every folder that the photos of the run come from."""
-    parts = (*options.train_data, Path("valid"))
-    labelled = [options.data / part for part in parts if options.valid_fraction is None]
+    parts: tuple[Path, ...] = (*options.train_data, Path("valid"))
+    if options.valid_fraction is not None:
+        parts = (Path(), *(part for part in parts if str(part) not in PARTS))
     others = (*options.ood_data, *options.ood_data_half, *options.paste_backgrounds)
-    return [*(labelled or [options.data]), *(options.data / folder for folder in others)]
+    return [options.data / folder for folder in (*parts, *others)]
 
 
 def sampling_weights(photos: SeededPhotos, options: TrainingConfig) -> list[float]:

@@ -15,7 +15,7 @@ from model.data.photo_folder import PhotoFolderError
 from model.errors import PetalscopeError
 from model.imaging.transforms import EvaluationTransform
 from model.training.config import ConfigError, TrainingConfig
-from model.training.data import training_photos
+from model.training.data import photo_folders, training_photos
 from model.training.data_folders import find_classes, split_data
 from model.training.run_folder import read_config
 from model.training.trainer import Interrupted, train
@@ -128,6 +128,22 @@ def test_folders_with_odd_names_are_trained_and_evaluated(
 
 
 @pytest.mark.slow
+def test_a_damaged_photo_of_a_split_is_named_by_its_own_path(
+    tiny_options: Options, photos: Path
+) -> None:
+    damaged = photos / "fire lily" / "image_3.png"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    with pytest.raises(PhotoFolderError, match=str(damaged)):
+        train(tiny_options(data=photos, valid_fraction=0.34))
+
+
+def test_photos_come_from_the_folder_that_is_split(tiny_options: Options, photos: Path) -> None:
+    folders = {"train_data": (Path("train"), Path("../more")), "ood_data": (Path("../unknown"),)}
+    options = tiny_options(data=photos, valid_fraction=0.2, **folders)
+    assert photo_folders(options) == [photos, photos / "../more", photos / "../unknown"]
+
+
+@pytest.mark.slow
 def test_a_run_that_cannot_start_leaves_its_folder_empty(
     tiny_options: Options, photos: Path
 ) -> None:
@@ -160,8 +176,8 @@ def test_a_resumed_run_keeps_its_split_and_can_be_evaluated_on_it(
     assert metadata.training["split_seed"] == 7
 
     report = tmp_path / "report.json"
-    arguments = [str(checkpoint), "--data", str(output / "data"), "--workers", "0"]
-    assert evaluate.main([*arguments, "--device", "cpu", "--json", str(report)]) == 0
+    arguments = [str(checkpoint), "--workers", "0", "--device", "cpu", "--json", str(report)]
+    assert evaluate.main(arguments) == 0
     valid = json.loads(report.read_text())["sets"]["valid"]
     assert valid["n"] == 12
     assert valid["top1"] == pytest.approx(metadata.metrics["valid"]["top1"])
