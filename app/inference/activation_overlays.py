@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from app.http.data_urls import data_url
-from app.inference.batcher import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError
 from model.imaging.activation_map import overlay
 
 if TYPE_CHECKING:

@@ -23,46 +23,22 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 
 from app.inference.batch_size import BatchSizeLimit
+from app.inference.errors import (
+    AbandonedError,
+    BatcherClosedError,
+    BatchOutOfMemoryError,
+    DeadlineExceededError,
+    ModelFailedError,
+    ModelStalledError,
+    TooManyInFlightError,
+)
 from app.inference.watchdog import Watchdog
 from model.backends.base import Array
 
 _log: Final = logging.getLogger(__name__)
 
-
 # Polling every queued connection costs more than refusing one request.
 _SWEEP_SECONDS: Final = 0.1
-
-
-class BatchingError(Exception):
-    """A photo without an output."""
-
-
-class TooManyInFlightError(BatchingError):
-    """Fewer slots are free than the request needs."""
-
-
-class BatcherClosedError(BatchingError):
-    """The batcher is closing, or its model failed."""
-
-
-class DeadlineExceededError(BatchingError):
-    """The deadline passed before the model finished."""
-
-
-class AbandonedError(BatchingError):
-    """The client disconnected."""
-
-
-class BatchOutOfMemoryError(BatchingError):
-    """Not enough memory for a batch of one photo."""
-
-
-class ModelFailedError(BatchingError):
-    """The model raised an unexpected exception; later outputs would be unreliable."""
-
-
-class ModelStalledError(ModelFailedError):
-    """A batch exceeded its maximum duration."""
 
 
 Output = TypeVar("Output")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from app.http.problems import Code, Problem
 from app.http.text_photos import text_problem
-from app.inference.batcher import DeadlineExceededError
 from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
+from app.inference.errors import DeadlineExceededError
 from model.imaging.decode import decode_image
 from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImageError
 from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallError

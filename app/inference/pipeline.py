@@ -20,17 +20,17 @@ from app.http.problems import Code, Problem
 from app.http.rate_limits import count_photos
 from app.http.uploads import read_photos
 from app.inference.activation_overlays import draw_overlays
-from app.inference.batcher import (
+from app.inference.batcher import Slots
+from app.inference.client_disconnect import is_connected
+from app.inference.errors import (
     AbandonedError,
     BatcherClosedError,
     BatchingError,
     BatchOutOfMemoryError,
     DeadlineExceededError,
     ModelStalledError,
-    Slots,
     TooManyInFlightError,
 )
-from app.inference.client_disconnect import is_connected
 from app.inference.photos import RETRY_AFTER, PreparedPhoto, prepare_photo
 from app.observability.request_log import note_step
 from model.imaging.limits import ImageLimits

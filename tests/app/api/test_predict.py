@@ -19,7 +19,7 @@ from app import create_app
 from app.api import parameters
 from app.context import context_of
 from app.inference import pipeline
-from app.inference.batcher import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError
 from app.settings import Settings
 from model.backends.base import Outputs
 from model.classifier import Classifier

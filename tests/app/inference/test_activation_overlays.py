@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.inference.activation_overlays import draw_overlays
-from app.inference.batcher import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError
 from model.classifier import Classifier
 
 

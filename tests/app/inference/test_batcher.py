@@ -11,13 +11,12 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from app.inference.batcher import (
+from app.inference.batcher import Batcher, Inference
+from app.inference.errors import (
     AbandonedError,
-    Batcher,
     BatcherClosedError,
     BatchOutOfMemoryError,
     DeadlineExceededError,
-    Inference,
     ModelFailedError,
     ModelStalledError,
     TooManyInFlightError,
