@@ -56,6 +56,8 @@ def test_padded_batch_sizes_are_powers_of_two(module: nn.Module) -> None:
     assert network.batch_sizes(16) == [1, 2, 4, 8, 16]
     assert network.batch_sizes(17) == [1, 2, 4, 8, 16, 32]
     assert TorchBackend(module, CPU, 32).batch_sizes(16) == [1]
+    # A size that is not compiled at the start would be compiled by a request.
+    assert TorchBackend(module, CPU, 32, compiled=True).batch_sizes(4) == [1, 2, 4]
 
 
 @pytest.mark.slow
