@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.environments import ROOT
+from benchmarks.float32_model import float32_onnx
 from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 
@@ -32,7 +33,7 @@ def measure(backend: str, seconds: float) -> dict[str, Any]:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(
-            str(BUNDLED_CHECKPOINT.with_suffix(".onnx")), providers=["CPUExecutionProvider"]
+            str(float32_onnx()), providers=["CPUExecutionProvider"]
         )
 
         side = session.get_inputs()[0].shape[2]
@@ -42,10 +43,10 @@ def measure(backend: str, seconds: float) -> dict[str, Any]:
     else:
         from model.classifier import Classifier
 
-        suffix = {"openvino": ".onnx", "torch": ".safetensors"}[backend]
-        classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(suffix), "cpu")
+        path = float32_onnx() if backend == "openvino" else BUNDLED_CHECKPOINT
+        classifier = Classifier.load(path, "cpu")
         run, side = classifier.logits, classifier.metadata.transform.crop
-    images = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+    images = np.random.default_rng(0).integers(256, size=(1, side, side, 3)).astype(np.uint8)
     logits = run(images)
     ready = time.perf_counter() - started
     times = []

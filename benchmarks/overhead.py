@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.environments import ROOT
+from benchmarks.float32_model import float32_onnx
 from benchmarks.load import ServerProcess, send
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
 from benchmarks.results_file import print_rounds, write_csv
-from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
 from model.imaging.decode import decode_image, least_decoded_side
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6, help="duration of each measurement")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"), "cpu")
+    classifier = Classifier.load(float32_onnx(), "cpu")
     with petalscope() as server:
         send(PEERS["petalscope"].target, photo(500), server.port, 4, 2)
         rows = [measure(classifier, server, options.seconds) for _ in range(options.rounds)]

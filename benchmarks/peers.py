@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.environments import ROOT, python_of
+from benchmarks.float32_model import float32_onnx
 from benchmarks.load import ServerProcess, Target, free_port, send, started
 from benchmarks.photos import photo
 from benchmarks.plots import bar_chart
@@ -76,8 +77,7 @@ class Row:
 def serving(name: str, backend: str = "openvino", **settings: str) -> Iterator[ServerProcess]:
     """Run a server on the bundled checkpoint until the block ends."""
     peer, port = PEERS[name], free_port()
-    suffix = {"openvino": ".onnx", "torch": ".safetensors"}[backend]
-    checkpoint = str(BUNDLED_CHECKPOINT.with_suffix(suffix))
+    checkpoint = str(BUNDLED_CHECKPOINT if backend == "torch" else float32_onnx())
     environment = {
         "BENCHMARK_CHECKPOINT": checkpoint,
         "BENCHMARK_PORT": str(port),

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
+from benchmarks.float32_model import float32_onnx
 from benchmarks.results_file import print_table, write_csv
-from model import BUNDLED_CHECKPOINT
-from model.backends.base import Array
-from model.backends.quantization import int8_path
+from model import BUNDLED_INT8
+from model.backends.base import Array, Pixels
 from model.classifier import ClassificationResult, Classifier
 from model.evaluation.datasets import labelled_photos
 
@@ -33,6 +33,9 @@ _COLUMNS = {
 }
 
 
+_NONE = np.empty((0, 0), np.float32)
+
+
 class Pair:
     """Two classifiers on the same photos, with the time ratio of each run."""
 
@@ -40,9 +43,9 @@ class Pair:
         self._classifiers = classifiers
         self._ratios: list[float] = []
 
-    def run(self, batch: Array) -> list[Array]:
-        """Run both on float32 (N, 3, H, W) and return the logits (N, classes) of each."""
-        seconds, logits = [0.0, 0.0], [batch, batch]
+    def run(self, batch: Pixels) -> list[Array]:
+        """Run both on uint8 (N, H, W, 3) and return the logits (N, classes) of each."""
+        seconds, logits = [0.0, 0.0], [_NONE, _NONE]
         # The order alternates, because the first run finds the batch in the CPU caches.
         for index in (0, 1) if len(self._ratios) % 2 else (1, 0):
             started = time.perf_counter()
@@ -93,11 +96,12 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Compare a float32 model with its int8 version.")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of class folders")
-    parser.add_argument("--float32", type=Path, default=BUNDLED_CHECKPOINT.with_suffix(".onnx"))
-    parser.add_argument("--int8", type=Path, default=int8_path(BUNDLED_CHECKPOINT))
+    parser.add_argument("--float32", type=Path, help="default: exported from checkpoints/")
+    parser.add_argument("--int8", type=Path, default=BUNDLED_INT8)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    classifiers = [Classifier.load(path, "cpu") for path in (options.float32, options.int8)]
+    paths = (options.float32 or float32_onnx(), options.int8)
+    classifiers = [Classifier.load(path, "cpu") for path in paths]
     rows = [compare(classifiers, folder) for folder in options.folders]
     write_csv(options.output / "quantized.csv", rows)
     print_table(rows, titles=_COLUMNS)

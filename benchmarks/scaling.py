@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.environments import ROOT
+from benchmarks.float32_model import float32_onnx
 from benchmarks.load import send
 from benchmarks.overhead import model_ms
 from benchmarks.peers import PEERS, petalscope
 from benchmarks.photos import photo
 from benchmarks.results_file import print_table, write_csv
-from model import BUNDLED_CHECKPOINT
 from model.classifier import Classifier
 
 _BATCHES: Final = (1, 2, 4, 8, 16, 32)
@@ -26,7 +26,7 @@ _TARGET: Final = PEERS["petalscope"].target
 
 def by_batch(seconds: float) -> list[dict[str, Any]]:
     """Return photos per second of the model alone for each batch size."""
-    classifier = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"), "cpu")
+    classifier = Classifier.load(float32_onnx(), "cpu")
     rates = {size: size / model_ms(classifier, size, seconds) * 1000 for size in _BATCHES}
     return [
         {"batch": size, "rate": rate, "of_batch_1": rate / rates[1]} for size, rate in rates.items()

@@ -8,16 +8,17 @@ __version__ = "0.1.0"
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUNDLED_CHECKPOINT: Final = ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"
+BUNDLED_INT8: Final = ROOT / "checkpoints" / "tf_efficientnet_lite2-int8.onnx"
 
 
 def bundled_checkpoint(device: str) -> Path:
-    """Return the bundled .safetensors file for a GPU, or the bundled .onnx file for a CPU.
+    """Return the bundled .safetensors file for a GPU, or the bundled int8 file for a CPU.
 
     Args:
         device: "cpu", "cuda" or "cuda:N"; "auto" is the GPU if PyTorch finds one.
     """
     on_gpu = _has_gpu() if device == "auto" else device != "cpu"
-    return BUNDLED_CHECKPOINT if on_gpu else BUNDLED_CHECKPOINT.with_suffix(".onnx")
+    return BUNDLED_CHECKPOINT if on_gpu else BUNDLED_INT8
 
 
 def _has_gpu() -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from model.backends.base import Array, Backend, Outputs
+from model.backends.base import Array, Backend, Outputs, Pixels
 from model.backends.reference import check_reference
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import CheckpointError, Metadata
@@ -107,33 +107,33 @@ class Classifier:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(network, metadata, digest[:_DIGEST_LENGTH])
 
-    def preprocess(self, image: Image.Image) -> Array:
-        """Transform one upright RGB image to a network input, float32 (3, H, W)."""
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """Transform one upright RGB image to a network input, uint8 (H, W, 3)."""
         return self.metadata.transform(image)
 
-    def logits(self, batch: Array) -> Array:
+    def logits(self, batch: Pixels) -> Array:
         """Return the logits of a batch.
 
         Args:
-            batch: float32 (N, 3, H, W).
+            batch: uint8 (N, H, W, 3).
 
         Returns:
             float32 (N, classes), not divided by the temperature.
         """
         return self.network.run(batch).logits
 
-    def outputs(self, batch: Array) -> list[Outputs]:
-        """Run the network on a batch, float32 (N, 3, H, W); return the outputs of each photo."""
+    def outputs(self, batch: Pixels) -> list[Outputs]:
+        """Run the network on a batch, uint8 (N, H, W, 3); return the outputs of each photo."""
         logits, maps = self.network.run(batch)
         return [
             Outputs(row, None if maps is None else maps[index]) for index, row in enumerate(logits)
         ]
 
-    def probabilities(self, batch: Array) -> Array:
+    def probabilities(self, batch: Pixels) -> Array:
         """Return the calibrated probabilities of a batch.
 
         Args:
-            batch: float32 (N, 3, H, W).
+            batch: uint8 (N, H, W, 3).
 
         Returns:
             float32 (N, classes); each row sums to 1.
@@ -239,5 +239,5 @@ def _load(
         ) from error
     chosen = resolve_device(device)
     module, metadata = load_checkpoint(path)
-    side = metadata.transform.crop
-    return TorchBackend(module, chosen, side, threads, compiled=compiled), metadata
+    backend = TorchBackend(module, chosen, metadata.transform, threads, compiled=compiled)
+    return backend, metadata

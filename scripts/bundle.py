@@ -1,4 +1,4 @@
-"""Command line that trains, calibrates and exports the bundled model.
+"""Command line that trains, calibrates and quantizes the bundled model.
 
 Repeat the same command after an interruption: an incomplete training is resumed, a complete one is
 kept.
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from model import BUNDLED_CHECKPOINT
 from model.training.run_folder import CHECKPOINT_FILE, run_status
 from scripts.command_line import add_data_option, command
 
@@ -45,7 +46,7 @@ def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> l
         output: Folder for the run and the bundled files.
         pretrained_path: Local file of the backbone's pretrained weights.
     """
-    run, bundled = output / _RECIPE, str(output / "bundled.safetensors")
+    run, bundled = output / _RECIPE, str(output / BUNDLED_CHECKPOINT.name)
     checkpoint = run / CHECKPOINT_FILE
     steps: list[list[str]] = []
     if run_status(run) == "incomplete":
@@ -55,9 +56,9 @@ def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> l
         options = ["--recipe", _RECIPE, "--data", str(data), "--output", str(run)]
         steps.append(["train", *options, *pretrained])
     size = ["--eval-resize", _IMAGE_SIZE, "--eval-crop", _IMAGE_SIZE]
-    options = ["--data", str(data), *_CALIBRATION, *size, "--output", bundled]
+    stored = ["--checkpoint-dtype", "float16", "--output", bundled]
+    options = ["--data", str(data), *_CALIBRATION, *size, *stored]
     steps.append(["calibrate", str(checkpoint), *options])
-    steps.append(["export", bundled, "--data", str(data)])
     steps.append(["export", bundled, "--data", str(data), "--int8", *_CALIBRATION_DATA])
     return [[str(_SCRIPTS / f"{script}.py"), *arguments] for script, *arguments in steps]
 
@@ -66,7 +67,7 @@ def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> l
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return the exit code of the first command that fails, or 0."""
     parser = argparse.ArgumentParser(
-        prog="bundle.py", description="Train, calibrate and export the bundled model."
+        prog="bundle.py", description="Train, calibrate and quantize the bundled model."
     )
     add_data_option(parser, "folder that holds train/ and valid/")
     parser.add_argument(

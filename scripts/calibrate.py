@@ -69,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.logit_adjustment,
     )
     try:
-        save_checkpoint(options.output, network.state_dict(), calibrated)
+        save_checkpoint(
+            options.output,
+            network.state_dict(),
+            calibrated,
+            half_precision=options.checkpoint_dtype == "float16",
+        )
     except OSError as error:
         raise OutputError(f"{options.output} is not writable: {error.strerror}.") from error
     rule = calibrated.ood_rule
@@ -128,6 +133,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PHOTOS",
         help="subtract each class's mean logit before scoring, shrunk toward the overall mean as "
         "by this many photos (default: do not subtract)",
+    )
+    add(
+        "--checkpoint-dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of the stored weights; float16 halves the file (default: %(default)s)",
     )
     add_eval_size_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)

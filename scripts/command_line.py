@@ -152,7 +152,7 @@ def with_eval_size(classifier: Classifier, options: argparse.Namespace) -> Class
         raise ImageSizeError(f"--eval-crop {crop} is larger than --eval-resize {resize}.")
     if crop != transform.crop:
         try:
-            classifier.logits(np.zeros((1, 3, crop, crop), dtype=np.float32))
+            classifier.logits(np.zeros((1, crop, crop, 3), dtype=np.uint8))
         except Exception as error:  # each backend has its own
             raise ImageSizeError(
                 f"The network accepts only {transform.crop} pixels, not --eval-crop {crop}. An "

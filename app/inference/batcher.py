@@ -33,7 +33,7 @@ from app.inference.errors import (
     TooManyInFlightError,
 )
 from app.inference.watchdog import Watchdog
-from model.backends.base import Array
+from model.backends.base import Pixels
 
 _log: Final = logging.getLogger(__name__)
 
@@ -66,14 +66,14 @@ class Slots(Generic[Output]):
     Attributes:
         add: Acquire further slots, a number of 0 or more. Raises `TooManyInFlightError` or
             `BatcherClosedError`.
-        infer: Run the model on photos, float32 (3, H, W) each, until a deadline (a time of the
+        infer: Run the model on photos, uint8 (H, W, 3) each, until a deadline (a time of the
             clock). The photos are queued together, so that one batch can hold all of them. Raises
             `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`, `ModelFailedError`
             or `BatcherClosedError`.
     """
 
     add: Callable[[int], None]
-    infer: Callable[[Sequence[Array], float], list[Inference[Output]]]
+    infer: Callable[[Sequence[Pixels], float], list[Inference[Output]]]
 
 
 @dataclass(eq=False)
@@ -87,7 +87,7 @@ class _Holder:
 @dataclass(frozen=True, eq=False)
 class _Entry(Generic[Output]):
     holder: _Holder
-    inputs: Array
+    inputs: Pixels
     deadline: float
     submitted: float
     future: Future[Inference[Output]] = field(default_factory=Future)
@@ -97,7 +97,7 @@ class Batcher(Generic[Output]):
     """A bounded queue in front of one model.
 
     Args:
-        run: The model: float32 (N, 3, H, W) to N outputs, N from 1 to `max_batch_size`.
+        run: The model: uint8 (N, H, W, 3) to N outputs, N from 1 to `max_batch_size`.
             Called on one thread only.
         max_batch_size: Maximum photos in a batch.
         max_in_flight: Number of slots: photos being read, decoded, queued or run.
@@ -111,7 +111,7 @@ class Batcher(Generic[Output]):
 
     def __init__(
         self,
-        run: Callable[[Array], Iterable[Output]],
+        run: Callable[[Pixels], Iterable[Output]],
         *,
         max_batch_size: int,
         max_in_flight: int,
@@ -219,7 +219,7 @@ class Batcher(Generic[Output]):
             self._release(entry.holder, 1)
 
     def _infer(
-        self, holder: _Holder, inputs: Sequence[Array], deadline: float
+        self, holder: _Holder, inputs: Sequence[Pixels], deadline: float
     ) -> list[Inference[Output]]:
         submitted = self._clock()
         entries = [_Entry[Output](holder, photo, deadline, submitted) for photo in inputs]

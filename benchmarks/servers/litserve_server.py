@@ -30,7 +30,7 @@ class Flowers(litserve.LitAPI):
         return np.stack(inputs)
 
     def predict(self, batch: Any) -> Any:
-        """Run the model on float32 (N, 3, H, W)."""
+        """Run the model on uint8 (N, H, W, 3)."""
         return self.classifier.logits(batch)
 
     def unbatch(self, output: Any) -> list[Any]:

@@ -26,7 +26,7 @@ class Preprocess(Worker):
         return data
 
     def forward(self, data: bytes) -> Any:
-        """Return float32 (3, H, W)."""
+        """Return uint8 (H, W, 3)."""
         return self.classifier.preprocess(Image.open(io.BytesIO(data)).convert("RGB"))
 
 

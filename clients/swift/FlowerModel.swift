@@ -6,9 +6,9 @@ import OnnxRuntimeBindings
 let environment = try ORTEnv(loggingLevel: .warning)
 let session = try ORTSession(env: environment, modelPath: modelPath, sessionOptions: nil)
 
-func logits(pixels: [Float]) throws -> [Float] {       // 3×288×288, normalised as above
-    let data = NSMutableData(bytes: pixels, length: pixels.count * MemoryLayout<Float>.size)
-    let input = try ORTValue(tensorData: data, elementType: .float, shape: [1, 3, 288, 288])
+func logits(pixels: [UInt8]) throws -> [Float] {       // 288×288×3 bytes, RGB
+    let data = NSMutableData(bytes: pixels, length: pixels.count)
+    let input = try ORTValue(tensorData: data, elementType: .uInt8, shape: [1, 288, 288, 3])
     let result = try session.run(
         withInputs: ["images": input], outputNames: ["logits"], runOptions: nil
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from model.errors import PetalscopeError
 
 Array = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 
 class DeviceError(PetalscopeError):
@@ -61,5 +62,5 @@ class Backend(Protocol):
             max_batch_size: Largest batch that will be run, 1 or more.
         """
 
-    def run(self, batch: Array) -> Outputs:
-        """Run the network on a batch, float32 (N, 3, H, W) with N of 1 or more."""
+    def run(self, batch: Pixels) -> Outputs:
+        """Run the network on a batch of RGB images, uint8 (N, H, W, 3) with N of 1 or more."""

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from model.atomic_write import atomic_write
-from model.backends.base import Array
+from model.backends.base import Pixels
 from model.backends.onnx_export import export, write_metadata
 from model.backends.openvino_backend import load_onnx
 from model.backends.quantization import quantize
@@ -124,14 +124,13 @@ def export_int8(
     return f"classifies {left} of {total} photos of {names} correctly, {right} before quantization"
 
 
-def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[Sequence[Array], str]:
-    """Return inputs, each float32 (1, 3, H, W), and their description."""
+def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[Sequence[Pixels], str]:
+    """Return inputs, each uint8 (1, H, W, 3), and their description."""
     if not folder.is_dir():
         side = classifier.metadata.transform.crop
-        noise = np.random.default_rng(0).normal(size=(count, 1, 3, side, side))
-        return list(
-            noise.astype(np.float32)
-        ), f"{count} inputs of noise, because {folder} does not exist"
+        noise = np.random.default_rng(0).integers(256, size=(count, 1, side, side, 3))
+        described = f"{count} inputs of noise, because {folder} does not exist"
+        return list(noise.astype(np.uint8)), described
     photos = labelled_photos(classifier, folder)
     chosen = range(0, len(photos), max(1, len(photos) // count))[:count]
     return [photos[index][0].numpy()[None] for index in chosen], f"{len(chosen)} photos of {folder}"

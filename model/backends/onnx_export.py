@@ -1,6 +1,6 @@
 """ONNX export of a checkpoint.
 
-input  images       float32 (N, 3, H, W), from the evaluation transform
+input  images       uint8 (N, H, W, 3), RGB, from the evaluation transform; the graph normalizes
 output logits       float32 (N, classes)
 output activations  float32 (N, classes, h, w), if the head is linear
 metadata_props["petalscope"]  the metadata, as JSON
@@ -18,8 +18,11 @@ import torch
 from torch import nn
 
 from model.atomic_write import atomic_write
-from model.backends.torch_backend import map_head, network_reference
+from model.backends.normalization import InputNormalization
+from model.backends.reference import reference_input
+from model.backends.torch_backend import example_input, map_head, network_reference
 from model.checkpoint.metadata import METADATA_KEY, Metadata
+from model.imaging.transforms import EvaluationTransform
 
 INPUT: Final = "images"
 _OPSET: Final = 17  # read by ONNX Runtime since 1.12, on phones too
@@ -37,13 +40,13 @@ def export(network: nn.Module, metadata: Metadata, path: Path) -> None:
         NotANumberError: The network's logits are not finite.
         OSError: The file cannot be written.
     """
-    side = metadata.transform.crop
+    transform = metadata.transform
     if metadata.reference is None:
-        metadata = replace(metadata, reference=network_reference(network, metadata.transform))
-    example = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
-    head = map_head(network, example)
+        metadata = replace(metadata, reference=network_reference(network, transform))
+    head = map_head(network, example_input(transform.crop))
     names = ["logits"] if head is None else ["logits", "activations"]
-    exported = _WithMaps(network, head).eval()
+    exported = _Graph(network, head, transform).eval()
+    example = torch.from_numpy(reference_input(transform))
     with torch.inference_mode():
         outputs = exported(example)
     with atomic_write(path) as temporary:
@@ -86,15 +89,19 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
     onnx.save(model, str(path))
 
 
-class _WithMaps(nn.Module):
-    """A network that also returns class activation maps, if it has a head for them."""
+class _Graph(nn.Module):
+    """A network from pixels to logits and, if it has a head for them, class activation maps."""
 
-    def __init__(self, network: nn.Module, head: nn.Linear | None) -> None:
+    def __init__(
+        self, network: nn.Module, head: nn.Linear | None, transform: EvaluationTransform
+    ) -> None:
         super().__init__()
+        self._normalize = InputNormalization(transform)
         self._network = network
         self._head = head
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        images = self._normalize(pixels)
         if self._head is None:
             return (self._network(images),)
         features = self._network.forward_features(images)  # type: ignore[operator]

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from model.backends.base import Array, DeviceError, Outputs
+from model.backends.base import Array, DeviceError, Outputs, Pixels
 from model.checkpoint.metadata import (
     METADATA_KEY,
     CheckpointNotFoundError,
@@ -88,7 +88,7 @@ class OpenVinoBackend:
     """
 
     def __init__(self, model: openvino.Model, side: int, threads: int = 0, nice: int = 0) -> None:
-        model.reshape([1, 3, side, side])
+        model.reshape([1, side, side, 3])
         # Compiling starts OpenVINO's threads, which inherit the nice value of this one.
         with ThreadPoolExecutor(1, initializer=_add_nice, initargs=(nice,)) as starter:
             self._single, self._parallel = starter.submit(_compiled, model, threads).result()
@@ -125,15 +125,15 @@ class OpenVinoBackend:
         """Return the sizes of the two code paths: one photo, and one photo per stream."""
         return sorted({1, min(self._streams, max_batch_size)})
 
-    def run(self, batch: Array) -> Outputs:
-        """Run the network on a batch, float32 (N, 3, H, W)."""
+    def run(self, batch: Pixels) -> Outputs:
+        """Run the network on a batch of RGB images, uint8 (N, H, W, 3)."""
         results = self._run_each(batch) if len(batch) < self._streams else self._run_all(batch)
         logits, maps = zip(*results, strict=True)
         return Outputs(
             np.concatenate(logits), np.concatenate(maps) if ACTIVATIONS in self._outputs else None
         )
 
-    def _run_each(self, batch: Array) -> list[_Result]:
+    def _run_each(self, batch: Pixels) -> list[_Result]:
         request = self._requests().single
         results = []
         for image in batch:
@@ -141,7 +141,7 @@ class OpenVinoBackend:
             results.append(self._copied(request))
         return results
 
-    def _run_all(self, batch: Array) -> list[_Result]:
+    def _run_all(self, batch: Pixels) -> list[_Result]:
         queue = self._requests().parallel
         results: dict[int, _Result] = {}
 

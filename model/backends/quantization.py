@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 
 from model.atomic_write import atomic_write
-from model.backends.base import Array
+from model.backends.base import Pixels
 from model.backends.onnx_export import INPUT, write_metadata
 from model.backends.openvino_backend import load_onnx
 from model.backends.reference import INT8_TOLERANCE, make_reference, reference_input
@@ -32,12 +32,12 @@ def int8_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}-int8.onnx")
 
 
-def quantize(source: Path, photos: Sequence[Array], path: Path) -> None:
+def quantize(source: Path, photos: Sequence[Pixels], path: Path) -> None:
     """Quantize an ONNX file to 8 bits and write it atomically, with its own reference logits.
 
     Args:
         source: File of `onnx_export.export`.
-        photos: Network inputs that set the ranges of the activations, each float32 (1, 3, H, W);
+        photos: Network inputs that set the ranges of the activations, each uint8 (1, H, W, 3);
             a few hundred training photos.
         path: File to write; missing folders are created.
 
@@ -61,7 +61,7 @@ def quantize(source: Path, photos: Sequence[Array], path: Path) -> None:
         write_metadata(temporary, replace(metadata, reference=reference))
 
 
-def _quantized(plain: onnx.ModelProto, photos: Sequence[Array]) -> Any:
+def _quantized(plain: onnx.ModelProto, photos: Sequence[Pixels]) -> Any:
     # Imported late: it takes seconds, and a float32 export does not need it. It must come after
     # `openvino_backend`, which disables OpenVINO's telemetry.
     import nncf

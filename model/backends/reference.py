@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from model.backends.base import Array, Backend
+from model.backends.base import Array, Backend, Pixels
 from model.checkpoint.metadata import (
     InferenceFailedError,
     Metadata,
@@ -33,8 +33,8 @@ _DECIMALS: Final = 4
 _MIN_DIFFERENCE: Final = 1e-3
 
 
-def reference_input(transform: EvaluationTransform) -> Array:
-    """Return the reference image as a network input, float32 (1, 3, H, W)."""
+def reference_input(transform: EvaluationTransform) -> Pixels:
+    """Return the reference image as a network input, uint8 (1, H, W, 3)."""
     y, x = np.mgrid[:_SIDE, :_SIDE]
     channels = [abs((a * x + b * y + phase) % 510 - 255) for a, b, phase in _WAVES]
     return transform(Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)))[None]

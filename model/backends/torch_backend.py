@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.backends.base import Array, DeviceError, Outputs
+from model.backends.base import Array, DeviceError, Outputs, Pixels
+from model.backends.normalization import InputNormalization
 from model.backends.reference import make_reference, reference_input
 from model.checkpoint.metadata import Reference
 from model.imaging.transforms import EvaluationTransform
@@ -25,7 +26,7 @@ class TorchBackend:
     Args:
         network: Return value of `backbones.build_network`.
         device: Device to run on.
-        side: Side of an input, in pixels.
+        transform: The evaluation transform of the network.
         threads: Number of CPU threads of all networks in the process; 0 leaves it unchanged.
         compiled: Compile the network with `torch.compile`, once per batch size.
         fills_batches: Pad batches to powers of two, so that few sizes are compiled or tuned; None
@@ -36,7 +37,7 @@ class TorchBackend:
         self,
         network: nn.Module,
         device: torch.device,
-        side: int,
+        transform: EvaluationTransform,
         threads: int = 0,
         *,
         compiled: bool = False,
@@ -48,8 +49,8 @@ class TorchBackend:
         self._on_gpu = device.type == "cuda"
         self._fills_batches = self._on_gpu or compiled if fills_batches is None else fills_batches
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
-        example = torch.linspace(-1, 1, 3 * side * side, device=device).view(1, 3, side, side)
-        self._head = map_head(self._network, example)
+        self._normalize = InputNormalization(transform).to(device)
+        self._head = map_head(self._network, example_input(transform.crop).to(device))
         self._forward = torch.compile(self._outputs, dynamic=False) if compiled else self._outputs
 
     @property
@@ -83,8 +84,8 @@ class TorchBackend:
             return [1]
         return [1 << power for power in range((max_batch_size - 1).bit_length() + 1)]
 
-    def run(self, batch: Array) -> Outputs:
-        """Run the network on a batch, float32 (N, 3, H, W).
+    def run(self, batch: Pixels) -> Outputs:
+        """Run the network on a batch of RGB images, uint8 (N, H, W, 3).
 
         Raises:
             One of `out_of_memory`: The batch does not fit in the device's memory.
@@ -100,12 +101,11 @@ class TorchBackend:
             torch.inference_mode(),
             torch.autocast(self._device.type, torch.float16, enabled=self._on_gpu),
         ):
-            logits, maps = self._forward(
-                inputs.to(self._device, memory_format=torch.channels_last, non_blocking=True)
-            )
+            logits, maps = self._forward(inputs.to(self._device, non_blocking=True))
         return Outputs(_array(logits[:count]), None if maps is None else _array(maps[:count]))
 
-    def _outputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _outputs(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        inputs = self._normalize(pixels)
         if self._head is None:
             return self._network(inputs), None
         features = self._network.forward_features(inputs)  # type: ignore[operator]
@@ -116,6 +116,11 @@ class TorchBackend:
 def _array(tensor: torch.Tensor) -> Array:
     array: Array = tensor.float().cpu().numpy()
     return array
+
+
+def example_input(side: int) -> torch.Tensor:
+    """Return a network input for `map_head` and for tracing, float32 (1, 3, side, side)."""
+    return torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
 
 
 @torch.inference_mode()
@@ -148,7 +153,8 @@ def network_reference(network: nn.Module, transform: EvaluationTransform) -> Ref
     Raises:
         NotANumberError: A logit is not finite.
     """
-    return make_reference(_array(network(torch.from_numpy(reference_input(transform))))[0])
+    inputs = InputNormalization(transform)(torch.from_numpy(reference_input(transform)))
+    return make_reference(_array(network(inputs))[0])
 
 
 def resolve_device(name: str) -> torch.device:

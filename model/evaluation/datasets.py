@@ -51,7 +51,7 @@ class OodPhotos(Dataset[tuple[torch.Tensor, int]]):
         return len(self._paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return one photo, float32 (3, H, W), and -1.
+        """Return one photo, uint8 (H, W, 3), and -1.
 
         Raises:
             UnreadablePhotoError: The photo cannot be decoded.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from model.backends.base import Array
+from model.backends.base import Array, Pixels
 from model.imaging.decode import decode_image
 from model.imaging.formats import ImageError
 
@@ -120,12 +120,12 @@ def classify(
 
 def _read_ahead(
     threads: ThreadPoolExecutor,
-    read: Callable[[Photo], Array | str],
+    read: Callable[[Photo], Pixels | str],
     photos: Iterable[Photo],
     most: int,
-) -> Iterator[tuple[Photo, Array | str]]:
+) -> Iterator[tuple[Photo, Pixels | str]]:
     """Yield each photo with its input or the reason of a failure, reading `most` ahead."""
-    waiting: deque[tuple[Photo, Future[Array | str]]] = deque()
+    waiting: deque[tuple[Photo, Future[Pixels | str]]] = deque()
     for photo in photos:
         waiting.append((photo, threads.submit(read, photo)))
         if len(waiting) >= most:
@@ -135,8 +135,8 @@ def _read_ahead(
         yield photo, future.result()
 
 
-def _read(classifier: Classifier, photo: Photo, decoders: BoundedSemaphore) -> Array | str:
-    """Return the network's input, float32 (3, H, W), or the reason of a failure."""
+def _read(classifier: Classifier, photo: Photo, decoders: BoundedSemaphore) -> Pixels | str:
+    """Return the network's input, uint8 (H, W, 3), or the reason of a failure."""
     try:
         data = photo.read()
         with decoders:

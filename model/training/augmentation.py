@@ -48,7 +48,7 @@ def training_transform(
         Map from an upright RGB image to float32 (3, size, size).
     """
     if options.augmentation == "none":
-        return evaluation
+        return validation_transform(evaluation)
     crop = v2.RandomResizedCrop(
         size,
         scale=(options.crop_scale, 1.0),
@@ -69,13 +69,18 @@ def training_transform(
                 else []
             ),
             *policies[options.augmentation],
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(evaluation.mean, evaluation.std),
+            *_normalization(evaluation),
             *([v2.RandomErasing(options.reprob)] if options.reprob else []),
         ]
     )
     return steps
+
+
+def validation_transform(evaluation: EvaluationTransform) -> Callable[[Image.Image], torch.Tensor]:
+    """Return the map from an upright RGB image to a normalized input, float32 (3, crop, crop)."""
+    transform: Callable[[Image.Image], torch.Tensor]
+    transform = v2.Compose([evaluation, *_normalization(evaluation)])
+    return transform
 
 
 def epoch_size(options: TrainingConfig, evaluation: EvaluationTransform, epoch: int) -> int:
@@ -224,6 +229,14 @@ def _tiled(image: Image.Image) -> Image.Image:
             tile = mirrored if (column + row) % 2 else small
             bed.paste(tile, (column * small.width, row * small.height))
     return bed.resize(image.size)
+
+
+def _normalization(evaluation: EvaluationTransform) -> list[Callable[[Any], Any]]:
+    return [
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(evaluation.mean, evaluation.std),
+    ]
 
 
 def denormalized(images: torch.Tensor, transform: EvaluationTransform) -> torch.Tensor:

@@ -24,7 +24,12 @@ from model.data.photo_folder import PhotoFolder, PhotoFolderError, decode_photo,
 from model.data.split import PARTS, photo_key
 from model.errors import join_names
 from model.imaging.transforms import EvaluationTransform
-from model.training.augmentation import OOD_TARGET, epoch_size, training_transform
+from model.training.augmentation import (
+    OOD_TARGET,
+    epoch_size,
+    training_transform,
+    validation_transform,
+)
 from model.training.config import TrainingConfig
 from model.training.data_folders import labelled_folder
 
@@ -240,7 +245,7 @@ def valid_photos(
         PhotoFolderError: The folder or a class has no photos.
     """
     folder = labelled_folder(options, Path("valid"))
-    photos = PhotoFolder(folder, transform, target_side=transform.resize)
+    photos = PhotoFolder(folder, validation_transform(transform), target_side=transform.resize)
     photos.samples = [item for item in photos.samples if Path(item[0]) not in skip]
     photos.targets = [target for _, target in photos.samples]
     _require_photos(classes, photos.targets)

@@ -21,7 +21,7 @@ from model.backends.base import Outputs
 from model.classifier import Classifier
 from tests.conftest import flower_image
 
-Run = Callable[[npt.NDArray[np.float32]], list[Outputs]]
+Run = Callable[[npt.NDArray[np.uint8]], list[Outputs]]
 MakeApp = Callable[..., Flask]
 
 
@@ -66,7 +66,7 @@ class BlockingRun:
         self._run = run
         self._warm = False
 
-    def __call__(self, batch: npt.NDArray[np.float32]) -> list[Outputs]:
+    def __call__(self, batch: npt.NDArray[np.uint8]) -> list[Outputs]:
         if self._warm:
             self.started.set()
             assert self.release.wait(60)

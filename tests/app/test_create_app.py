@@ -45,7 +45,7 @@ def test_the_model_is_warmed_up_at_start(make_app: MakeApp) -> None:
 
     app = make_app(run=run)
     side = context_of(app).classifier.metadata.transform.crop
-    assert shapes == [(1, 3, side, side)]
+    assert shapes == [(1, side, side, 3)]
 
 
 def test_batch_sizes_are_warmed_up_until_memory_runs_out(

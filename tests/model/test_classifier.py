@@ -16,6 +16,7 @@ from PIL import Image
 
 import model.classifier
 from model.backends.base import DeviceError
+from model.backends.normalization import InputNormalization
 from model.backends.torch_backend import TorchBackend, resolve_device
 from model.checkpoint.format import load_checkpoint, save_checkpoint
 from model.checkpoint.metadata import CheckpointNotFoundError
@@ -31,7 +32,7 @@ def classifier(tiny_checkpoint: Path) -> Classifier:
     return Classifier.load(tiny_checkpoint, "cpu")
 
 
-def batch_of(classifier: Classifier, images: list[Image.Image]) -> npt.NDArray[np.float32]:
+def batch_of(classifier: Classifier, images: list[Image.Image]) -> npt.NDArray[np.uint8]:
     return np.stack([classifier.preprocess(image) for image in images])
 
 
@@ -60,13 +61,14 @@ def test_the_logits_are_those_of_the_checkpoints_network(
     network, metadata = load_checkpoint(tiny_checkpoint)
     batch = np.stack([metadata.transform(image) for image in IMAGES])
     with torch.inference_mode():
-        expected = network(torch.from_numpy(batch)).numpy()
+        inputs = InputNormalization(metadata.transform)(torch.from_numpy(batch))
+        expected = network(inputs).numpy()
     np.testing.assert_allclose(classifier.logits(batch), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_low_temperature_sharpens_and_a_high_one_flattens(tiny_checkpoint: Path) -> None:
     network, metadata = load_checkpoint(tiny_checkpoint)
-    served = TorchBackend(network, torch.device("cpu"), metadata.transform.crop)
+    served = TorchBackend(network, torch.device("cpu"), metadata.transform)
     largest = []
     for temperature in (0.1, 1.0, 10.0):
         warm = dataclasses.replace(metadata, temperature=temperature)

@@ -15,9 +15,9 @@ def scripts_of(lines: list[list[str]]) -> list[str]:
     return [Path(line[0]).stem for line in lines]
 
 
-def test_the_commands_train_calibrate_and_export_twice(tmp_path: Path) -> None:
+def test_the_commands_train_calibrate_and_quantize(tmp_path: Path) -> None:
     lines = commands(Path("d"), tmp_path, Path("w"))
-    assert scripts_of(lines) == ["train", "calibrate", "export", "export"]
+    assert scripts_of(lines) == ["train", "calibrate", "export"]
     training = lines[0]
     assert training[training.index("--recipe") + 1] in recipe_names()
     assert training[training.index("--pretrained-path") + 1] == "w"
@@ -39,7 +39,7 @@ def test_a_complete_training_is_kept_and_an_incomplete_one_is_resumed(tmp_path: 
     run = tmp_path / "lite2"
     run.mkdir()
     (run / "checkpoint.safetensors").touch()
-    assert scripts_of(commands(Path("d"), tmp_path)) == ["calibrate", "export", "export"]
+    assert scripts_of(commands(Path("d"), tmp_path)) == ["calibrate", "export"]
     (run / "state-00004-0000187").mkdir()
     assert commands(Path("d"), tmp_path)[0][1:] == ["--resume", str(run)]
 
@@ -55,5 +55,5 @@ def test_the_first_failure_sets_the_exit_code(
 
 def test_a_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--dry-run", "--data", "d", "--output", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 3
     assert not list(tmp_path.iterdir())

@@ -46,6 +46,16 @@ def test_a_missing_folder_is_named(
 
 
 @pytest.mark.slow
+def test_float16_halves_the_checkpoint(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "half.safetensors"
+    arguments = [str(tiny_checkpoint), "--data", str(flower_folder), "--output", str(output)]
+    assert main([*arguments, "--checkpoint-dtype", "float16"]) == 0
+    assert output.stat().st_size < 0.7 * tiny_checkpoint.stat().st_size
+
+
+@pytest.mark.slow
 def test_another_image_size_and_target_tpr_are_stored(
     tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.backends.base import Array
+from model.backends.base import Array, Pixels
 from model.backends.openvino_backend import OpenVinoBackend
 from model.classifier import Classifier
 from model.data.photo_folder import PhotoFolder
@@ -49,7 +49,7 @@ def test_a_wrong_export_does_not_replace_a_file(
 ) -> None:
     original = Classifier.probabilities
 
-    def wrong(self: Classifier, batch: Array) -> Array:
+    def wrong(self: Classifier, batch: Pixels) -> Array:
         shift = 0.002 if self.version != Classifier.load(tiny_checkpoint, "cpu").version else 0
         return original(self, batch) + np.float32(shift)
 

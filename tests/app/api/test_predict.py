@@ -164,7 +164,7 @@ def test_a_model_without_activation_maps_refuses_explain_before_inference(
 ) -> None:
     runs = []
 
-    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+    def run(batch: npt.NDArray[np.uint8]) -> list[Outputs]:
         runs.append(len(batch))
         return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
 

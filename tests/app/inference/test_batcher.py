@@ -21,15 +21,15 @@ from app.inference.errors import (
     ModelStalledError,
     TooManyInFlightError,
 )
-from model.backends.base import Array
+from model.backends.base import Array, Pixels
 from model.imaging.formats import CorruptImageError
 from tests.serving import TIMEOUT_SECONDS, until
 
 NO_DEADLINE = 1e9
 
 
-def photo(value: float) -> Array:
-    return np.full((3, 2, 2), value, dtype=np.float32)
+def photo(value: float) -> Pixels:
+    return np.full((2, 2, 3), value, dtype=np.uint8)
 
 
 def output_of(inference: Inference[Array]) -> float:
@@ -43,13 +43,13 @@ class Model:
         self.batches: list[list[float]] = []
         self.release = threading.Event()
         self.release.set()
-        self.fail: Callable[[Array], None] = lambda batch: None
+        self.fail: Callable[[Pixels], None] = lambda batch: None
 
-    def __call__(self, batch: Array) -> Array:
+    def __call__(self, batch: Pixels) -> Array:
         self.batches.append([float(value) for value in batch[:, 0, 0, 0]])
         assert self.release.wait(TIMEOUT_SECONDS)
         self.fail(batch)
-        return batch[:, :, 0, 0].copy()
+        return batch[:, :, 0, 0].astype(np.float32)
 
 
 class Clock:
@@ -228,7 +228,7 @@ def test_a_request_past_its_deadline_leaves_no_photo_in_the_queue(harness: Harne
 
 
 def test_a_photo_out_of_memory_fails_its_request(harness: Harness) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         if 2.0 in batch:
             raise MemoryError
 
@@ -384,7 +384,7 @@ def test_refusals_poll_queued_connections_at_a_limited_rate(harness: Harness) ->
 
 
 def test_out_of_memory_halves_the_batch(harness: Harness) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         if len(batch) > 2:
             raise MemoryError
 
@@ -399,7 +399,7 @@ def test_out_of_memory_halves_the_batch(harness: Harness) -> None:
 
 
 def test_a_batch_size_that_ran_out_of_memory_is_not_used_again_at_once(harness: Harness) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         if len(batch) > 3:
             raise MemoryError
 
@@ -414,7 +414,7 @@ def test_a_batch_size_that_ran_out_of_memory_is_not_used_again_at_once(harness: 
 
 
 def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Harness) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         if len(batch) > 1 and harness.clock.now < 1:
             raise MemoryError
 
@@ -430,7 +430,7 @@ def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Ha
 
 
 def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         if 2.0 in batch:
             raise MemoryError
 
@@ -452,7 +452,7 @@ def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> 
 def test_any_other_exception_fails_all_photos_and_ends_the_service(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     first = harness.block_model()
@@ -540,7 +540,7 @@ def test_closing_finishes_queued_photos_and_refuses_new_ones(harness: Harness) -
 
 @pytest.mark.slow
 def test_many_threads_get_their_own_outputs_despite_out_of_memory(harness: Harness) -> None:
-    def fail(batch: Array) -> None:
+    def fail(batch: Pixels) -> None:
         if len(batch) > 5:
             raise MemoryError
 

@@ -30,7 +30,7 @@ class FailingRun:
         self._error = error
         self._warm = False
 
-    def __call__(self, batch: npt.NDArray[np.float32]) -> list[Outputs]:
+    def __call__(self, batch: npt.NDArray[np.uint8]) -> list[Outputs]:
         if self._warm:
             raise self._error
         self._warm = True
@@ -62,7 +62,7 @@ def test_a_backend_may_limit_batches_to_one_photo(
     blocking = BlockingRun(classifier.outputs)
     sizes = []
 
-    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+    def run(batch: npt.NDArray[np.uint8]) -> list[Outputs]:
         sizes.append(len(batch))
         return blocking(batch)
 

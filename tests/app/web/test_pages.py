@@ -94,7 +94,7 @@ def test_the_page_shows_the_photo_upright_and_downscaled(client: FlaskClient) ->
 
 @pytest.mark.slow
 def test_heat_maps_need_a_model_with_activations(make_app: MakeApp, photo: bytes) -> None:
-    def run(batch: npt.NDArray[np.float32]) -> list[Outputs]:
+    def run(batch: npt.NDArray[np.uint8]) -> list[Outputs]:
         return [Outputs(np.zeros(6, np.float32), None)] * len(batch)
 
     for client, maps, path in (

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
-from model import BUNDLED_CHECKPOINT, bundled_checkpoint
+from model import BUNDLED_CHECKPOINT, BUNDLED_INT8, bundled_checkpoint
 from model.backbones import build_network, data_transform
-from model.backends.base import Array, DeviceError
+from model.backends.base import DeviceError, Pixels
 from model.backends.onnx_export import export
 from model.backends.openvino_backend import OpenVinoBackend
 from model.checkpoint.format import load_checkpoint
@@ -42,7 +42,7 @@ def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def batch_of(classifier: Classifier) -> Array:
+def batch_of(classifier: Classifier) -> Pixels:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
 
 
@@ -162,7 +162,7 @@ from pathlib import Path
 from model.classifier import Classifier
 classifier = Classifier.load(Path(sys.argv[1]), threads=2, nice=int(sys.argv[2]))
 side = classifier.metadata.transform.crop
-classifier.logits(np.zeros((4, 3, side, side), dtype=np.float32))
+classifier.logits(np.zeros((4, side, side, 3), dtype=np.uint8))
 own = os.getpriority(os.PRIO_PROCESS, os.getpid())
 for thread in os.listdir("/proc/self/task"):
     print(os.getpriority(os.PRIO_PROCESS, int(thread)) - own)
@@ -337,11 +337,8 @@ print(response.status_code, response.get_json()["model"]["checkpoint"])
 @pytest.mark.parametrize(
     ("settings", "served"),
     [
-        ([], "tf_efficientnet_lite2.onnx"),
-        (
-            ["PETALSCOPE_CHECKPOINT=checkpoints/tf_efficientnet_lite2-int8.onnx"],
-            "tf_efficientnet_lite2-int8.onnx",
-        ),
+        ([], BUNDLED_INT8.name),
+        ([f"PETALSCOPE_CHECKPOINT=checkpoints/{BUNDLED_INT8.name}"], BUNDLED_INT8.name),
     ],
 )
 def test_the_service_runs_without_the_training_packages(
@@ -390,11 +387,14 @@ def test_the_bundled_checkpoint_depends_on_the_device(
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_the_two_bundled_files_agree_on_real_photos(data_dir: Path) -> None:
+def test_the_exported_bundled_checkpoint_agrees_on_real_photos(
+    data_dir: Path, tmp_path: Path
+) -> None:
     from model.evaluation.datasets import labelled_photos
 
     reference = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
-    served = Classifier.load(BUNDLED_CHECKPOINT.with_suffix(".onnx"))
+    export(*load_checkpoint(BUNDLED_CHECKPOINT), tmp_path / "float32.onnx")
+    served = Classifier.load(tmp_path / "float32.onnx")
     assert served.metadata == reference.metadata
     photos = labelled_photos(reference, data_dir / "valid")
     batch = np.stack([photos[index][0].numpy() for index in range(0, len(photos), 33)])

@@ -182,7 +182,7 @@ def test_logits_that_are_not_finite_are_an_error(tiny_checkpoint: Path, folder: 
     network, metadata = load_checkpoint(tiny_checkpoint)
     bias = network.get_parameter("classifier.bias")
     bias.data.fill_(float("inf"))
-    side = metadata.transform.crop
-    classifier = Classifier(TorchBackend(network, torch.device("cpu"), side), metadata)
+    backend = TorchBackend(network, torch.device("cpu"), metadata.transform)
+    classifier = Classifier(backend, metadata)
     with pytest.raises(EvaluationError):
         evaluate(classifier, labelled_photos(classifier, folder), workers=0)

@@ -21,6 +21,7 @@ from model.imaging.activation_map import evidence, laid_over, overlay
 from model.imaging.decode import decode_image
 from model.imaging.transforms import EvaluationTransform
 
+SQUARE = EvaluationTransform(160, 160, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 TRANSFORM = EvaluationTransform(100, 80, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -70,8 +71,8 @@ def test_the_mean_of_a_map_is_its_logit_without_bias(backbone: str) -> None:
     torch.manual_seed(0)
     module = build_network(Architecture(backbone, 5))
     bias = module.get_classifier().bias.detach().numpy()  # type: ignore[operator]
-    network = TorchBackend(module, torch.device("cpu"), 96)
-    batch = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    network = TorchBackend(module, torch.device("cpu"), SQUARE)
+    batch = np.random.default_rng(0).integers(256, size=(3, 160, 160, 3)).astype(np.uint8)
     logits, maps = network.run(batch)
     assert maps is not None
     np.testing.assert_allclose(maps.mean(axis=(2, 3)) + bias, logits, rtol=1e-3, atol=1e-3)
@@ -83,8 +84,8 @@ def test_the_mean_of_a_map_is_its_logit_without_bias(backbone: str) -> None:
     ids=["hidden layers", "tokens"],
 )
 def test_other_kinds_of_heads_have_no_maps(architecture: Architecture) -> None:
-    network = TorchBackend(build_network(architecture), torch.device("cpu"), 160)
-    assert network.run(np.zeros((2, 3, 160, 160), np.float32)).activations is None
+    network = TorchBackend(build_network(architecture), torch.device("cpu"), SQUARE)
+    assert network.run(np.zeros((2, 160, 160, 3), np.uint8)).activations is None
 
 
 class RedAndGreen(nn.Module):
@@ -121,7 +122,7 @@ def test_a_class_map_is_on_its_flower(size: tuple[int, int], right: bool, below:
     photo = Image.new("RGB", size, (128, 128, 128))
     for color, (left, top, *_) in zip(("red", "lime"), quarters, strict=True):
         photo.paste(color, (left + 40, top + 40, left + 120, top + 120))
-    network = TorchBackend(RedAndGreen(), torch.device("cpu"), TRANSFORM.crop)
+    network = TorchBackend(RedAndGreen(), torch.device("cpu"), TRANSFORM)
     maps = network.run(TRANSFORM(photo)[None]).activations
     assert maps is not None
     for cells, quarter in zip(maps[0], quarters, strict=True):
