@@ -37,6 +37,7 @@ from scripts.command_line import (
     add_eval_size_options,
     add_model_options,
     command,
+    fraction,
     make_parent_folder,
     with_eval_size,
 )
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--target-tpr",
-        type=_fraction,
+        type=fraction,
         default=DEFAULT_TARGET_TPR,
         metavar="TPR",
         help="fraction of the correctly classified photos of each folder that the OOD threshold "
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--target-precision",
-        type=_fraction,
+        type=fraction,
         default=DEFAULT_TARGET_PRECISION,
         metavar="P",
         help="fraction of the photos with the verdict known of each folder that is correct at "
@@ -157,13 +158,6 @@ def _shrinkage(text: str) -> float:
     value = _number(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of photos, 0 or more")
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
 
 

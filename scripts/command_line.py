@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -65,6 +66,17 @@ def command(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
         return code
 
     return wrapped
+
+
+def fraction(text: str) -> float:
+    """Return a number above 0 and below 1 (an argparse type)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan  # fails the comparison below
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
+    return value
 
 
 def whole_number(least: int) -> Callable[[str], int]:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from model.backends.export_check import MAX_LOST, export_float32, export_int8
+from model.backends.export_check import DEFAULT_MAX_LOST, export_float32, export_int8
 from model.backends.quantization import int8_path
 from scripts.command_line import (
     OutputError,
     add_calibration_option,
     add_data_option,
     command,
+    fraction,
     make_parent_folder,
     whole_number,
 )
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_parent_folder(output)
     try:
         if options.int8:
-            agreement = export_int8(checkpoint, output, options.data, options.calibration_data)
+            agreement = export_int8(
+                checkpoint, output, options.data, options.calibration_data, options.max_lost
+            )
         else:
             agreement = export_float32(checkpoint, output, options.data / "valid", options.photos)
     except OSError as error:
@@ -77,8 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     kinds.add_argument(
         "--int8",
         action="store_true",
-        help="quantize to 8 bits, compare on all photos of --calibration-data, and fail if more "
-        f"than {100 * MAX_LOST:.1f}%% of them are lost",
+        help="quantize to 8 bits and compare on all photos of --calibration-data",
+    )
+    add(
+        "--max-lost",
+        type=fraction,
+        default=DEFAULT_MAX_LOST,
+        metavar="F",
+        help="largest fraction of these photos that --int8 may classify wrongly in addition; if it "
+        "is more, nothing is written (default: %(default)s)",
     )
     return parser
 

@@ -23,8 +23,8 @@ from model.evaluation.datasets import labelled_photos
 from model.evaluation.evaluate import compute_logits
 from model.training.calibration import LabelledLogits, recalibrated
 
-MAX_LOST: Final = 0.002
-"""Largest drop of top-1 accuracy by quantization, as a fraction of the photos."""
+DEFAULT_MAX_LOST: Final = 0.002
+"""Default of the largest drop of top-1 accuracy by quantization, as a fraction of the photos."""
 
 _MAX_DIFFERENCE: Final = 1e-3  # of a probability
 _CALIBRATION_PHOTOS: Final = 300
@@ -74,7 +74,11 @@ def export_float32(checkpoint: Path, output: Path, valid: Path, photos: int) -> 
 
 
 def export_int8(
-    checkpoint: Path, output: Path, data: Path, calibration_data: Sequence[Path]
+    checkpoint: Path,
+    output: Path,
+    data: Path,
+    calibration_data: Sequence[Path],
+    max_lost: float = DEFAULT_MAX_LOST,
 ) -> str:
     """Write a quantized ONNX file that classifies as many photos correctly as the checkpoint.
 
@@ -86,12 +90,13 @@ def export_int8(
         data: Folder whose train/ gives the ranges of the activations.
         calibration_data: Folders of class folders, relative to `data`, that check the file and fit
             its temperature and threshold; at least one.
+        max_lost: Largest drop of top-1 accuracy, as a fraction of the photos.
 
     Returns:
-        A clause that states the numbers of correct photos.
+        A clause that states the numbers of correct photos and the fraction that one photo is.
 
     Raises:
-        ExportError: More than `MAX_LOST` of the photos are lost.
+        ExportError: More than `max_lost` of the photos are lost.
         CheckpointError: The checkpoint cannot be used.
         PhotoFolderError: train/ or another folder is not a folder of class folders.
         QuantizationError: A package is not installed.
@@ -114,14 +119,19 @@ def export_int8(
         total = sum(len(item.targets) for item in before)
         right, left = (sum(int(item.is_correct.sum()) for item in each) for each in (before, after))
         names = ", ".join(photos)
-        if right - left > MAX_LOST * total:
+        if right - left > max_lost * total:
             raise ExportError(
                 f"{output} was not written: it classifies {left} of {total} photos of {names} "
-                f"correctly instead of {right}, and at most {MAX_LOST:.1%} may be lost."
+                f"correctly instead of {right}, and at most {max_lost:.2%} may be lost, where one "
+                f"photo is {1 / total:.2%}; measure on more photos (--calibration-data) or allow "
+                "more (--max-lost)."
             )
         metadata = recalibrated(reference.metadata, before, after)
         write_metadata(temporary, replace(metadata, reference=quantized.metadata.reference))
-    return f"classifies {left} of {total} photos of {names} correctly, {right} before quantization"
+    return (
+        f"classifies {left} of {total} photos of {names} correctly, {right} before quantization; "
+        f"one photo is {1 / total:.2%}"
+    )
 
 
 def _inputs(classifier: Classifier, folder: Path, count: int) -> tuple[Sequence[Pixels], str]:

@@ -94,6 +94,15 @@ def test_int8_has_its_own_calibration(
     assert after.ood_rule.score == "energy"
 
 
+def one_error(classifier: Classifier, photos: PhotoFolder) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits that are all correct, except of the first photo by OpenVINO."""
+    targets = torch.tensor(photos.targets)
+    logits = torch.nn.functional.one_hot(targets, len(TINY_CLASSES)).float()
+    if isinstance(classifier.network, OpenVinoBackend):
+        logits[0] = logits[0].roll(1)
+    return logits, targets
+
+
 def test_a_less_accurate_int8_file_does_not_replace_a_file(
     tiny_checkpoint: Path,
     flower_folder: Path,
@@ -101,13 +110,6 @@ def test_a_less_accurate_int8_file_does_not_replace_a_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def one_error(classifier: Classifier, photos: PhotoFolder) -> tuple[torch.Tensor, torch.Tensor]:
-        targets = torch.tensor(photos.targets)
-        logits = torch.nn.functional.one_hot(targets, len(TINY_CLASSES)).float()
-        if isinstance(classifier.network, OpenVinoBackend):
-            logits[0] = logits[0].roll(1)
-        return logits, targets
-
     monkeypatch.setattr("model.backends.export_check.compute_logits", one_error)
     output = tmp_path / "mine.onnx"
     output.write_text("good")
@@ -115,8 +117,24 @@ def test_a_less_accurate_int8_file_does_not_replace_a_file(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {output} ")
     assert "11 of 12" in error
+    assert "8.33%" in error  # one photo
+    assert "--max-lost" in error
     assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
     assert output.read_text() == "good"
+
+
+def test_more_loss_can_be_accepted(
+    tiny_checkpoint: Path,
+    flower_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("model.backends.export_check.compute_logits", one_error)
+    output = tmp_path / "mine.onnx"
+    arguments = int8_arguments(tiny_checkpoint, flower_folder, output)
+    assert main([*arguments, "--max-lost", "0.05"]) == 1
+    assert main([*arguments, "--max-lost", "0.1"]) == 0
+    assert output.is_file()
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
