@@ -19,7 +19,7 @@ from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImag
 from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallError
 
 if TYPE_CHECKING:
-    from model.backends.base import Array
+    from model.backends.base import Pixels
     from model.imaging.transforms import EvaluationTransform
 
 # Half of the default request timeout, since decoding the largest photo takes some seconds.
@@ -40,12 +40,12 @@ class PreparedPhoto:
 
     Attributes:
         preview: Upright RGB image whose longer side has at most `PREVIEW_SIDE` pixels.
-        inputs: Input of the network, float32 (3, H, W).
+        inputs: Input of the network, uint8 (H, W, 3).
         seconds: Duration of the preparation, including the wait for the decode limiter.
     """
 
     preview: Image.Image
-    inputs: Array
+    inputs: Pixels
     seconds: float
 
 
