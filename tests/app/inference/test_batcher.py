@@ -235,7 +235,7 @@ def test_a_request_past_its_deadline_leaves_no_photo_in_the_queue(harness: Harne
 
 def test_a_photo_out_of_memory_fails_its_request(harness: Harness) -> None:
     def fail(batch: Pixels) -> None:
-        if 2.0 in batch:
+        if 2.0 in values_of(batch):
             raise MemoryError
 
     harness.model.fail = fail
@@ -437,7 +437,7 @@ def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Ha
 
 def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> None:
     def fail(batch: Pixels) -> None:
-        if 2.0 in batch:
+        if 2.0 in values_of(batch):
             raise MemoryError
 
     harness.model.fail = fail
