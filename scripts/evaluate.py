@@ -1,7 +1,7 @@
 """Command line that evaluates a checkpoint.
 
 python scripts/evaluate.py runs/densenet161/checkpoint.safetensors
-python scripts/evaluate.py checkpoints/tf_efficientnet_lite2.onnx --json valid.json
+python scripts/evaluate.py checkpoints/tf_efficientnet_lite2-int8.onnx --json valid.json
 python scripts/evaluate.py CHECKPOINT --set valid=data/oxford102/valid --set garden=~/garden
 python scripts/evaluate.py CHECKPOINT --ood pets=~/pets --corruptions
 """
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name: ood_photos_except(_root(folder), options.ood_half, _excluded(folder))
             for name, folder in ood.items()
         },
-        corruptions=options.corruptions,
+        corrupted=options.corruptions,
         batch_size=options.batch_size,
         workers=options.workers,
     )
@@ -100,7 +100,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=FOLDER",
-        help="folder of photos of none of the classes, for OOD detection against the first set; "
+        help="folder of photos of none of the classes, for OOD detection; "
         "FOLDER,-SUB excludes a sub-folder; repeat for more sets",
     )
     add(
@@ -109,7 +109,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default="all",
         help="eval: only the half that train.py --ood-data-half does not use (default: all)",
     )
-    add("--corruptions", action="store_true", help="evaluate the first set under corruptions too")
+    add("--corruptions", metavar="NAME", help="evaluate this set under corruptions too")
     add_eval_size_options(parser)
     add_model_options(parser, DEFAULT_BATCH_SIZE)
     add(
@@ -142,6 +142,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     names = [name for name, _ in [*options.sets, *options.ood]]
     if len(set(names)) < len(names):
         parser.error("arguments --set, --ood: names must be unique")
+    known = [name for name, _ in options.sets] or [options.split]
+    if options.corruptions not in (None, *known):
+        parser.error(f"argument --corruptions: {options.corruptions} is none of {', '.join(known)}")
     return options
 
 

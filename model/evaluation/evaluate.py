@@ -56,15 +56,14 @@ class Evaluation:
     """All metrics of an evaluation.
 
     Attributes:
-        sets: Map from the name of a set of photos of the classes to its metrics; the first is the
-            uncorrupted set of `corruptions`.
+        sets: Map from the name of a set of photos of the classes to its metrics.
         ood: Map from the name of a set of OOD photos to its metrics.
-        corruptions: Map from the name of a corruption to the top-1 accuracy under it.
+        corruptions: Map from the name of a set to the top-1 accuracy under each corruption.
     """
 
     sets: Mapping[str, SetMetrics]
     ood: Mapping[str, OodMetrics] = field(default_factory=dict)
-    corruptions: Mapping[str, float] = field(default_factory=dict)
+    corruptions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def evaluate_all(
@@ -72,7 +71,7 @@ def evaluate_all(
     folders: Mapping[str, Path],
     ood_sets: Mapping[str, Sequence[Path]],
     *,
-    corruptions: bool = False,
+    corrupted: str | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
 ) -> Evaluation:
@@ -82,7 +81,7 @@ def evaluate_all(
         classifier: Classifier to evaluate.
         folders: Map from the name of a set to its folder of class folders; at least one.
         ood_sets: Map from the name of a set of OOD photos to their paths.
-        corruptions: True evaluates the first of `folders` under each of `CORRUPTIONS` too.
+        corrupted: Name of the set to evaluate under each of `CORRUPTIONS` too.
         batch_size: Photos in a forward pass.
         workers: Processes that decode; 0 decodes in this one, None starts one per core.
 
@@ -94,7 +93,6 @@ def evaluate_all(
     options: Any = {"batch_size": batch_size, "workers": workers}
     photos = {name: labelled_photos(classifier, folder) for name, folder in folders.items()}
     outputs = {name: compute_logits(classifier, found, **options) for name, found in photos.items()}
-    first, *_ = folders
     return Evaluation(
         sets={name: _set_metrics(classifier, *output) for name, output in outputs.items()},
         ood={
@@ -107,11 +105,17 @@ def evaluate_all(
             for name, paths in ood_sets.items()
         },
         corruptions={
-            name: evaluate(
-                classifier, labelled_photos(classifier, folders[first], corruption), **options
-            ).top1
-            for name, corruption in (CORRUPTIONS.items() if corruptions else ())
-        },
+            corrupted: {
+                name: evaluate(
+                    classifier,
+                    labelled_photos(classifier, folders[corrupted], corruption),
+                    **options,
+                ).top1
+                for name, corruption in CORRUPTIONS.items()
+            }
+        }
+        if corrupted
+        else {},
     )
 
 

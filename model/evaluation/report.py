@@ -73,7 +73,7 @@ def report_tables(
         *_worst_class_tables(evaluation.sets, classes, worst),
         _ood_table(classifier, evaluation),
         _multi_photo_detection_table(evaluation),
-        _corruption_table(evaluation),
+        *(_corruption_table(evaluation, name) for name in evaluation.corruptions),
     ]
     return [table for table in tables if table.rows]
 
@@ -308,11 +308,11 @@ def _ood_table(classifier: Classifier, evaluation: Evaluation) -> Table:
     )
 
 
-def _corruption_table(evaluation: Evaluation) -> Table:
-    name, metrics = next(iter(evaluation.sets.items()))
-    rows = [(corruption, _percent(top1)) for corruption, top1 in evaluation.corruptions.items()]
-    if rows:
-        rows.insert(0, ("none", _percent(metrics.classification.top1)))
+def _corruption_table(evaluation: Evaluation, name: str) -> Table:
+    rows = [("none", _percent(evaluation.sets[name].classification.top1))]
+    rows += [
+        (corruption, _percent(top1)) for corruption, top1 in evaluation.corruptions[name].items()
+    ]
     return Table(f"Top-1 on {name} under corruptions", ("corruption", "top-1"), rows)
 
 

@@ -30,7 +30,7 @@ NO_DEADLINE = 1e9
 
 def photo(value: float) -> Pixels:
     """Return an input whose pixels are the bytes of the value."""
-    return np.repeat(np.float32([[value]]).view(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.array([[value]], np.float32).view(np.uint8)[..., None], 3, axis=2)
 
 
 def values_of(batch: Pixels) -> Array:

@@ -152,7 +152,7 @@ def test_each_metric_is_computed_from_the_logits_of_its_own_photos(
         Classifier(classifier.network, metadata),
         {"first": folder, "second": folder},
         {"other": [white, white]},
-        corruptions=True,
+        corrupted="second",
         workers=0,
     )
     assert list(found.sets) == ["first", "second"]
@@ -171,10 +171,11 @@ def test_each_metric_is_computed_from_the_logits_of_its_own_photos(
     assert (other.n, other.verdicts, other.against) == (2, expected.verdicts, expected.against)
     assert [item.combined_top1 for item in other.multi_photo] == [None]
     assert list(other.multi_photo_against) == ["first", "second"]
-    assert list(found.corruptions) == list(CORRUPTIONS)
+    assert list(found.corruptions) == ["second"]
+    assert list(found.corruptions["second"]) == list(CORRUPTIONS)
     for name, corruption in CORRUPTIONS.items():
         corrupted = labelled_photos(classifier, folder, corruption)
-        assert found.corruptions[name] == evaluate(classifier, corrupted, workers=0).top1
+        assert found.corruptions["second"][name] == evaluate(classifier, corrupted, workers=0).top1
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_every_kind_of_metrics_has_a_table(classifier: Classifier) -> None:
         (MultiPhotoMetrics(2, 20, None, None, None, None),),
         {"valid": (MultiPhotoDetection(2, 0.5, 0.75, 0.625, 0.875),)},
     )
-    evaluation = Evaluation({"valid": with_pairs}, {"pets": ood_metrics}, {"blur": 0.5})
+    evaluation = Evaluation({"valid": with_pairs}, {"pets": ood_metrics}, {"valid": {"blur": 0.5}})
     _, verdict_table, pairs, worst, ood, ood_pairs, corruptions = report_tables(
         classifier, evaluation
     )
