@@ -98,7 +98,7 @@ def classify(
     threads = ThreadPoolExecutor(_READERS)
     decoders = BoundedSemaphore(min(os.cpu_count() or 1, _MAX_DECODERS))
 
-    def read(photo: Photo) -> Array | str:
+    def read(photo: Photo) -> Pixels | str:
         return _read(classifier, photo, decoders)
 
     try:
