@@ -12,13 +12,18 @@ FROM ${BASE} AS build
 
 # cuda: PyTorch, for a GPU, and OpenVINO, for the CPU if there is none. cpu: OpenVINO only.
 ARG DEVICE=cuda
-COPY requirements.txt requirements-cuda.txt /build/
+# true: pillow-heif too, for PETALSCOPE_HEIF.
+ARG HEIF=false
+COPY requirements.txt requirements-cuda.txt requirements-heif.txt /build/
 # Without pip in the environment. PyTorch pins setuptools, which only its C++ extensions import.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
         *) echo "DEVICE is $DEVICE; it must be cpu or cuda." >&2; exit 1 ;; esac \
     && python -m pip --python /opt/venv/bin/python install --requirement "/build/$set" \
+    && case "$HEIF" in false) ;; true) python -m pip --python /opt/venv/bin/python install \
+        --requirement /build/requirements-heif.txt ;; \
+        *) echo "HEIF is $HEIF; it must be true or false." >&2; exit 1 ;; esac \
     && python -m pip --python /opt/venv/bin/python uninstall --yes setuptools
 
 

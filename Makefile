@@ -133,6 +133,7 @@ lock: $(VENV)/.dev-$(KIND) ## compile requirements*.txt from pyproject.toml (UPG
 	$(COMPILE) pyproject.toml --extra train --upgrade -c requirements-dev.txt -o requirements-train.txt
 	$(COMPILE) pyproject.toml --extra bulk --upgrade -c requirements-dev.txt -o requirements-bulk.txt
 	$(COMPILE) pyproject.toml --extra cuda --upgrade -c requirements-dev.txt -o requirements-cuda.txt
+	$(COMPILE) pyproject.toml --extra heif --upgrade -c requirements-dev.txt -o requirements-heif.txt
 	$(COMPILE) pyproject.toml --upgrade -c requirements-dev.txt -o requirements.txt
 
 # requirements-dev.txt contains the pins of every other set. --strict, because pip-audit otherwise

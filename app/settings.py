@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from model.data import DATA_VARIABLE
 from model.errors import PetalscopeError
+from model.imaging import heif
 
 _PREFIX: Final = "PETALSCOPE_"
 # Set by Kubernetes in every pod beside a Service named petalscope.
@@ -157,6 +158,10 @@ class Settings(BaseSettings):
         "reduced scale may have four times as many",
     )
     min_side: int = Field(16, ge=1, le=1024, description="Shortest side of a photo, in pixels")
+    heif: bool = Field(
+        False,
+        description="Accept HEIC and HEIF photos; needs pillow-heif, see requirements-heif.txt",
+    )
     max_form_parts: int = Field(10, ge=1, le=1000, description="Maximum parts of a form")
     request_timeout_seconds: float = Field(
         10.0,
@@ -246,6 +251,11 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(_sentence(error)) from None
+        if self.heif and not heif.is_installed():
+            raise SettingsError(
+                f"{_variable('heif')} is true, but pillow-heif is not installed: "
+                "pip install -r requirements-heif.txt, or set it to false."
+            )
         if self.metrics_port == self.port:
             raise SettingsError(
                 f"{_variable('metrics_port')} and {_variable('port')} are both {self.port}; they "

@@ -76,7 +76,7 @@ def pins(path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("extra", ["", "bulk", "cuda", "train", "dev"])
+@pytest.mark.parametrize("extra", ["", "bulk", "cuda", "heif", "train", "dev"])
 def test_the_compiled_requirements_satisfy_pyproject(extra: str) -> None:
     pinned = pins(ROOT / f"requirements{extra and '-' + extra}.txt")
     declared = requirements("") + (requirements(extra) if extra else [])

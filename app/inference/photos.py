@@ -15,7 +15,13 @@ from app.http.text_photos import text_problem
 from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
 from app.inference.errors import DeadlineExceededError
 from model.imaging.decode import decode_image
-from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImageError
+from model.imaging.formats import (
+    FORMAT_NAMES,
+    CorruptImageError,
+    HeicDisabledError,
+    ImageError,
+    UnsupportedImageError,
+)
 from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallError
 
 if TYPE_CHECKING:
@@ -105,6 +111,12 @@ def _problem(error: DecodeLimitError | ImageError, data: bytes) -> Problem:
             Code.DECODER_BUSY,
             "Other large photos are being decoded; try again in a moment, or send a smaller one.",
             RETRY_AFTER,
+        )
+    if isinstance(error, HeicDisabledError):
+        return Problem(
+            Code.UNSUPPORTED_FORMAT,
+            f"This service has HEIC switched off; send a {FORMAT_NAMES} photo instead. iPhones "
+            "take JPEG photos with Settings › Camera › Formats › Most Compatible.",
         )
     code = next(code for kind, code in _IMAGE_CODES if isinstance(error, kind))
     return text_problem(data) or Problem(code, str(error))

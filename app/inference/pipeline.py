@@ -173,7 +173,9 @@ def _classify(
             "This model has no class activation maps, because its head is not one linear layer on "
             "averaged features. Remove the parameter explain.",
         )
-    limits = ImageLimits(settings.max_megapixels * _MEGAPIXEL, settings.min_side)
+    limits = ImageLimits(
+        settings.max_megapixels * _MEGAPIXEL, settings.min_side, heif=settings.heif
+    )
     deadline = time.monotonic() + settings.request_timeout_seconds
     # Prepare all photos first, so that a bad one costs no inference.
     photos: list[PreparedPhoto] = []

@@ -14,7 +14,7 @@ from app.inference.pipeline import DEFAULT_TOP_K
 from app.schemas import examples
 from app.schemas.problem_catalog import integer_headers
 from app.schemas.responses import MAX_COMBINED_PHOTOS
-from model.imaging.formats import FORMAT_NAMES
+from model.imaging.formats import format_names
 
 _PAGE: Final = "text/html"
 _PHOTO_TYPES: Final = ("image/*", "application/octet-stream")
@@ -128,7 +128,7 @@ def _predict(service: AppContext) -> JsonObject:
         "summary": "Name the flower in a photo",
         "description": f"Send the photo as the file '{PHOTO_FIELD}' of a form, as the body, or in "
         "base64 as JSON. "
-        f"Formats: {FORMAT_NAMES}. Limits: at most {settings.max_body_mib} MiB and "
+        f"Formats: {format_names(settings.heif)}. Limits: at most {settings.max_body_mib} MiB and "
         f"{settings.max_megapixels} megapixels, at least {settings.min_side} pixels a side.",
         "parameters": [_query_parameter(name, *values) for name, values in parameters.items()],
         "requestBody": {

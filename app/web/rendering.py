@@ -19,7 +19,7 @@ from app.web.translations import (
     text,
     use_language,
 )
-from model.imaging.formats import FORMAT_NAMES
+from model.imaging.formats import format_names
 
 # Colors of the browser's toolbar; equal to --paper in style.css.
 THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
@@ -91,7 +91,8 @@ def limits() -> dict[str, Any]:
     """Return the upload limits, for the placeholders of messages."""
     settings = current_context().settings
     return {
-        "formats": FORMAT_NAMES.replace(" or ", text("language.or")),
+        "formats": format_names(settings.heif).replace(" or ", text("language.or")),
+        "heif": settings.heif,
         "mib": settings.max_body_mib,
         "megapixels": settings.max_megapixels,
         "side": settings.min_side,

@@ -16,15 +16,18 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageFile
 
-from model.imaging import bmp, jpeg, png
-from model.imaging.decode_guard import MeteredFile, OddStructureError, without_avif_exif
+from model.imaging import bmp, heif, jpeg, png
+from model.imaging.decode_guard import MeteredFile, OddStructureError, without_exif_item
 from model.imaging.formats import (
-    FORMAT_NAMES,
     FORMATS,
+    HEIF_FORMAT,
     CorruptImageError,
+    HeicDisabledError,
     ImageError,
     UnsupportedImageError,
     accepted_kind,
+    format_names,
+    is_heic,
     refused_kind,
 )
 from model.imaging.limits import (
@@ -33,6 +36,7 @@ from model.imaging.limits import (
     avif_pixels,
     check_run_lengths,
     check_size,
+    heif_pixels,
 )
 from model.imaging.rgb import upright_rgb
 
@@ -72,7 +76,7 @@ def decode_image(
 
     Args:
         source: The file's bytes, or its path.
-        limits: Limits on the size.
+        limits: Limits on the size, and whether HEIC is accepted.
         target_side: Length of the shorter side, in pixels, that the caller will resize to. A JPEG
             is then decoded at 1/2, 1/4 or 1/8 scale if that leaves at least 1.25 times as many.
             None decodes at full size.
@@ -98,7 +102,8 @@ def decode_image(
     try:
         return _decode(data, limits, target_side, acquire)
     except OddStructureError as error:
-        raise CorruptImageError(f"The {accepted_kind(data)} image is {error}.") from error
+        kind = accepted_kind(data, limits.heif)
+        raise CorruptImageError(f"The {kind} image is {error}.") from error
 
 
 def least_decoded_side(target_side: int) -> int:
@@ -110,11 +115,14 @@ def _decode(
     data: bytes, limits: ImageLimits, target_side: int | None, acquire: Acquire
 ) -> Image.Image:
     structure = other_ending = None
+    least_pixels = 0
     if data.startswith(jpeg.SIGNATURE):
         structure = jpeg.read_structure(data)
         data, other_ending = jpeg.endings(data, structure) or (data, None)
     elif data.startswith(png.SIGNATURE):
         data = png.without_ancillary_chunks(data)
+    elif limits.heif and is_heic(data):
+        least_pixels = heif_pixels(data, limits)
     with _opened(data, limits) as image:
         size = image.size
         _reduce(image, target_side)
@@ -127,13 +135,14 @@ def _decode(
             coefficients = structure.coefficients_per_pixel * size[0] * size[1]
             pixels += round(coefficients / _COEFFICIENTS_PER_PIXEL)
         elif image.format == "AVIF":
-            pixels = max(pixels, avif_pixels(data, limits))
+            least_pixels = avif_pixels(data, limits)
+        pixels = max(pixels, least_pixels)
         if other_ending is None:
             with acquire(pixels):
-                return _decoded(image, data)
+                return _decoded(image, data, limits)
         with acquire(2 * pixels), _opened(other_ending, limits) as other:
             _reduce(other, target_side)
-            return _decoded(image, data, other)
+            return _decoded(image, data, limits, other)
 
 
 def _reduce(image: Image.Image, target_side: int | None) -> None:
@@ -148,10 +157,15 @@ def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
         # Opening an extended WebP allocates its canvas.
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         check_size((width, height), limits)
-    if accepted_kind(data) == "AVIF" and len(data) > _MAX_AVIF_BYTES_WITH_EXIF:
-        data = without_avif_exif(data)
+    formats: tuple[str, ...] = FORMATS
+    if limits.heif and is_heic(data):
+        heif.register()
+        formats = (HEIF_FORMAT,)
+        data = without_exif_item(data)
+    elif accepted_kind(data) == "AVIF" and len(data) > _MAX_AVIF_BYTES_WITH_EXIF:
+        data = without_exif_item(data)
     try:
-        image = Image.open(MeteredFile(data), formats=FORMATS)
+        image = Image.open(MeteredFile(data), formats=formats)
         # Pass all bytes to the decoder at once: blocks are copied twice and contend for the GIL.
         # Never lower the value, because some decoders return their pixels in such blocks.
         image.decodermaxblock = max(image.decodermaxblock, len(data))
@@ -161,36 +175,42 @@ def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     except Exception as error:
         if (common := bmp.with_common_layout(data)) is not None:
             return _opened(common, limits)
-        raise _refusal(data, "opened") from error
+        raise _refusal(data, limits, "opened") from error
 
 
-def _decoded(image: Image.Image, data: bytes, other: Image.Image | None = None) -> Image.Image:
+def _decoded(
+    image: Image.Image, data: bytes, limits: ImageLimits, other: Image.Image | None = None
+) -> Image.Image:
     """Decode an opened image; `other` is the same JPEG with another ending."""
     try:
         image.load()
         if other is not None:
             other.load()
             if ImageChops.difference(image, other).getbbox() is not None:
-                raise _refusal(data, "decoded", image.format)
+                raise _refusal(data, limits, "decoded", image.format)
         return upright_rgb(image)
     except (MemoryError, OddStructureError, ImageError):
         raise
     except Exception as error:
         # Decoders of damaged files raise anything: OSError, SyntaxError, struct.error, zlib.error…
         if str(error).startswith(_AVIF_MATRIX_ERROR):
-            raise _unsupported("an AVIF whose colors have an unusual matrix") from error
-        raise _refusal(data, "decoded", image.format) from error
+            raise _unsupported("an AVIF whose colors have an unusual matrix", limits) from error
+        raise _refusal(data, limits, "decoded", image.format) from error
 
 
-def _refusal(data: bytes, step: str, opened_as: str | None = None) -> ImageError:
+def _refusal(
+    data: bytes, limits: ImageLimits, step: str, opened_as: str | None = None
+) -> ImageError:
     """Return the error for a file that could not be opened or decoded, as `step` says."""
     if (variant := _unsupported_variant(data)) is not None:
-        return _unsupported(variant)
-    if (kind := accepted_kind(data) or opened_as) is not None:
+        return _unsupported(variant, limits)
+    if (kind := accepted_kind(data, limits.heif) or opened_as) is not None:
         return CorruptImageError(
             f"The {kind} file is truncated or damaged and cannot be {step}; choose another."
         )
-    return _unsupported(refused_kind(data) or "not an image in an accepted format")
+    other = refused_kind(data) or "not an image in an accepted format"
+    kind_of_error = HeicDisabledError if is_heic(data) else UnsupportedImageError
+    return _unsupported(other, limits, kind_of_error)
 
 
 def _unsupported_variant(data: bytes) -> str | None:
@@ -201,8 +221,12 @@ def _unsupported_variant(data: bytes) -> str | None:
     return bmp.unsupported_kind(data)
 
 
-def _unsupported(kind: str) -> UnsupportedImageError:
-    return UnsupportedImageError(f"The file is {kind}; send a {FORMAT_NAMES} photo.")
+def _unsupported(
+    kind: str,
+    limits: ImageLimits,
+    kind_of_error: type[UnsupportedImageError] = UnsupportedImageError,
+) -> UnsupportedImageError:
+    return kind_of_error(f"The file is {kind}; send a {format_names(limits.heif)} photo.")
 
 
 def _ignore_warnings() -> None:

@@ -13,8 +13,8 @@ from typing import Final
 # The largest photo needs about 16,000 reads; 300,000 take most of a second.
 _MAX_READS: Final = 300_000
 
-# Entry of the EXIF block in an AVIF's item list, up to its type.
-_AVIF_EXIF_ITEM: Final = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)
+# Entry of the EXIF block in the item list of an AVIF or HEIC, up to its type.
+_EXIF_ITEM: Final = re.compile(rb"(infe[\x02\x03].{7,9})Exif", re.DOTALL)
 
 
 class OddStructureError(Exception):
@@ -40,9 +40,9 @@ class MeteredFile(io.BytesIO):
         return super().read(size)
 
 
-def without_avif_exif(data: bytes) -> bytes:
-    """Return an AVIF with its EXIF block renamed, so that it is not parsed.
+def without_exif_item(data: bytes) -> bytes:
+    """Return an AVIF or HEIC with its EXIF block renamed, so that it is not parsed.
 
-    The orientation is unaffected: an AVIF stores it in a separate property.
+    The orientation is unaffected: both store it in a separate property.
     """
-    return _AVIF_EXIF_ITEM.sub(rb"\1skip", data)
+    return _EXIF_ITEM.sub(rb"\1skip", data)

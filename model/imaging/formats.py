@@ -10,6 +10,9 @@ from model.errors import PetalscopeError
 # multi-picture (MPO) files of phones. A DIB is a BMP without its file header, as in a clipboard.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "DIB")
 FORMAT_NAMES: Final = "JPEG, PNG, WebP, GIF, AVIF or BMP"
+# Only decoded if `ImageLimits.heif` is set.
+HEIF_FORMAT: Final = "HEIF"
+HEIC_NAME: Final = "HEIC"
 # Lower-case suffixes of photos in folders. A file's bytes determine its format.
 IMAGE_SUFFIXES: Final = (
     ".jpg",
@@ -36,13 +39,11 @@ _ACCEPTED_SIGNATURES: Final = (
     ("AVIF", ((0, b"\0\0\0"), (4, b"ftypavi"))),
     ("BMP", ((0, b"BM"),)),
 )
+_HEIC_BRANDS: Final = (b"hei", b"hev", b"mif1", b"msf1")
 # Signatures of files often sent by mistake, named in the error message.
 _REFUSED_SIGNATURES: Final = (
     ("a PDF", 0, b"%PDF"),
-    ("a HEIC photo", 4, b"ftyphei"),
-    ("a HEIC photo", 4, b"ftyphev"),
-    ("a HEIF photo", 4, b"ftypmif1"),
-    ("a HEIF photo", 4, b"ftypmsf1"),
+    *(("a HEIC photo", 4, b"ftyp" + brand) for brand in _HEIC_BRANDS),
     ("a camera's raw image", 4, b"ftypcrx"),
     ("a video", 4, b"ftyp"),
     ("a video", 8, b"AVI "),
@@ -64,11 +65,25 @@ class UnsupportedImageError(ImageError):
     """A file in none of `FORMATS`, or in a variant that is not decoded."""
 
 
+class HeicDisabledError(UnsupportedImageError):
+    """A HEIC photo while HEIC is not decoded."""
+
+
 class CorruptImageError(ImageError):
     """A file of an accepted format that cannot be decoded: truncated or damaged."""
 
 
-def accepted_kind(data: bytes) -> str | None:
+def format_names(heif: bool) -> str:
+    """Return the names of the accepted formats, with or without HEIC."""
+    return FORMAT_NAMES.replace(" or ", f", {HEIC_NAME} or ") if heif else FORMAT_NAMES
+
+
+def is_heic(data: bytes) -> bool:
+    """Return True if `data` starts with the signature of a HEIC or HEIF photo."""
+    return data[4:8] == b"ftyp" and data[8:12].startswith(_HEIC_BRANDS)
+
+
+def accepted_kind(data: bytes, heif: bool = False) -> str | None:
     """Return the name of the accepted format whose signature `data` starts with, or None.
 
     A file cut inside its signature counts if its bytes agree with the signature so far.
@@ -76,7 +91,7 @@ def accepted_kind(data: bytes) -> str | None:
     for name, parts in _ACCEPTED_SIGNATURES:
         if all(text.startswith(data[at : at + len(text)]) for at, text in parts):
             return name
-    return None
+    return HEIC_NAME if heif and is_heic(data) else None
 
 
 def refused_kind(data: bytes) -> str | None:

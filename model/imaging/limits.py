@@ -1,4 +1,4 @@
-"""Size limits of photos, checked before a pixel is decoded."""
+"""Limits on photos, checked before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Final
 from PIL import Image
 
 from model.imaging.avif import AvifStructureError, av1_sizes
-from model.imaging.formats import CorruptImageError, ImageError
+from model.imaging.formats import CorruptImageError, ImageError, UnsupportedImageError
+from model.imaging.heif import HeifStructureError, HeifVariantError, read_sizes
 
 # Pillow decodes run lengths in Python: a 30 kB file of the largest size would take minutes.
 _MAX_RUN_LENGTH_PIXELS: Final = 4_000_000
@@ -18,6 +19,10 @@ _BMP_RUN_LENGTHS: Final = (1, 2)
 _MAX_REDUCED_PIXELS_FACTOR: Final = 4
 # libavif decodes one AV1 image per tile and one for the alpha plane, and keeps all in memory.
 _MAX_AVIF_IMAGES_PIXELS_FACTOR: Final = 4
+# Thumbnail, alpha, depth map and gain map come with the tiles.
+_MAX_HEIC_TILES_PIXELS_FACTOR: Final = 4
+# libheif holds the image in YUV and RGB, and pillow-heif a copy, besides Pillow's image.
+_HEIC_PIXELS_PER_PIXEL: Final = 2
 
 
 class ImageTooLargeError(ImageError):
@@ -30,15 +35,17 @@ class ImageTooSmallError(ImageError):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """Limits on the size of an image.
+    """Limits on an image.
 
     Attributes:
         max_pixels: Most pixels to decode: width × height, after the reduction of a JPEG.
         min_side: Shortest side allowed, in pixels.
+        heif: True to accept HEIC photos, which needs pillow-heif.
     """
 
     max_pixels: int = 64_000_000
     min_side: int = 16
+    heif: bool = False
 
 
 DEFAULT_LIMITS: Final = ImageLimits()
@@ -109,6 +116,35 @@ def avif_pixels(data: bytes, limits: ImageLimits) -> int:
     if sum(size.width * size.height for size in sizes) > most:
         raise ImageTooLargeError(f"The tiles of the AVIF have more than {most:,} pixels together.")
     return sum(size.max_pixels for size in sizes)
+
+
+def heif_pixels(data: bytes, limits: ImageLimits) -> int:
+    """Return the number of pixels that decoding a HEIC allocates.
+
+    Raises:
+        CorruptImageError: The container or the HEVC stream is damaged.
+        UnsupportedImageError: It is neither one coded image nor a grid of tiles.
+        ImageTooLargeError: One image has more than `limits.max_pixels`, or the tiles together have
+            more than four times as many.
+    """
+    try:
+        sizes = read_sizes(data)
+    except HeifStructureError as error:
+        raise CorruptImageError(
+            "The HEIC file is truncated or damaged and cannot be opened; choose another."
+        ) from error
+    except HeifVariantError as error:
+        raise UnsupportedImageError(
+            "The HEIC file is neither one image nor a grid of tiles, as cameras write it; convert "
+            "it to JPEG."
+        ) from error
+    for width, height in (*sizes.coded, *sizes.grids):
+        _check_pixels(width, height, limits.max_pixels)
+    total = sum(width * height for width, height in sizes.coded)
+    if total > _MAX_HEIC_TILES_PIXELS_FACTOR * limits.max_pixels:
+        raise ImageTooLargeError(f"The images of the HEIC have {total:,} pixels together.")
+    largest = max(width * height for width, height in (*sizes.coded, *sizes.grids))
+    return _HEIC_PIXELS_PER_PIXEL * largest
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:

@@ -40,7 +40,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Return a copy, turned by the EXIF orientation; an unreadable EXIF block is ignored."""
     for key in _EXIF_KEYS:
-        if len(image.info.get(key, "")) > _MAX_EXIF_BYTES:
+        if len(image.info.get(key) or "") > _MAX_EXIF_BYTES:
             del image.info[key]
     try:
         return ImageOps.exif_transpose(image)

@@ -32,6 +32,7 @@ from tests.adversarial.cases import (
     upload,
 )
 from tests.model.imaging.test_decode import encode
+from tests.model.imaging.test_heif import heic
 from tests.model.imaging.test_limits import claiming
 
 
@@ -222,6 +223,7 @@ def _foreign() -> Iterator[Case]:
         "an SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
         "an SVG of entities": entities,
         "a Photoshop file": b"8BPS\0\x01" + bytes(500),
+        "a whole HEIC": heic(),
         "a HEIC": b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(500),
         "a video": b"\0\0\0\x20ftypisom\0\0\x02\0" + bytes(500),
         "an audio file": b"RIFF\0\x10\0\0WAVEfmt " + bytes(500),

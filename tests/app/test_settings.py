@@ -28,6 +28,7 @@ def test_every_setting_has_a_variable() -> None:
             "PETALSCOPE_MAX_BODY_MIB": "4",
             "PETALSCOPE_MAX_MEGAPIXELS": "12",
             "PETALSCOPE_MIN_SIDE": "32",
+            "PETALSCOPE_HEIF": "true",
             "PETALSCOPE_MAX_FORM_PARTS": "3",
             "PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "2.5",
             "PETALSCOPE_MODEL_THREADS": "2",
@@ -57,6 +58,7 @@ def test_every_setting_has_a_variable() -> None:
         max_body_mib=4,
         max_megapixels=12,
         min_side=32,
+        heif=True,
         max_form_parts=3,
         request_timeout_seconds=2.5,
         model_threads=2,
@@ -139,6 +141,16 @@ def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
         Settings.from_environment({f"PETALSCOPE_{name}": value})
     shown = value.split(",")[-1].strip() or "empty"
     for fragment in (f"PETALSCOPE_{name}", shown, *fragments):
+        assert fragment in str(caught.value)
+
+
+def test_heic_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(heif=True).heif
+    monkeypatch.setattr("model.imaging.heif.is_installed", lambda: False)
+    assert not Settings().heif
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"PETALSCOPE_HEIF": "true"})
+    for fragment in ("PETALSCOPE_HEIF", "requirements-heif.txt"):
         assert fragment in str(caught.value)
 
 

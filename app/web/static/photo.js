@@ -23,10 +23,11 @@ const REJECTED = [
 ];
 
 /* Return the kind of a file that is not an accepted photo; "" if it is, or may be, one. */
-async function rejectedKind(file) {
+async function rejectedKind(file, heif) {
   const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 512).arrayBuffer()));
   if (ACCEPTED.test(start)) return "";
-  return REJECTED.find(([pattern]) => pattern.test(start))?.[1] ?? "";
+  const kind = REJECTED.find(([pattern]) => pattern.test(start))?.[1] ?? "";
+  return heif && kind === "heic" ? "" : kind;
 }
 
 function draw(source, width, height, x = 0, y = 0, drawnWidth = width, drawnHeight = height) {
@@ -58,9 +59,10 @@ async function downscale(bitmap, scale) {
 
 /* Prepare a file for upload: {photo, thumbnail, rejected}; `rejected` is a kind, or "" for a photo.
  *
+ * `heif` is true if the service accepts HEIC, which most browsers cannot decode.
  * Throws if the file cannot be read. A photo that the browser cannot decode is sent unchanged. */
-export async function prepare(file) {
-  const rejected = await rejectedKind(file);
+export async function prepare(file, heif) {
+  const rejected = await rejectedKind(file, heif);
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });

@@ -115,7 +115,7 @@ async function classify(entry, signal) {
 async function prepareEntry(entry, signal) {
   let prepared;
   try {
-    prepared = await prepare(entry.file);
+    prepared = await prepare(entry.file, "heif" in main.dataset);
   } catch {
     return { title: texts.unreadable, detail: texts.unreadable_detail };
   }

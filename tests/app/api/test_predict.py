@@ -24,11 +24,13 @@ from app.settings import Settings
 from model.backends.base import Outputs
 from model.classifier import Classifier
 from model.imaging.decode import decode_image
+from model.imaging.formats import FORMAT_NAMES
 from model.ood import OodRule
 from tests.app.conftest import MakeApp, encoded, form
 from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES
 from tests.fake_checkpoint import save_fake_checkpoint
+from tests.model.imaging.test_heif import heic
 
 
 def test_a_form_gets_five_ranked_predictions(
@@ -228,6 +230,21 @@ def test_the_ood_rule_determines_the_verdict(
     page = app.test_client().post("/", **form(photo)).text
     heading = page.split('<h1 class="kicker">')[1].split("</h1>")[0]
     assert html.unescape(heading) == message(f"page.{verdict}", count=6)
+
+
+def test_a_heic_photo_is_classified_if_the_setting_is_on(make_app: MakeApp) -> None:
+    response = make_app(heif=True).test_client().post("/predict", **form(heic()))
+    assert response.status_code == 200
+    assert len(response.get_json()["predictions"]) == 5
+
+
+def test_a_heic_photo_is_refused_as_switched_off(client: FlaskClient) -> None:
+    response = client.post("/predict", **form(heic()))
+    assert response.status_code == 415
+    problem = response.get_json()
+    assert problem["code"] == "unsupported_format"
+    assert "switched off" in problem["detail"]
+    assert FORMAT_NAMES in problem["detail"]
 
 
 def test_a_checkpoint_without_ood_rule_is_unchecked(client: FlaskClient, photo: bytes) -> None:

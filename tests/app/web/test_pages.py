@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from model.backends.base import Outputs
-from model.imaging.formats import FORMAT_NAMES
+from model.imaging.formats import FORMAT_NAMES, format_names
 from tests.app.conftest import MakeApp, encoded, form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT, flower_image
@@ -40,6 +40,14 @@ def test_the_page_states_the_limits_and_the_number_of_flowers(make_app: MakeApp)
     page = make_app(max_body_mib=7).test_client().get("/").text
     assert message("page.limits", formats=FORMAT_NAMES, mib=7) in page
     assert message("page.introduction", count=6) in html.unescape(page)
+
+
+@pytest.mark.parametrize("heif", [False, True])
+def test_the_page_offers_heic_if_the_service_accepts_it(make_app: MakeApp, heif: bool) -> None:
+    page = make_app(heif=heif).test_client().get("/").text
+    assert message("page.limits", formats=format_names(heif), mib=32) in page
+    assert ("image/heic" in page) == heif
+    assert ("data-heif" in page) == heif
 
 
 def test_a_photo_gets_five_names(client: FlaskClient, photo: bytes) -> None:

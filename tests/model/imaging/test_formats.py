@@ -24,7 +24,7 @@ def test_a_file_of_a_few_bytes_is_damaged_not_unsupported(name: str) -> None:
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "PDF"),
         (b"\0\0\0\x24ftypheic\0\0\0\0mif1heicmiaf" + bytes(500), "HEIC"),
         (b"\0\0\0\x24ftyphevc\0\0\0\0msf1hevc" + bytes(500), "HEIC"),
-        (b"\0\0\0\x24ftypmif1\0\0\0\0mif1heic" + bytes(500), "HEIF"),
+        (b"\0\0\0\x24ftypmif1\0\0\0\0mif1heic" + bytes(500), "HEIC"),
         (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2mp41" + bytes(500), "video"),
         (b"RIFF\0\x10\0\0AVI LIST" + bytes(500), "video"),
         (encode(PHOTO, "TIFF"), "TIFF"),
@@ -45,6 +45,6 @@ def test_a_file_of_a_few_bytes_is_damaged_not_unsupported(name: str) -> None:
 )
 def test_an_unsupported_file_is_named(data: bytes, kind: str) -> None:
     error = refusal(data)
-    assert type(error) is UnsupportedImageError
+    assert isinstance(error, UnsupportedImageError)
     assert kind in str(error)
     assert FORMAT_NAMES in str(error)

@@ -19,6 +19,7 @@ from tests.app.web.browser.page import (
     wait_for_one,
 )
 from tests.app.web.conftest import message
+from tests.model.imaging.test_heif import heic
 from tests.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -50,6 +51,15 @@ def test_other_files_are_rejected_before_the_upload(
         expect(page.get_by_role("alert")).to_contain_text(f"{MAX_BODY_MIB}\xa0MiB")
         expect(page.locator(".plate")).to_be_visible()
     assert "POST" not in sent
+
+
+def test_a_heic_photo_is_sent_if_the_service_accepts_it(visit: Visit, tmp_path: Path) -> None:
+    file = tmp_path / "flower.heic"
+    file.write_bytes(heic())
+    with serving(tmp_path, PETALSCOPE_HEIF="true") as server:
+        page = visit(server.address)
+        choose(page, file)
+        assert len(names(page)) == 5
 
 
 def test_a_folder_is_rejected(visit: Visit, bundled_service: str, photo_file: Path) -> None:
