@@ -15,6 +15,8 @@ from app.http.problems import Code, Problem, quoted
 from app.inference.activation_overlays import MAX_EXPLAINED
 from app.schemas.operations import BOOLEANS, PREDICT_PARAMETERS
 
+# A comparison of millions of characters takes minutes, and JSON may have such a name.
+_MAX_NAME_LENGTH: Final = 100
 _ALL_NAMES: Final = ", ".join(PREDICT_PARAMETERS)
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
@@ -79,7 +81,8 @@ def check_query(class_count: int) -> None:
 def _check_names(names: Iterable[str]) -> None:
     for name in names:
         if name not in PREDICT_PARAMETERS:
-            similar = difflib.get_close_matches(name.lower(), list(PREDICT_PARAMETERS), n=1)
+            start = name[:_MAX_NAME_LENGTH].lower()
+            similar = difflib.get_close_matches(start, list(PREDICT_PARAMETERS), n=1)
             hint = f"did you mean {similar[0]}?" if similar else f"use {_ALL_NAMES}."
             raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
 

@@ -146,10 +146,12 @@ class FormParser(FormDataParser):
             raise Problem(Code.NO_PHOTO, f"The JSON is not an object. {HOW_TO_SEND}")
         for name, value in members.items(multi=True):
             if name != PHOTO_FIELD:
-                yield _Part(name, None, json.dumps(value).encode())
+                # ASCII would be up to three times as long. A string may hold half a surrogate pair.
+                text = json.dumps(value, ensure_ascii=False)
+                yield _Part(name, None, text.encode(errors="replace"))
                 continue
-            for text in value if isinstance(value, list) else [value]:
-                photo = decode_base64(text) if isinstance(text, str) else None
+            for encoded in value if isinstance(value, list) else [value]:
+                photo = decode_base64(encoded) if isinstance(encoded, str) else None
                 if photo is None:
                     raise Problem(
                         Code.NO_PHOTO,

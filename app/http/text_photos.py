@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from typing import Final
 
@@ -13,6 +14,7 @@ _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE: Final = b" \t\r\n"
 _HEAD_BYTES: Final = 1024
+_CONVERTED_BYTES: Final = 1024 * 1024
 # 18 bytes of a file, enough for every signature.
 _BASE64_SIGNATURE: Final = re.compile(rb"[A-Za-z0-9+/]{24}")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -80,10 +82,12 @@ def _was_converted(data: bytes) -> bool:
 
     Zeros show that it was binary data. Other binary data is not valid UTF-8.
     """
-    if b"\0" not in data or (data.isascii() and not data.startswith(b"?")):
+    start = data[:_CONVERTED_BYTES]
+    if b"\0" not in start or (start.isascii() and not start.startswith(b"?")):
         return False
     try:
-        data.decode()
+        # An incremental decoder accepts the start of a character at the cut.
+        codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return False
     return True

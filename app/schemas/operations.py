@@ -156,8 +156,9 @@ def _json_upload(parameters: dict[str, tuple[str, JsonObject]]) -> JsonObject:
         "description": "Photo in base64, or as a base64 data URL.",
     }
     photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": MAX_COMBINED_PHOTOS}
+    boolean = {"type": "boolean", "default": False}
     members = {
-        name: {**(schema if name == "top_k" else {"type": "boolean"}), "description": description}
+        name: {**(schema if name == "top_k" else boolean), "description": description}
         for name, (description, schema) in parameters.items()
     }
     return {

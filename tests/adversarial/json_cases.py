@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode, encodebytes, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -56,26 +56,39 @@ def _documents() -> Iterator[Case]:
         "a URL": b'{"image": "http://localhost:8000/static/icon.png"}',
         "a file URL": b'{"image": "file:///etc/passwd"}',
         "half a surrogate": b'{"image": "\\ud800"}',
+        "half a surrogate elsewhere": b'{"image": "%s", "\\ud800": "\\udfff"}' % TEXT,
+        "half a surrogate instead of a number": b'{"image": "%s", "top_k": "\\udfff"}' % TEXT,
         "a NUL": b'{"image": "\\u0000"}',
         "an infinite number": b'{"image": "%s", "top_k": Infinity}' % TEXT,
-        "a number of a million digits": b'{"top_k": %s}' % (b"9" * MIB),
         "100,000 open brackets": b"[" * 100_000,
         "100,000 open braces": b'{"image":' * 100_000,
-        "eight million lists": b"[" + b"[]," * (8 * MIB) + b"[]]",
-        "eight million members": b"{" + b'"":0,' * (5 * MIB) + b'"":0}',
-        "padding only": b'{"image": "%s"}' % (b"=" * MIB),
-        "30 MiB of spaces in a string": b'{"image": "%s"}' % (b" " * 30 * MIB),
         "an empty data URL": b'{"image": "data:;base64,"}',
-        "a long type in a data URL": b'{"image": "data:%s,"}' % (b";base64" * MIB),
     }
     for what, body in refused.items():
         yield Case(f"JSON of {what}", partial(post, body, JSON), REFUSED)
-    yield Case(
-        "JSON above the limit", partial(post, b'{"image": "%s"}' % (b"A" * 33 * MIB), JSON), LARGE
-    )
+    large: dict[str, Callable[[], bytes]] = {
+        "a name of 30 MiB": lambda: b'{"image": "%s", "%s": 1}' % (TEXT, b"top_k " * 5 * MIB),
+        "30 MiB of umlauts": lambda: (
+            b'{"image": "%s", "x": "%s"}' % (TEXT, "ü".encode() * 15 * MIB)
+        ),
+        "a number of a million digits": lambda: b'{"top_k": %s}' % (b"9" * MIB),
+        "eight million lists": lambda: b"[" + b"[]," * 8 * MIB + b"[]]",
+        "six million members": lambda: b"{" + b'"":0,' * 6 * MIB + b'"":0}',
+        "padding only": lambda: b'{"image": "%s"}' % (b"=" * 30 * MIB),
+        "30 MiB of spaces in a string": lambda: b'{"image": "%s"}' % (b" " * 30 * MIB),
+        "a long type in a data URL": lambda: b'{"image": "data:%s,"}' % (b";base64" * 4 * MIB),
+    }
+    for what, build in large.items():
+        yield Case(f"JSON of {what}", partial(_post, build), REFUSED)
+    above = partial(_post, lambda: b'{"image": "%s"}' % (b"A" * 33 * MIB))
+    yield Case("JSON above the limit", above, LARGE)
     for charset in ("utf-16", "utf-32"):
         body = f'{{"image": "{TEXT.decode()}"}}'.encode(charset)
         yield Case(f"JSON in {charset}", partial(post, body, JSON), EITHER)
+
+
+def _post(build: Callable[[], bytes]) -> bytes:
+    return post(build(), JSON)
 
 
 def _texts() -> Iterator[Case]:
@@ -86,4 +99,5 @@ def _texts() -> Iterator[Case]:
         yield upload(
             f"{name} converted from Latin-1 to UTF-8", data.decode("latin-1").encode(), DAMAGED
         )
+    yield upload("30 MiB converted to UTF-8", lambda: b"\0" + b"\xef\xbf\xbd" * 10 * MIB, DAMAGED)
     yield upload("a JPEG XL codestream", b"\xff\x0a" + PHOTO[2:], UNSUPPORTED)

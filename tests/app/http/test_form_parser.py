@@ -272,6 +272,8 @@ def test_invalid_json_members_are_refused(client: FlaskClient) -> None:
     invalid: list[dict[str, Any]] = [
         {"topk": 1},
         {"title": "my garden"},
+        {"\ud800": "\udfff"},
+        {"x" * 100_000: "ü" * 100_000},
         {"top_k": "1"},
         {"top_k": 1.0},
         {"top_k": True},
