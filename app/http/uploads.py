@@ -19,8 +19,8 @@ from app.http.text_photos import is_text, text_problem
 
 MULTIPART: Final = "multipart/form-data"
 PHOTO_FIELD: Final = "image"
-# Werkzeug also caps its parser's buffer at this size and reads 64 KiB on top of the remainder.
-# A limit of 64 KiB would refuse some photos.
+# Also caps the buffer of the form parser, which reads 64 KiB on top of the remainder. A limit of
+# 64 KiB would refuse some photos.
 MAX_TEXT_FIELD_BYTES: Final = 128 * 1024
 
 _MIB: Final = 1024 * 1024
@@ -31,18 +31,20 @@ HOW_TO_SEND: Final = (
 _MAX_NAMES_SHOWN: Final = 5
 
 
-def read_photos(request: Request, max_body_bytes: int, most: Callable[[], int]) -> list[bytes]:
+def read_photos(
+    request: Request, max_body_bytes: int, max_photos: Callable[[], int]
+) -> list[bytes]:
     """Return the bytes of the photos in a request.
 
     Args:
         request: Request whose `max_content_length` is `max_body_bytes` + 1. Werkzeug stops reading
             a body without Content-Length there; the extra byte shows that the body is too large.
         max_body_bytes: Maximum body size in bytes.
-        most: Returns the maximum number of photos in a form; called after the form is parsed,
+        max_photos: Returns the maximum number of photos in a form; called after the form is parsed,
             because a form field can set it.
 
     Returns:
-        One to `most()` photos, none of them empty.
+        One to `max_photos()` photos, none of them empty.
 
     Raises:
         Problem: 400, 413, 415 or 422.
@@ -60,7 +62,7 @@ def read_photos(request: Request, max_body_bytes: int, most: Callable[[], int]) 
     mimetype = request.mimetype
     try:
         if mimetype in (MULTIPART, JSON):
-            return _photos_in_form(request, max_body_bytes, most)
+            return _photos_in_form(request, max_body_bytes, max_photos)
         if mimetype.startswith("image/") or mimetype == "application/octet-stream":
             return [_photo_in_body(request, max_body_bytes)]
     except ParseException as error:
@@ -98,7 +100,9 @@ def incomplete_body(received: int, content_length: int) -> Problem:
     )
 
 
-def _photos_in_form(request: Request, max_body_bytes: int, most: Callable[[], int]) -> list[bytes]:
+def _photos_in_form(
+    request: Request, max_body_bytes: int, max_photos: Callable[[], int]
+) -> list[bytes]:
     try:
         files = [(file, _content(file)) for file in request.files.getlist(PHOTO_FIELD)]
     except RequestEntityTooLarge as error:
@@ -113,7 +117,7 @@ def _photos_in_form(request: Request, max_body_bytes: int, most: Callable[[], in
         raise _no_photo_field(request)
     # Browsers send a file input without a file as an empty part without a file name.
     sent = [(file, data) for file, data in files if data or file.filename]
-    limit = most()
+    limit = max_photos()
     if len(sent) > limit:
         allowed = "one photo" if limit == 1 else f"up to {limit} photos"
         raise Problem(
