@@ -23,8 +23,8 @@ sources:
            accuracies are not comparable with the course's. The two splits overlap: never
            evaluate on one a model that was trained on the other.
 
-A failed or interrupted download leaves no files behind. A folder that already holds the data set
-is left unchanged.
+Each photo is decoded once, to find damaged ones. A failed or interrupted download leaves no files
+behind. A folder that already holds the data set is left unchanged.
 
 exit codes: 0 success, 1 error, 2 wrong arguments, 130 Ctrl-C
 """

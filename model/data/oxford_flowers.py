@@ -8,15 +8,19 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
+
+from tqdm import tqdm
 
 from model.checkpoint.labels import LabelsError, read_category_names
 from model.data import NAMES_FILE
 from model.data.archive import SPLITS, ArchiveError, unpack
 from model.data.download import DownloadError, check_space, fetch
 from model.folder_lock import only_process_in
-from model.imaging.formats import IMAGE_SUFFIXES
+from model.imaging.decode import decode_image
+from model.imaging.formats import IMAGE_SUFFIXES, ImageError
 
 COURSE_URL: Final = (
     "https://s3.amazonaws.com/content.udacity-data.com/courses/nd188/flower_data.zip"
@@ -33,6 +37,7 @@ OXFORD_MD5: Final = {
 # The course's zip has no names; these are the course's own.
 CATEGORY_NAMES: Final = Path(__file__).with_name(NAMES_FILE)
 CLASSES: Final = 102
+_MAX_LISTED: Final = 5
 
 Report = Callable[[str], None]
 Source = Callable[[Path, Path, Report], None]
@@ -52,7 +57,8 @@ def download_data(data: Path, source: Source, *, report: Report, classes: int = 
 
     Raises:
         DownloadError: The download failed, or `data` holds something else.
-        ArchiveError: The download is damaged, unsafe to unpack or not the data set.
+        ArchiveError: The download is damaged, unsafe to unpack or not the data set, or holds a
+            file that cannot be decoded as a photo.
         FolderInUseError: Another process is downloading to `data`.
     """
     try:
@@ -146,6 +152,38 @@ def find_problem(folder: Path, classes: int = CLASSES) -> str | None:
     return None
 
 
+def find_damaged(folder: Path) -> dict[str, str]:
+    """Decode each photo of a data set, and return the error of each that fails.
+
+    Returns:
+        Messages by the photo's path in `folder`.
+    """
+    paths = [
+        photo
+        for split in SPLITS
+        for class_id in sorted(_class_ids(folder / split))
+        for photo in sorted(_photos(folder / split / class_id))
+    ]
+    threads = ThreadPoolExecutor()
+    try:
+        errors = tqdm(
+            threads.map(_decoding_error, paths), total=len(paths), unit=" photos", disable=None
+        )
+        found = zip(paths, errors, strict=True)
+        return {str(path.relative_to(folder)): error for path, error in found if error}
+    finally:
+        # Ctrl-C ends here too, and must not wait for queued photos.
+        threads.shutdown(cancel_futures=True)
+
+
+def _decoding_error(path: Path) -> str | None:
+    try:
+        decode_image(path, target_side=1)  # a reduced scale reads the whole file in less time
+    except ImageError as error:
+        return str(error)
+    return None
+
+
 def _is_complete(data: Path, classes: int) -> bool:
     """Return True if `data` is a complete data set, False if it is missing or empty.
 
@@ -186,6 +224,9 @@ def _download(data: Path, source: Source, report: Report, classes: int) -> None:
             shutil.copyfile(CATEGORY_NAMES, folder / NAMES_FILE)
             if problem := find_problem(folder, classes):
                 raise ArchiveError(f"The download is not the data set ({problem}).")
+            report("Checking that the photos can be decoded.")
+            if damaged := find_damaged(folder):
+                raise ArchiveError(_damaged_message(damaged))
             if sys.platform != "win32":
                 os.sync()  # so that a power cut cannot leave the final name with empty files
             if target.exists():
@@ -193,6 +234,15 @@ def _download(data: Path, source: Source, report: Report, classes: int) -> None:
             folder.rename(target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _damaged_message(errors: dict[str, str]) -> str:
+    shown = " ".join(f"{path}: {error}" for path, error in list(errors.items())[:_MAX_LISTED])
+    more = f" {len(errors) - _MAX_LISTED} more cannot." if len(errors) > _MAX_LISTED else ""
+    return (
+        f"The download holds {len(errors)} files that cannot be decoded as photos; check the "
+        f"address, then run the command again. {shown}{more}"
+    )
 
 
 def _clear(work: Path) -> None:

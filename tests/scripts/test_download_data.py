@@ -19,10 +19,11 @@ import pytest
 
 from model.data.oxford_flowers import COURSE_URL, from_course, from_oxford
 from scripts import download_data as script
-from tests.conftest import ROOT
+from tests.conftest import ROOT, flower_image
 from tests.file_server import FileServer, running_file_server
+from tests.model.imaging.test_decode import encode
 
-PHOTO = bytes(range(256)) * 40
+PHOTO = encode(flower_image((150, 100)), "PNG")  # 10 kB or more, so that a download takes time
 
 
 @pytest.fixture

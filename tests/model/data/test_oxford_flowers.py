@@ -24,6 +24,7 @@ from model.data.oxford_flowers import (
     CATEGORY_NAMES,
     Source,
     download_data,
+    find_damaged,
     find_problem,
     from_course,
     from_oxford,
@@ -264,6 +265,36 @@ def test_an_archive_that_is_not_the_data_set_leaves_nothing(
     server.files["/flower_data.zip"] = flower_zip()
     download(data, course(server))
     assert find_problem(data, len(CLASS_IDS)) is None
+
+
+NO_PHOTOS = {
+    "an error page": b"<!DOCTYPE html><title>404</title>",
+    "a truncated photo": photo_bytes(2)[:-200],
+    "text": b"dear",
+    "a tracking pixel": b"GIF89a" + bytes([1, 0, 1, 0, 0, 0, 0]) + b",\0\0\0\0\1\0\1\0\0\2\2D\1\0;",
+}
+
+
+@pytest.mark.parametrize("kind", NO_PHOTOS)
+def test_a_file_that_is_no_photo_is_named_and_leaves_nothing(
+    server: FileServer, data: Path, kind: str
+) -> None:
+    name = "train/21/image_00002.jpg"
+    server.files["/flower_data.zip"] = flower_zip({f"flower_data/{name}": NO_PHOTOS[kind]})
+    with pytest.raises(ArchiveError, match=name) as caught:
+        download(data, course(server))
+    assert "\n" not in str(caught.value)
+    assert list(data.parent.iterdir()) == []
+
+
+def test_damaged_photos_are_found_in_all_splits(server: FileServer, data: Path) -> None:
+    server.files["/flower_data.zip"] = flower_zip({"flower_data/test/21/a.jpg": photo_bytes()})
+    download(data, course(server))
+    assert find_damaged(data) == {}
+    damaged = ["test/21/a.jpg", "train/1/image_00001.jpg", "valid/10/image_00000.jpg"]
+    for name in damaged:
+        (data / name).write_bytes(b"dear")
+    assert sorted(find_damaged(data)) == damaged
 
 
 def test_a_damaged_archive_leaves_nothing(server: FileServer, data: Path) -> None:
