@@ -28,10 +28,11 @@ def _queries() -> Iterator[Case]:
     for value in ("", "2", "-1", "yes", "01", "0%00", "null", "x" * 3000):
         target = f"/predict?explain={value}"
         yield Case(f"explain of {value[:20]!r}", partial(post, PHOTO, target=target), UNPROCESSABLE)
-    for query in ("top_k=5&top_k=5", "explain=1&explain=0", "&".join(["top_k=1"] * 400)):
+    repeated = ("top_k=5&top_k=5", "explain=1&explain=0", "&".join(["top_k=1"] * 400))
+    for query in (*repeated, "top_k=11&explain=1"):
         target = f"/predict?{query}"
         yield Case(f"the query {query[:30]}", partial(post, PHOTO, target=target), UNPROCESSABLE)
-    for query in ("top_k=102&explain=1", "top_k=1", "explain=true", "combine=false"):
+    for query in ("top_k=102", "top_k=10&explain=1", "top_k=1", "explain=true", "combine=false"):
         target = f"/predict?{query}"
         yield Case(f"the query {query}", partial(post, PHOTO, target=target), ACCEPTED)
     for query in ("TOP_K=0", "a=b;c=d&&&=&?", "x[]=1", "%", "a" * 3900):
