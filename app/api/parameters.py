@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,18 +52,7 @@ def read_parameters(class_count: int, default_top_k: int) -> PredictParameters:
     # Apps add fields of their own to a form, but write JSON for this API alone.
     if request.mimetype == JSON:
         _check_names(request.form)
-    parameters = PredictParameters(
-        _top_k(_values("top_k"), class_count) or default_top_k,
-        _flag("explain", _values("explain")),
-        _flag("combine", _values("combine")),
-    )
-    if parameters.explain and parameters.top_k > MAX_EXPLAINED:
-        raise Problem(
-            Code.INVALID_PARAMETER,
-            f"The parameter top_k is {parameters.top_k}; with explain it must be at most "
-            f"{MAX_EXPLAINED}.",
-        )
-    return parameters
+    return _parameters(_values, class_count, default_top_k)
 
 
 def check_query(class_count: int) -> None:
@@ -73,9 +62,24 @@ def check_query(class_count: int) -> None:
         Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
     """
     _check_names(request.args)
-    _top_k(request.args.getlist("top_k"), class_count)
-    for name in ("explain", "combine"):
-        _flag(name, request.args.getlist(name))
+    _parameters(request.args.getlist, class_count, default_top_k=1)
+
+
+def _parameters(
+    values: Callable[[str], list[str]], class_count: int, default_top_k: int
+) -> PredictParameters:
+    parameters = PredictParameters(
+        _top_k(values("top_k"), class_count) or default_top_k,
+        _flag("explain", values("explain")),
+        _flag("combine", values("combine")),
+    )
+    if parameters.explain and parameters.top_k > MAX_EXPLAINED:
+        raise Problem(
+            Code.INVALID_PARAMETER,
+            f"The parameter top_k is {parameters.top_k}; with explain it must be at most "
+            f"{MAX_EXPLAINED}.",
+        )
+    return parameters
 
 
 def _check_names(names: Iterable[str]) -> None:
