@@ -1,4 +1,4 @@
-"""Catalog of the flowers of Oxford 102: scientific and common names, families, translations.
+"""Catalog of the flowers of Oxford 102: names, families, colours, toxicity and look-alikes.
 
 An entry applies only to classes with the data set's ID and name. Other classes of a checkpoint,
 such as those of people's own photos, have their name only.
@@ -6,36 +6,38 @@ such as those of people's own photos, have their name only.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Literal
 
+from app.catalog import files
+from app.catalog.files import ENGLISH, Colour, Rank, Source, Toxicity
+from app.catalog.search import normalize
 from model.checkpoint.labels import FlowerClass
 
-FLOWERS_FILE: Final = Path(__file__).with_name("flowers.json")
-_LANGUAGE: Final = "en"  # of flowers.json; translations are in flowers.<language>.json
-
-Rank = Literal["species", "genus", "hybrid", "cultivar", "uncertain"]
+Sentence = Literal["note", "features", "toxicity_note"]
 
 
 @dataclass(frozen=True)
 class CommonNames:
-    """Common names of a flower and the note about it, in one language.
+    """Common names of a flower and sentences about it, in one language.
 
     Attributes:
         display_name: The common name; None if none is certain.
         other_names: Other common names.
-        note: Translation of the flower's note.
+        note: Explanation of a misleading or ambiguous name; may be empty.
+        features: How the flower is recognized in a photo; may be empty.
+        toxicity_note: Explanation of the toxicity; may be empty.
     """
 
     display_name: str | None = None
     other_names: tuple[str, ...] = ()
     note: str = ""
+    features: str = ""
+    toxicity_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,15 @@ class Flower:
         rank: Rank of the scientific name; "uncertain" if there is none.
         family: Scientific name of the family; None if the class is not in the catalog.
         synonyms: Other scientific names.
+        colours: Colours of the flowers in the data set's photos.
+        toxicity: Toxicity; None if the class is not in the catalog.
+        look_alikes: Class IDs, or scientific names of plants that are not in the data set.
+        sources: Codes of the sources of the scientific name and the family.
         other_names: Other common names.
         note: Explanation of a misleading or ambiguous name; may be empty.
-        translations: Common names and notes by language code, "de".
+        features: How the flower is recognized in a photo; may be empty.
+        toxicity_note: Explanation of the toxicity; may be empty.
+        translations: Common names and sentences by language code, "de".
     """
 
     class_id: str
@@ -63,8 +71,14 @@ class Flower:
     rank: Rank = "uncertain"
     family: str | None = None
     synonyms: tuple[str, ...] = ()
+    colours: tuple[Colour, ...] = ()
+    toxicity: Toxicity | None = None
+    look_alikes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     other_names: tuple[str, ...] = ()
     note: str = ""
+    features: str = ""
+    toxicity_note: str = ""
     translations: Mapping[str, CommonNames] = field(default_factory=dict, hash=False)
 
     @property
@@ -84,33 +98,84 @@ class Flower:
         return class_id if self.repeats_class_id or not words else f"{class_id}-{words}"
 
     def common_names(self, language: str) -> CommonNames:
-        """Return the common names in a language; empty if there is no translation."""
-        if language == _LANGUAGE:
-            return CommonNames(self.display_name, self.other_names, self.note)
+        """Return the names and sentences in a language; empty if there is no translation."""
+        if language == ENGLISH:
+            return CommonNames(
+                self.display_name, self.other_names, self.note, self.features, self.toxicity_note
+            )
         return self.translations.get(language, CommonNames())
 
     def name_in(self, language: str) -> str:
-        """Return the common name in a language, or the display name if there is no translation."""
-        return self.common_names(language).display_name or self.display_name
+        """Return the common name in a language, else the scientific name, else the display name."""
+        return self._name_and_language(language)[0]
 
     def name_language(self, language: str) -> str:
         """Return the language of `name_in`; "" outside the catalog, where it is not known."""
+        return self._name_and_language(language)[1]
+
+    def sentence(self, kind: Sentence, language: str) -> tuple[str, str]:
+        """Return a sentence in a language, else in English, and the language of the result."""
+        translated: str = getattr(self.common_names(language), kind)
+        return (translated, language) if translated else (getattr(self, kind), ENGLISH)
+
+    def _name_and_language(self, language: str) -> tuple[str, str]:
         if not self.in_catalog:
-            return ""
-        return language if self.common_names(language).display_name else _LANGUAGE
+            return self.display_name, ""
+        name = self.common_names(language).display_name
+        if name:
+            return name, language
+        return (self.scientific_name, "la") if self.scientific_name else (self.display_name, "en")
 
     @property
     def names(self) -> tuple[str, ...]:
         """All searchable names, in every language."""
         names = [self.name, self.scientific_name, self.family, *self.synonyms]
-        for common in (self.common_names(_LANGUAGE), *self.translations.values()):
+        for common in (self.common_names(ENGLISH), *self.translations.values()):
             names += [common.display_name, *common.other_names]
         return tuple(name for name in names if name)
 
-    def matches(self, query: str) -> bool:
-        """Return True if each word of `query` starts a word of its names or family."""
-        text = " " + _normalize(" ".join(self.names))
-        return all(f" {word}" in text for word in _normalize(query).split())
+
+@dataclass(frozen=True)
+class LookAlike:
+    """A plant that is easily taken for a flower.
+
+    Attributes:
+        name: Common name, else scientific name.
+        name_language: Language of the name.
+        scientific_name: Scientific name; None if it is uncertain.
+        features: How to tell the plant.
+        features_language: Language of `features`.
+        flower: The plant's own entry; None if it is not in the data set.
+    """
+
+    name: str
+    name_language: str
+    scientific_name: str | None
+    features: str
+    features_language: str
+    flower: Flower | None
+
+
+def look_alikes(flower: Flower, language: str) -> list[LookAlike]:
+    """Return the look-alikes of a flower, with names and sentences in a language."""
+    return [_look_alike(key, language) for key in flower.look_alikes]
+
+
+def _look_alike(key: str, language: str) -> LookAlike:
+    other = _flowers().get(key)
+    if other is not None:
+        return LookAlike(
+            other.name_in(language),
+            other.name_language(language),
+            other.scientific_name,
+            *other.sentence("features", language),
+            other,
+        )
+    catalog = files.texts()
+    used = language if language in catalog and key in catalog[language].species else ENGLISH
+    species = catalog[used].species[key]
+    name, name_language = (species.name, used) if species.name else (key, "la")
+    return LookAlike(name, name_language, key, species.features, used, None)
 
 
 def describe_class(item: FlowerClass) -> Flower:
@@ -123,57 +188,59 @@ def describe_class(item: FlowerClass) -> Flower:
     return Flower(item.class_id, item.name, name[:1].upper() + name[1:])
 
 
-def describe_classes(items: Iterable[FlowerClass], language: str = _LANGUAGE) -> list[Flower]:
-    """Return the catalog entries of classes, sorted by common name in a language."""
+def describe_classes(items: Iterable[FlowerClass], language: str = ENGLISH) -> list[Flower]:
+    """Return the catalog entries of classes, sorted by name in a language."""
     return sorted(
-        map(describe_class, items), key=lambda flower: _normalize(flower.name_in(language))
+        map(describe_class, items), key=lambda flower: normalize(flower.name_in(language))
     )
 
 
-def sources(language: str = _LANGUAGE) -> dict[str, str]:
-    """Return the sources of the catalog, in a language."""
-    return dict(_load(language)["sources"])
+def sources_of(flowers: Iterable[Flower]) -> dict[str, Source]:
+    """Return the sources of flowers by code, without those of common names."""
+    used: set[str] = set()
+    for flower in flowers:
+        used.update(flower.sources)
+        used.update(flower.toxicity.sources if flower.toxicity else ())
+    return {code: source for code, source in files.facts().sources.items() if code in used}
 
 
 @cache
 def _flowers() -> dict[str, Flower]:
-    translations: dict[str, dict[str, CommonNames]] = {}
-    for path in sorted(FLOWERS_FILE.parent.glob("flowers.*.json")):
-        language = path.suffixes[0].removeprefix(".")
-        for values in _load(language)["flowers"]:
-            translations.setdefault(values["class_id"], {})[language] = CommonNames(
-                values["display_name"], tuple(values["other_names"]), values["note"]
-            )
+    catalog = files.texts()
     return {
-        values["class_id"]: Flower(
-            **{
-                **values,
-                "synonyms": tuple(values["synonyms"]),
-                "other_names": tuple(values["other_names"]),
-                "translations": translations[values["class_id"]],
-            }
+        item.class_id: _flower(
+            item,
+            {
+                language: _common_names(contents.flowers.get(item.class_id, files.FlowerTexts()))
+                for language, contents in catalog.items()
+            },
         )
-        for values in _load(_LANGUAGE)["flowers"]
+        for item in files.facts().flowers
     }
 
 
-@cache
-def _load(language: str) -> dict[str, Any]:
-    suffix = ".json" if language == _LANGUAGE else f".{language}.json"
-    path = FLOWERS_FILE.with_suffix(suffix)
-    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return contents
-
-
-def _normalize(text: str) -> str:
-    """Normalize for search: lower case, no accents or apostrophes, words separated by spaces."""
-    letters = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss"))
-    letters = "".join(
-        letter
-        for letter in letters
-        if unicodedata.category(letter)[0] != "M" and letter not in "'’"
+def _flower(item: files.FlowerFacts, names: dict[str, CommonNames]) -> Flower:
+    english = names.pop(ENGLISH)
+    return Flower(
+        **{name: getattr(item, name) for name in files.FlowerFacts.model_fields},
+        display_name=english.display_name or item.name,
+        other_names=english.other_names,
+        note=english.note,
+        features=english.features,
+        toxicity_note=english.toxicity_note,
+        translations=names,
     )
-    return re.sub(r"[\W_]+", " ", letters).strip()
+
+
+def _common_names(item: files.FlowerTexts) -> CommonNames:
+    names = tuple(item.names)
+    return CommonNames(
+        names[0] if names else None,
+        names[1:],
+        item.note or "",
+        item.features or "",
+        item.toxicity_note or "",
+    )
 
 
 def _hyphenate(text: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.catalog.flowers import describe_class, sources
+from app.catalog.flowers import describe_class
 from app.context import AppContext
 from app.schemas import responses
 from app.schemas.serialization import (
     serialize_flower,
+    serialize_flowers,
     serialize_labels,
     serialize_model,
     serialize_prediction,
@@ -63,10 +64,7 @@ def flower(service: AppContext) -> responses.Flower:
 
 def flowers(service: AppContext) -> responses.Flowers:
     """Return a list of the model's first class."""
-    entry = describe_class(_classes(service)[0])
-    return responses.Flowers(
-        flowers=(serialize_flower(entry),), sources=sources() if entry.in_catalog else {}
-    )
+    return serialize_flowers([describe_class(_classes(service)[0])])
 
 
 def model_metadata(service: AppContext) -> responses.ModelMetadata:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
+from app.catalog.files import Colour
 from app.context import AppContext
 from app.http.json_body import JSON, JsonBody, JsonObject
 from app.http.problems import Code
@@ -57,6 +58,7 @@ BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
 # Error codes by endpoint, besides those of access control.
 ERROR_CODES: Final[dict[str, tuple[Code, ...]]] = {
     "api.predict": _PREDICT_CODES,
+    "flowers.index": (Code.INVALID_PARAMETER,),
     "flowers.flower": (Code.NOT_FOUND,),
     "health.readyz": (Code.NOT_READY, Code.MODEL_STALLED),
 }
@@ -88,9 +90,14 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
     flowers["parameters"] = [
         _query_parameter(
             "q",
-            "Search terms; each matches the start of a word of a name or family, in any language.",
+            "Search terms; each matches the start of a word of a name or family, in any language. "
+            "If nothing matches, similar words do.",
             {"type": "string"},
-        )
+        ),
+        _query_parameter("family", "Scientific name of a family.", {"type": "string"}),
+        _query_parameter(
+            "colour", "Colour of the flower.", {"type": "string", "enum": list(get_args(Colour))}
+        ),
     ]
     return {
         "pages.index": _get(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from app.catalog.flowers import Rank
+from app.catalog.files import Colour, PlantPart, Rank, ToxicityLevel
 from app.http.json_body import JsonBody
 from model.ood import Verdict
 
@@ -51,6 +51,20 @@ _TranslatedName = Annotated[
 ]
 _OtherNames = Annotated[tuple[str, ...], Field(description="Other common names.")]
 _Note = Annotated[str, Field(description="Explanation of a misleading name; may be empty.")]
+_Features = Annotated[
+    str, Field(description="How the flower is recognized in a photo; may be empty.")
+]
+_ToxicityNote = Annotated[str, Field(description="Explanation of the toxicity; may be empty.")]
+_SourceCodes = Annotated[
+    tuple[str, ...], Field(description="Codes of the sources; `/flowers` resolves them.")
+]
+_ToxicityLevel = Annotated[
+    ToxicityLevel,
+    Field(
+        description="`unknown`: no source rates the plant, which does not mean that it is "
+        "harmless; `none_known`: sources list it as harmless; `mild`; `severe`."
+    ),
+]
 _FlowerUrl = Annotated[str, Field(description="Path of the flower's page.")]
 _RequestId = Annotated[str, Field(description="Request ID; use it to find the log entry.")]
 _ModelVersion = Annotated[str, Field(description="First digits of the checkpoint file's SHA-256.")]
@@ -71,6 +85,26 @@ class TranslatedName(JsonBody):
     display_name: _TranslatedName
 
 
+class Toxicity(JsonBody):
+    """Toxicity of a plant, for people and pets apart."""
+
+    people: _ToxicityLevel
+    pets: _ToxicityLevel
+    parts: tuple[PlantPart, ...] = Field(
+        description="Poisonous parts; empty if the sources name none."
+    )
+    sources: _SourceCodes
+
+
+_OptionalToxicity = Annotated[
+    Toxicity | None,
+    Field(
+        description="Never decide from it what is safe to eat or touch. Null if the class is not "
+        "in the catalog."
+    ),
+]
+
+
 class Prediction(JsonBody):
     """One predicted class."""
 
@@ -83,6 +117,7 @@ class Prediction(JsonBody):
     )
     probability: _Probability = Field(description="Probability of the class, from 0 to 1.")
     scientific_name: str | None = Field(description="Species or genus; null if neither is certain.")
+    toxicity: _OptionalToxicity
     url: _FlowerUrl
     activation_map: _Optional[_PngDataUrl] = Field(
         default=None,
@@ -150,11 +185,13 @@ class Labels(JsonBody):
 
 
 class TranslatedFlower(JsonBody):
-    """Names of a flower and the note about it, in one language."""
+    """Names of a flower and sentences about it, in one language."""
 
     display_name: _TranslatedName
     other_names: _OtherNames
     note: _Note
+    features: _Features
+    toxicity_note: _ToxicityNote
 
 
 class Flower(JsonBody):
@@ -174,22 +211,39 @@ class Flower(JsonBody):
         description="Scientific name of the family; null if the class is not in the catalog."
     )
     synonyms: tuple[str, ...] = Field(description="Other scientific names.")
+    colours: tuple[Colour, ...] = Field(
+        description="Colours of the flowers in the data set's photos."
+    )
+    toxicity: _OptionalToxicity
+    look_alikes: tuple[str, ...] = Field(
+        description="Class IDs, or scientific names of plants that are not in the data set."
+    )
+    sources: _SourceCodes
     other_names: _OtherNames
     note: _Note
+    features: _Features
+    toxicity_note: _ToxicityNote
     translations: Mapping[str, TranslatedFlower] = Field(
-        description="Names and notes in the other languages, by language code such as `de`. "
+        description="Names and sentences in the other languages, by language code such as `de`. "
         "Contains every language, independent of Accept-Language. Empty if the class is not in the "
         "catalog."
     )
     url: _FlowerUrl
 
 
+class Source(JsonBody):
+    """A source of facts."""
+
+    title: str = Field(description="Publisher and work.")
+    url: str | None = Field(description="Address of the page or the site; null if there is none.")
+
+
 class Flowers(JsonBody):
     """Flowers that the model knows, or those that match a search."""
 
     flowers: tuple[Flower, ...] = Field(description="Flowers, sorted by `display_name`.")
-    sources: Mapping[str, str] = Field(
-        description="Sources of the catalog, by topic; empty if it has none of the classes."
+    sources: Mapping[str, Source] = Field(
+        description="Sources of the flowers' scientific names, families and toxicity, by code."
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from flask import url_for
 
-from app.catalog.flowers import Flower, describe_class
+from app.catalog.files import Toxicity
+from app.catalog.flowers import Flower, describe_class, sources_of
 from app.context import AppContext
 from app.http.api_version import api_url
 from app.schemas import responses
@@ -73,6 +74,7 @@ def serialize_prediction(
         },
         probability=probability,
         scientific_name=flower.scientific_name,
+        toxicity=_toxicity(flower.toxicity),
         url=_flower_url(flower),
         activation_map=activation_map,
     )
@@ -88,15 +90,47 @@ def serialize_flower(flower: Flower) -> responses.Flower:
         rank=flower.rank,
         family=flower.family,
         synonyms=flower.synonyms,
+        colours=flower.colours,
+        toxicity=_toxicity(flower.toxicity),
+        look_alikes=flower.look_alikes,
+        sources=flower.sources,
         other_names=flower.other_names,
         note=flower.note,
+        features=flower.features,
+        toxicity_note=flower.toxicity_note,
         translations={
             language: responses.TranslatedFlower(
-                display_name=names.display_name, other_names=names.other_names, note=names.note
+                display_name=names.display_name,
+                other_names=names.other_names,
+                note=names.note,
+                features=names.features,
+                toxicity_note=names.toxicity_note,
             )
             for language, names in flower.translations.items()
         },
         url=_flower_url(flower),
+    )
+
+
+def serialize_flowers(flowers: Sequence[Flower]) -> responses.Flowers:
+    """Convert catalog entries, in the order given, with their sources."""
+    return responses.Flowers(
+        flowers=tuple(map(serialize_flower, flowers)),
+        sources={
+            code: responses.Source(title=source.title, url=source.url)
+            for code, source in sources_of(flowers).items()
+        },
+    )
+
+
+def _toxicity(toxicity: Toxicity | None) -> responses.Toxicity | None:
+    if toxicity is None:
+        return None
+    return responses.Toxicity(
+        people=toxicity.people,
+        pets=toxicity.pets,
+        parts=toxicity.parts,
+        sources=toxicity.sources,
     )
 
 

@@ -7,45 +7,98 @@ therefore does not depend on Accept-Language.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final, get_args
 
 from flask import Blueprint, Response, redirect, request
 
-from app.catalog.flowers import Flower, describe_classes, sources
+from app.catalog.files import Colour
+from app.catalog.flowers import Flower, describe_classes, look_alikes, sources_of
+from app.catalog.search import normalize, search
 from app.context import current_context
 from app.http.api_version import api_url
 from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_html
 from app.http.problems import Code, Problem, quoted
 from app.http.route_options import route_options
-from app.schemas.responses import Flowers
-from app.schemas.serialization import serialize_flower
+from app.schemas.serialization import serialize_flower, serialize_flowers
 from app.web.rendering import render_page
-from app.web.translations import ENGLISH, current_language
+from app.web.translations import ENGLISH, current_language, text
 
 flowers: Final = Blueprint("flowers", __name__)
+
+_COLOURS: Final = get_args(Colour)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The parameters of the list.
+
+    Attributes:
+        query: Search terms; empty for all flowers.
+        family: Scientific name of a family; empty for all.
+        colour: One of `Colour`; empty for all.
+    """
+
+    query: str
+    family: str
+    colour: str
+
+    @classmethod
+    def from_request(cls) -> Filters:
+        """Read the query string.
+
+        Raises:
+            Problem: 422 if there is no such colour.
+        """
+        colour = request.args.get("colour", "")
+        if colour and colour not in _COLOURS:
+            raise Problem(
+                Code.INVALID_PARAMETER,
+                f"The parameter colour is {quoted(colour)}; it must be one of: "
+                f"{', '.join(_COLOURS)}.",
+            )
+        return cls(request.args.get("q", ""), request.args.get("family", ""), colour)
+
+    def __bool__(self) -> bool:
+        """True if the list does not show all flowers."""
+        return bool(self.query or self.family or self.colour)
+
+    def apply(self, items: Sequence[Flower]) -> list[Flower]:
+        """Return the flowers that match, in their order."""
+        return [
+            item
+            for item in search(items, self.query)
+            if self.family in ("", item.family) and self.colour in ("", *item.colours)
+        ]
 
 
 @flowers.get("/flowers")
 @route_options(allows_cors=True)
 def index() -> Response:
-    """List the flowers by name; `q` filters them."""
-    query = request.args.get("q", "")
+    """List the flowers by name; `q`, `family` and `colour` filter them."""
+    filters = Filters.from_request()
     language = current_language() if prefers_html() else ENGLISH
     all_flowers = _all_flowers(language)
-    found = [flower for flower in all_flowers if flower.matches(query)]
+    found = filters.apply(all_flowers)
     if not prefers_html():
-        body = Flowers(
-            flowers=tuple(map(serialize_flower, found)), sources=_sources(all_flowers, language)
-        )
-        return _cacheable(body.to_response())
+        return _cacheable(serialize_flowers(found).to_response())
     page = render_page(
         "flowers.html",
         flowers=all_flowers,
+        letters=_by_letter(all_flowers, language),
         found=set(found),
-        query=query,
-        sources=_sources(all_flowers, language),
+        filters=filters,
+        families=[
+            (name, name) for name in sorted({item.family for item in all_flowers if item.family})
+        ],
+        colours=[
+            (name, text(f"colours.{name}"))
+            for name in _COLOURS
+            if any(name in item.colours for item in all_flowers)
+        ],
     )
     return _cacheable(page)
 
@@ -67,7 +120,9 @@ def flower(slug: str) -> Any:
             "flower.html",
             flower=item,
             common_names=item.common_names(language),
-            sources=_sources([item], language),
+            look_alikes=look_alikes(item, language),
+            served=set(_all_flowers()),
+            sources=sources_of([item]),
         )
     )
 
@@ -76,9 +131,14 @@ def _all_flowers(language: str = ENGLISH) -> list[Flower]:
     return describe_classes(current_context().classifier.metadata.classes, language)
 
 
-def _sources(shown: Iterable[Flower], language: str) -> dict[str, str]:
-    """Return the sources of the catalog, if any of the flowers is from it."""
-    return sources(language) if any(item.in_catalog for item in shown) else {}
+def _by_letter(items: Iterable[Flower], language: str) -> list[tuple[str, list[Flower]]]:
+    """Group sorted flowers by the first letter of their names; "#" for other characters."""
+
+    def letter(item: Flower) -> str:
+        first = normalize(item.name_in(language))[:1].upper()
+        return first if first.isascii() and first.isalpha() else "#"
+
+    return [(first, list(group)) for first, group in groupby(items, letter)]
 
 
 def _find(slug: str) -> Flower:

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, make_response, render_template
 
+from app.catalog.files import POISONOUS
 from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
+from app.schemas.responses import Prediction
 from app.web.translations import (
     ENGLISH,
     current_language,
@@ -52,6 +54,7 @@ def init_rendering(app: Flask) -> None:
         gbif_url=_gbif_url,
         theme_colors=THEME_COLORS,
     )
+    app.jinja_env.tests["poisonous"] = _is_poisonous
 
 
 def render_page(
@@ -106,6 +109,7 @@ def script_texts() -> dict[str, Any]:
         **{name: messages("language")[name] for name in _NUMBER_FORMATS},
         "titles": messages("titles"),
         "details": details(),
+        "toxicity": messages("toxicity"),
     }
 
 
@@ -123,6 +127,12 @@ def _wikipedia_url(scientific_name: str | None, name: str, in_catalog: object) -
     is_english = in_catalog and not scientific_name
     site = _ENGLISH_WIKIPEDIA if is_english else text("language.wikipedia")
     return f"{site}?{urlencode({'search': scientific_name or name})}"
+
+
+def _is_poisonous(prediction: Prediction) -> bool:
+    """Return True if a source calls the plant poisonous to people or pets."""
+    toxicity = prediction.toxicity
+    return toxicity is not None and not POISONOUS.isdisjoint((toxicity.people, toxicity.pets))
 
 
 def _gbif_url(scientific_name: str) -> str:

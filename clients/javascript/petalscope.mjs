@@ -15,12 +15,22 @@
 const RETRY_STATUSES = new Set([429, 503]);
 
 /**
+ * @typedef {"unknown" | "none_known" | "mild" | "severe"} ToxicityLevel  "unknown": no source rates the
+ *   plant, which does not mean that it is harmless; "none_known": sources list it as harmless.
+ *
+ * @typedef {object} Toxicity  Never decide from it what is safe to eat or touch.
+ * @property {ToxicityLevel} people  For people.
+ * @property {ToxicityLevel} pets  For cats and dogs.
+ * @property {string[]} parts  Poisonous parts, such as "all" or "seeds"; may be empty.
+ * @property {string[]} sources  Codes of the sources; the service's `/flowers` resolves them.
+ *
  * @typedef {object} Prediction
  * @property {string} class_id  Class ID, such as "18".
  * @property {string} name  Common name in the data set, such as "peruvian lily".
  * @property {string} display_name  Usual spelling of the common name, such as "Peruvian lily".
  * @property {number} probability  Probability from 0 to 1.
  * @property {string | null} [scientific_name]  Scientific name, or null if uncertain.
+ * @property {Toxicity | null} [toxicity]  Null if the class is not in the service's catalog.
  * @property {string} url  Path of the flower's page.
  * @property {Record<string, { display_name: string | null }>} translations  Names by language code,
  *   such as "de"; null if no name is certain.
@@ -47,10 +57,17 @@ const RETRY_STATUSES = new Set([429, 503]);
  * @property {"species" | "genus" | "hybrid" | "cultivar" | "uncertain"} rank
  * @property {string | null} family
  * @property {string[]} synonyms
+ * @property {string[]} [colours]  Colours of the flowers in the data set's photos.
+ * @property {Toxicity | null} [toxicity]  Null if the class is not in the service's catalog.
+ * @property {string[]} [look_alikes]  Class IDs, or scientific names of plants outside the data set.
+ * @property {string[]} [sources]  Codes of the sources of the scientific name and the family.
  * @property {string[]} other_names
  * @property {string} note
- * @property {Record<string, { display_name: string | null, other_names: string[], note: string }>}
- *   translations  Names and note by language code, such as "de".
+ * @property {string} [features]  How the flower is recognized in a photo; may be empty.
+ * @property {string} [toxicity_note]  May be empty.
+ * @property {Record<string, { display_name: string | null, other_names: string[], note: string,
+ *   features: string, toxicity_note: string }>} translations  Names and sentences by language code,
+ *   such as "de".
  * @property {string} url  Path of the flower's page.
  */
 

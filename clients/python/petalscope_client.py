@@ -69,6 +69,24 @@ class PetalscopeError(Exception):
 
 
 @dataclass(frozen=True)
+class Toxicity:
+    """Toxicity of a plant. Never decide from it what is safe to eat or touch.
+
+    Attributes:
+        people: For people: "unknown" (no source rates the plant, which does not mean that it is
+            harmless), "none_known" (listed as harmless), "mild" or "severe".
+        pets: For cats and dogs, by the same words.
+        parts: Poisonous parts, such as "all" or "seeds"; empty if the sources name none.
+        sources: Codes of the sources; the service's `/flowers` resolves them.
+    """
+
+    people: str
+    pets: str
+    parts: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One predicted class.
 
@@ -79,6 +97,7 @@ class Prediction:
         probability: Probability in [0, 1].
         url: Path of the flower's page.
         scientific_name: Scientific name, or None if uncertain.
+        toxicity: Toxicity, or None if the class is not in the service's catalog.
         activation_map: Transparent PNG to lay over the upright photo; None without `explain`.
         translations: Names by language code: `translations["de"]["display_name"]`, which is None if
             no name is certain.
@@ -90,6 +109,7 @@ class Prediction:
     probability: float
     url: str
     scientific_name: str | None = None
+    toxicity: Toxicity | None = None
     activation_map: bytes | None = field(default=None, repr=False)
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
@@ -175,11 +195,17 @@ class Flower:
         rank: "species", "genus", "hybrid", "cultivar", or "uncertain" without scientific name.
         family: Latin name of the family, or None if unknown.
         synonyms: Other scientific names.
+        colours: Colours of the flowers in the data set's photos.
+        toxicity: Toxicity, or None if the class is not in the service's catalog.
+        look_alikes: Class IDs, or scientific names of plants that are not in the data set.
+        sources: Codes of the sources of the scientific name and the family.
         other_names: Other common names.
         note: Remark on a misleading name; may be empty.
+        features: How the flower is recognized in a photo; may be empty.
+        toxicity_note: Explanation of the toxicity; may be empty.
         url: Path of the flower's page.
-        translations: `display_name`, `other_names` and `note` by language code, such as "de";
-            `display_name` is None if no name is certain.
+        translations: `display_name`, `other_names`, `note`, `features` and `toxicity_note` by
+            language code, such as "de"; `display_name` is None if no name is certain.
     """
 
     class_id: str
@@ -192,6 +218,12 @@ class Flower:
     other_names: tuple[str, ...]
     note: str
     url: str
+    colours: tuple[str, ...] = ()
+    toxicity: Toxicity | None = None
+    look_alikes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    features: str = ""
+    toxicity_note: str = ""
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
@@ -310,11 +342,11 @@ class Client(_BaseClient):
     def flowers(self, query: str = "") -> list[Flower]:
         """List the flowers of the model, filtered by name in any language."""
         body = self._request("GET", "/flowers", params=_search(query))
-        return [_parse(Flower, item) for item in body["flowers"]]
+        return [_parse_flower(item) for item in body["flowers"]]
 
     def flower(self, class_id: str) -> Flower:
         """Return the catalog entry of one class."""
-        return _parse(Flower, self._request("GET", _flower_path(class_id)))
+        return _parse_flower(self._request("GET", _flower_path(class_id)))
 
     def labels(self) -> list[Label]:
         """List the classes in the order of the model's logits."""
@@ -433,11 +465,11 @@ class AsyncClient(_BaseClient):
     async def flowers(self, query: str = "") -> list[Flower]:
         """List the flowers of the model, filtered by name in any language."""
         body = await self._request("GET", "/flowers", params=_search(query))
-        return [_parse(Flower, item) for item in body["flowers"]]
+        return [_parse_flower(item) for item in body["flowers"]]
 
     async def flower(self, class_id: str) -> Flower:
         """Return the catalog entry of one class."""
-        return _parse(Flower, await self._request("GET", _flower_path(class_id)))
+        return _parse_flower(await self._request("GET", _flower_path(class_id)))
 
     async def labels(self) -> list[Label]:
         """List the classes in the order of the model's logits."""
@@ -560,7 +592,16 @@ def _parse_photo_result(body: Mapping[str, Any]) -> PhotoResult:
 def _parse_prediction(item: Mapping[str, Any]) -> Prediction:
     data_url = item.get("activation_map")
     png = base64.b64decode(data_url.partition(",")[2]) if data_url else None
-    return _parse(Prediction, {**item, "activation_map": png})
+    return _parse(Prediction, {**item, "toxicity": _toxicity(item), "activation_map": png})
+
+
+def _parse_flower(item: Mapping[str, Any]) -> Flower:
+    return _parse(Flower, {**item, "toxicity": _toxicity(item)})
+
+
+def _toxicity(item: Mapping[str, Any]) -> Toxicity | None:
+    toxicity = item.get("toxicity")
+    return toxicity and _parse(Toxicity, toxicity)
 
 
 def _parse(kind: type[_T], values: Mapping[str, Any]) -> _T:

@@ -1,20 +1,25 @@
 /* A classification result, the response of POST /predict, as markup and as text. */
 
 import { copy, fill, percent } from "./messages.js";
+import { warningElement } from "./warning.js";
 
 const { lang } = document.documentElement;
 
 const translatedName = ({ translations }) => translations[lang]?.display_name;
 
-/* Return the name in the page's language, or the display name if there is no translation. */
-export const nameOf = (prediction) => translatedName(prediction) ?? prediction.display_name;
+/* Return the name in the page's language, else the scientific name, else the display name. */
+export const nameOf = (prediction) =>
+  translatedName(prediction) ?? latinName(prediction) ?? prediction.display_name;
+
+const latinName = ({ scientific_name: scientificName }) => (lang === "en" ? null : scientificName);
 
 /* A class outside the catalog has no translations, and the language of its name is not known. */
 const inCatalog = ({ translations }) => Object.keys(translations).length > 0;
 
 export function languageOf(prediction) {
   if (!inCatalog(prediction)) return "";
-  return translatedName(prediction) ? lang : "en";
+  if (translatedName(prediction)) return lang;
+  return latinName(prediction) ? "la" : "en";
 }
 
 export const verdictText = (verdict) => document.getElementById(verdict).content.textContent;
@@ -68,6 +73,12 @@ export function resultElement({ predictions, verdict }) {
   rows[0].querySelector("input").defaultChecked = true;
   rows[0].querySelector(".bar").before(aboutElement(predictions[0]));
   element.querySelector("ol").append(...rows);
+  const plants = predictions.map((prediction) => ({
+    name: nameOf(prediction),
+    language: languageOf(prediction),
+    toxicity: prediction.toxicity,
+  }));
+  element.append(...warningElement(plants));
   return element;
 }
 

@@ -1,25 +1,28 @@
-"""Tests of the flower catalog: completeness, spelling and search."""
+"""Tests of the flower catalog: completeness, sources, spelling and search."""
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 
+from app.catalog import files
 from app.catalog.flowers import (
-    FLOWERS_FILE,
-    CommonNames,
     Flower,
     describe_class,
     describe_classes,
-    sources,
+    look_alikes,
+    sources_of,
 )
+from app.catalog.search import search
 from model.checkpoint.labels import FlowerClass, read_category_names
 from tests.conftest import ROOT, TINY_CLASSES
 
 NAMES = read_category_names(ROOT / "model" / "data" / "cat_to_name.json")
 FLOWERS = describe_classes(FlowerClass(*item) for item in NAMES.items())
+BY_ID = {flower.class_id: flower for flower in FLOWERS}
+LANGUAGES = ["en", "de", "es", "fr", "it", "nl", "pt", "zh"]
+COMPLETE = ["en", "de"]  # with sentences
 
 PATTERNS = {
     "species": r"[A-Z][a-z]+ [a-z]+",
@@ -27,14 +30,6 @@ PATTERNS = {
     "hybrid": r"[A-Z][a-z]+ × [a-z]+",
     "cultivar": r"[A-Z][a-z]+( [a-z]+)? '[A-Z][\w ]+'",
 }
-
-
-# Every translation, as (flower, common names).
-TRANSLATED = [
-    pytest.param(flower, words, id=f"{language}-{flower.slug}")
-    for flower in FLOWERS
-    for language, words in flower.translations.items()
-]
 ENGLISH_WORDS = re.compile(r"\b(a|and|are|for|is|its|of|some|the|too)\b")
 
 
@@ -43,10 +38,92 @@ def letters(text: str) -> str:
 
 
 def test_the_catalog_contains_each_class_of_the_data_set_once() -> None:
-    values = json.loads(FLOWERS_FILE.read_text(encoding="utf-8"))["flowers"]
-    assert [(item["class_id"], item["name"]) for item in values] == sorted(
-        NAMES.items(), key=lambda item: int(item[0])
-    )
+    facts = [(item.class_id, item.name) for item in files.facts().flowers]
+    assert facts == sorted(NAMES.items(), key=lambda item: int(item[0]))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_file_names_classes_of_the_data_set_and_known_sources(language: str) -> None:
+    contents = files.texts()[language]
+    assert set(contents.flowers) <= set(NAMES)
+    codes = {
+        code for item in contents.flowers.values() for used in item.names.values() for code in used
+    }
+    assert codes <= set(files.facts().sources)
+
+
+def test_the_languages_of_the_catalog() -> None:
+    assert sorted(files.texts()) == sorted(LANGUAGES)
+    assert next(iter(files.texts())) == "en"
+
+
+def test_every_source_exists_and_is_used() -> None:
+    used = {
+        code for item in files.facts().flowers for code in (*item.sources, *item.toxicity.sources)
+    }
+    for contents in files.texts().values():
+        for item in contents.flowers.values():
+            used |= {code for codes in item.names.values() for code in codes}
+    assert used == set(files.facts().sources)
+
+
+@pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
+def test_toxicity_has_a_source_unless_it_is_unknown(flower: Flower) -> None:
+    toxicity = flower.toxicity
+    assert toxicity is not None
+    if {toxicity.people, toxicity.pets} != {"unknown"}:
+        assert toxicity.sources
+        assert flower.toxicity_note
+    assert toxicity.is_poisonous or not toxicity.parts
+    assert "all" not in toxicity.parts or len(toxicity.parts) == 1
+
+
+@pytest.mark.parametrize(
+    ("class_id", "people", "pets", "parts"),
+    [
+        ("6", "none_known", "severe", ("all",)),  # one word for both would be dangerous
+        ("9", "severe", "severe", ("all",)),
+        ("21", "severe", "severe", ()),
+        ("67", "unknown", "unknown", ()),
+        ("88", "mild", "severe", ("tuber",)),
+        ("89", "none_known", "none_known", ()),  # of nasturtium, not of real watercress
+        ("94", "severe", "severe", ("leaves", "flowers")),
+        ("10", "unknown", "none_known", ()),
+    ],
+)
+def test_toxicity_is_that_of_the_sources(
+    class_id: str, people: str, pets: str, parts: tuple[str, ...]
+) -> None:
+    toxicity = BY_ID[class_id].toxicity
+    assert toxicity is not None
+    assert (toxicity.people, toxicity.pets, toxicity.parts) == (people, pets, parts)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_look_alike_has_a_name_and_a_distinguishing_sentence(language: str) -> None:
+    for flower in FLOWERS:
+        for item in look_alikes(flower, language):
+            assert item.name
+            assert item.features.endswith(".")
+            assert item.features_language == (language if language in COMPLETE else "en")
+            assert item.flower != flower
+            assert item.flower or item.scientific_name
+
+
+def test_dangerous_look_alikes_are_named() -> None:
+    (autumn_crocus,) = look_alikes(BY_ID["67"], "de")
+    assert (autumn_crocus.name, autumn_crocus.scientific_name) == (
+        "Herbstzeitlose", "Colchicum autumnale",
+    )  # fmt: skip
+    assert autumn_crocus.flower is None
+    others = [item.scientific_name for item in look_alikes(BY_ID["18"], "en")]
+    assert others == ["Lilium"]
+
+
+def test_a_look_alike_of_the_data_set_has_its_entry() -> None:
+    found = look_alikes(BY_ID["94"], "de")
+    assert [item.flower and item.flower.class_id for item in found] == ["3", "11"]
+    assert found[1].name == "Löwenmäulchen"
 
 
 @pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
@@ -67,35 +144,63 @@ def test_scientific_names_match_the_format_of_their_rank(flower: Flower) -> None
     assert not flower.note or flower.note.endswith(".")
 
 
-def test_every_class_has_a_german_entry() -> None:
-    file = FLOWERS_FILE.with_suffix(".de.json")
-    translated = json.loads(file.read_text(encoding="utf-8"))["flowers"]
-    assert [(item["class_id"], item["name"]) for item in translated] == sorted(
-        NAMES.items(), key=lambda item: int(item[0])
-    )
-    assert {language for flower in FLOWERS for language in flower.translations} == {"de"}
+def test_two_flowers_have_no_german_name() -> None:
+    assert set(files.texts()["de"].flowers) == set(NAMES)
     nameless = {flower.name for flower in FLOWERS if not flower.common_names("de").display_name}
-    assert nameless == {"pelargonium", "bishop of llandaff", "cautleya spicata", "ball moss"}
+    assert nameless == {"pelargonium", "cautleya spicata"}
+    assert BY_ID["61"].name_in("de") == "Cautleya spicata"
+    assert BY_ID["61"].name_language("de") == "la"
+    assert BY_ID["55"].name_in("de") == "Pelargonium"  # its scientific name is uncertain, too
+    assert BY_ID["55"].name_language("de") == "en"
 
 
-@pytest.mark.parametrize(("flower", "words"), TRANSLATED)
-def test_a_translation_has_a_note_if_english_has_one(flower: Flower, words: CommonNames) -> None:
-    assert bool(words.note) == bool(flower.note)
-    assert not words.note or words.note.endswith(".")
-    assert not ENGLISH_WORDS.search(words.note.lower())
+@pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
+def test_german_has_each_sentence_that_english_has(flower: Flower) -> None:
+    words = flower.translations["de"]
+    for kind in ("note", "features", "toxicity_note"):
+        english, german = getattr(flower, kind), getattr(words, kind)
+        assert bool(german) == bool(english)
+        assert not german or german.endswith(".")
+        assert not ENGLISH_WORDS.search(german.lower().replace("of the", ""))
     # The translation mentions every species that the English note mentions.
     species = re.findall(
         r"(?!The |Several )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note
     )
     assert [name for name in species if name not in words.note] == []
-    names = [name for name in (words.display_name, *words.other_names) if name]
-    assert all(re.fullmatch(r"[A-ZÄÖÜ][\wäöüß]+([ -][\wäöüß]+)*", name) for name in names)
-    assert len({name.lower() for name in names}) == len(names)
 
 
-def test_german_names_are_unique() -> None:
-    names = [flower.name_in("de") for flower in FLOWERS]
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_are_written_once_and_the_first_in_upper_case(language: str) -> None:
+    for flower in FLOWERS:
+        words = flower.common_names(language)
+        names = [name for name in (words.display_name, *words.other_names) if name]
+        assert len({name.lower() for name in names}) == len(names)
+        assert not words.display_name or words.display_name[0] == words.display_name[0].upper()
+        assert not any(mark in name for name in names for mark in ";()")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_are_unique_in_each_language(language: str) -> None:
+    names = [flower.name_in(language) for flower in FLOWERS]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("language", "name"),
+    [
+        ("en", "Sunflower"), ("de", "Sonnenblume"), ("fr", "Tournesol"), ("es", "Girasol"),
+        ("it", "Girasole"), ("nl", "Zonnebloem"), ("pt", "Girassol"), ("zh", "向日葵"),
+    ],
+)  # fmt: skip
+def test_a_flower_is_named_in_eight_languages(language: str, name: str) -> None:
+    assert BY_ID["54"].name_in(language) == name
+    assert BY_ID["54"].name_language(language) == language
+
+
+def test_a_sentence_falls_back_to_english() -> None:
+    lily = BY_ID["18"]
+    assert lily.sentence("features", "de") == (lily.translations["de"].features, "de")
+    assert lily.sentence("features", "fr") == (lily.features, "en")
 
 
 def test_display_names_correct_three_class_names() -> None:
@@ -122,8 +227,11 @@ def test_slugs_are_unique() -> None:
     assert {"18-peruvian-lily", "12-colts-foot", "33-love-in-the-mist"} <= slugs
 
 
-def test_sources_are_translated() -> None:
-    assert sources()["facts"] != sources("de")["facts"]
+def test_the_sources_of_flowers_are_returned_by_code() -> None:
+    found = sources_of([BY_ID["9"]])
+    assert found["nyc_health"].url
+    assert set(found) == {*BY_ID["9"].sources, *(BY_ID["9"].toxicity or BY_ID["9"]).sources}
+    assert sources_of([Flower("rose", "rose", "Rose")]) == {}
 
 
 def scientific_name(class_id: str, name: str) -> str | None:
@@ -200,7 +308,7 @@ def test_the_language_of_a_name_is_known_in_the_catalog_only() -> None:
     ],
 )
 def test_own_names_are_found_in_any_script(name: str, query: str, found: bool) -> None:
-    assert describe_class(FlowerClass(name, name)).matches(query) is found
+    assert bool(search([describe_class(FlowerClass(name, name))], query)) is found
 
 
 def test_flowers_are_sorted_by_name() -> None:
@@ -214,7 +322,7 @@ def test_umlauts_are_sorted_with_their_base_letters() -> None:
     classes = [FlowerClass(*item) for item in NAMES.items()]
     names = [flower.name_in("de") for flower in describe_classes(classes, "de")]
     index = names.index("Stängelloser Enzian")
-    assert names[index - 1 : index + 2] == ["Sonnenblume", "Stängelloser Enzian", "Staudenphlox"]
+    assert names[index - 1 : index + 2] == ["Sonnenblume", "Stängelloser Enzian", "Stechapfel"]
 
 
 @pytest.mark.parametrize(
@@ -234,11 +342,21 @@ def test_umlauts_are_sorted_with_their_base_letters() -> None:
         ("LÖWENM", {"11"}),
         ("lowenm", {"11"}),
         ("Hahnenfuss", {"48"}),
-        ("gretel busch", {"33"}),
+        ("jungfer grünen", {"33"}),
         ("nothing like this", set()),
+        ("dahila", {"56", "59", "60"}),
+        ("daisies", {"41", "49", "66"}),
+        ("snapdragn", {"11"}),
+        ("Löwnmaul", {"11"}),
+        ("sunflowers", {"54"}),
+        ("Nachtkerzen", {"1"}),
+        ("tournesol", {"54"}),
+        ("向日葵", {"54"}),
+        ("z" * 5000, set()),
+        ("dahlia " * 500, {"56", "59", "60"}),
         ("%_<", {flower.class_id for flower in FLOWERS}),
         ("", {flower.class_id for flower in FLOWERS}),
     ],
 )
 def test_a_search_finds_words_of_any_name(query: str, found: set[str]) -> None:
-    assert {flower.class_id for flower in FLOWERS if flower.matches(query)} == found
+    assert {flower.class_id for flower in search(FLOWERS, query)} == found

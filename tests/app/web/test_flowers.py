@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.catalog.flowers import sources
+from app.catalog import files
 from app.context import context_of
 from app.http.problems import Code
 from app.settings import Settings
@@ -27,7 +27,7 @@ NAMES = sorted(item.name for item in TINY_CLASSES)
 
 def shown(page: str) -> list[str]:
     """Return the names in the list that are not hidden."""
-    return re.findall(r"<li>\s*<a [^>]*>([^<]+)</a>", page)
+    return re.findall(r"<li data-id[^>]*\"(?! hidden)>\s*<a [^>]*>([^<]+)</a>", page)
 
 
 def test_the_list_contains_the_classes_of_the_model(client: FlaskClient) -> None:
@@ -39,14 +39,22 @@ def test_the_list_contains_the_classes_of_the_model(client: FlaskClient) -> None
     assert lily["family"] == "Colchicaceae"
     assert "flame lily" in lily["other_names"]
     assert client.get(lily["url"]).get_json() == lily
-    assert listed["sources"] == sources()
+    assert lily["toxicity"] == {
+        "people": "severe", "pets": "severe", "parts": [],
+        "sources": ["aspca_toxic", "wapc", "botanikus", "vetpharm"],
+    }  # fmt: skip
+    assert lily["colours"] == ["yellow", "orange", "red"]
+    assert lily["translations"]["de"]["toxicity_note"]
+    for item in listed["flowers"]:
+        assert {*item["sources"], *item["toxicity"]["sources"]} <= set(listed["sources"])
+    assert listed["sources"]["wapc"]["url"].startswith("https://www.wapc.org/")
 
 
 def test_browsers_get_the_list_as_a_page(client: FlaskClient) -> None:
     response = client.get("/flowers", headers=PAGE)
     assert response.content_type == "text/html; charset=utf-8"
     assert sorted(name.lower() for name in shown(response.text)) == NAMES
-    for address in re.findall(r'<li>\s*<a href="([^"]+)"', response.text):
+    for address in re.findall(r'<li data-id[^>]*>\s*<a href="([^"]+)"', response.text):
         assert client.get(address, headers=PAGE).status_code == 200
     assert message("flowers.heading", count=6) in response.text
 
@@ -65,6 +73,49 @@ def test_a_search_works_without_javascript(
     assert [item["display_name"] for item in listed["flowers"]] == found
 
 
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"family": "Onagraceae"}, ["Pink primrose"]),
+        ({"colour": "yellow"}, ["Blanket flower", "English marigold", "Fire lily"]),
+        ({"colour": "yellow", "family": "Asteraceae"}, ["Blanket flower", "English marigold"]),
+        ({"colour": "orange", "q": "lily"}, ["Fire lily"]),
+        ({"family": "Rosaceae"}, []),
+    ],
+)
+def test_filters_work_without_javascript(
+    client: FlaskClient, filters: dict[str, str], found: list[str]
+) -> None:
+    page = client.get("/flowers", query_string=filters, headers=PAGE).text
+    listed = client.get("/flowers", query_string=filters).get_json()["flowers"]
+    assert shown(page) == [item["display_name"] for item in listed] == found
+    for value in set(filters.values()) - {"lily", "Rosaceae"}:
+        assert f'<option value="{value}" selected>' in page
+
+
+@pytest.mark.parametrize("headers", [{}, PAGE])
+def test_an_unknown_colour_is_refused(client: FlaskClient, headers: dict[str, str]) -> None:
+    response = client.get("/flowers?colour=beige", headers=headers)
+    assert response.status_code == 422
+    if not headers:
+        assert response.get_json()["code"] == Code.INVALID_PARAMETER
+
+
+def test_the_list_has_letters_that_lead_to_their_flowers(client: FlaskClient) -> None:
+    page = client.get("/flowers?q=fire", headers=PAGE).text
+    targets = re.findall(r'<a href="#(letter-\d+)"([^>]*)>(\w)</a>', page)
+    assert [letter for _, _, letter in targets] == ["B", "E", "F", "G", "H", "P"]
+    assert [letter for _, hidden, letter in targets if not hidden] == ["F"]
+    for target, _, letter in targets:
+        assert f'<h2 id="{target}">{letter}</h2>' in page
+    assert message("flowers.not_here", count=6) in page
+
+
+def test_a_misspelled_name_is_found(client: FlaskClient) -> None:
+    page = client.get("/flowers?q=marygolds", headers=PAGE).text
+    assert shown(page) == ["English marigold"]
+
+
 def test_a_query_is_escaped(client: FlaskClient) -> None:
     page = client.get("/flowers", query_string={"q": '"><img src=x>'}, headers=PAGE).text
     assert "<img src=x>" not in page
@@ -80,13 +131,15 @@ def test_the_german_page_lists_german_names_with_the_english_ones(client: FlaskC
         "Kokardenblume", "Kugeldistel", "Nachtkerze", "Ringelblume", "Ruhmeskrone", "Venusschuh",
     ]  # fmt: skip
     assert '<span class="english" lang="en">Fire lily</span>' in page
-    assert sources("de")["facts"] in html.unescape(page)
     english = client.get("/flowers", headers=PAGE).text
     assert 'class="english"' not in english
     assert 'lang="de"' not in english
 
 
-@pytest.mark.parametrize("query", ["ruhmesk", "Ruhmesblume", "fire lily", "flame", "gloriosa"])
+@pytest.mark.parametrize(
+    "query",
+    ["ruhmesk", "Prachtlilie", "fire lily", "flame", "gloriosa", "Lis de Malabar", "glorioza"],
+)
 @pytest.mark.parametrize("headers", [PAGE, GERMAN_PAGE], ids=["English", "German"])
 def test_a_search_finds_names_of_any_language(
     client: FlaskClient, query: str, headers: dict[str, str]
@@ -101,11 +154,12 @@ def test_a_flower_page_is_translated(client: FlaskClient) -> None:
     page = client.get("/flowers/21-fire-lily", headers=GERMAN_PAGE).text
     assert "<title>Ruhmeskrone · Petalscope</title>" in page
     assert '<h1 lang="de">Ruhmeskrone</h1>' in page
-    assert re.search(r"<dd>[^<]*Ruhmesblume</dd>", page)
+    assert re.search(r"<dd>[^<]*Prachtlilie</dd>", page)
     assert "Fire lily, flame lily, glory lily, climbing lily</dd>" in page
     lily = client.get("/flowers/21-fire-lily").get_json()
-    assert lily["translations"]["de"]["note"] in html.unescape(page)
-    assert lily["note"] not in html.unescape(page)
+    for kind in ("note", "features", "toxicity_note"):
+        assert lily["translations"]["de"][kind] in html.unescape(page)
+        assert lily[kind] not in html.unescape(page)
     english = client.get("/flowers/21-fire-lily", headers=PAGE).text
     assert "Ruhmes" not in english
     assert message("flowers.in_english") not in english
@@ -129,7 +183,41 @@ def test_a_flower_has_a_page(client: FlaskClient) -> None:
     assert "Colchicaceae" in page
     assert "wikipedia.org/w/index.php?search=Gloriosa+superba" in page
     assert "gbif.org/species/search?q=Gloriosa+superba" in page
-    assert 'rel="external noreferrer"' in page
+    for link in re.findall('<a [^>]*href="http[^>]*>', page):
+        assert 'target="_blank"' in link
+        assert 'rel="external noopener noreferrer"' in link
+
+
+def test_a_flower_page_shows_toxicity_for_people_and_pets_with_its_sources(
+    client: FlaskClient,
+) -> None:
+    page = html.unescape(client.get("/flowers/21-fire-lily", headers=PAGE).text)
+    (section,) = re.findall('<section class="toxicity warning">.*?</section>', page, re.DOTALL)
+    assert section.count(f"<dd>{message('toxicity.severe')}</dd>") == 2
+    assert message("toxicity.advice") in section
+    assert message("toxicity.unknown_advice") not in section
+    for source in (files.facts().sources[code] for code in ("wapc", "aspca_toxic")):
+        assert f'href="{source.url}"' in page
+        assert source.title in page
+
+
+def test_unknown_toxicity_is_not_shown_as_harmless(client: FlaskClient) -> None:
+    page = html.unescape(client.get("/flowers/1-pink-primrose", headers=PAGE).text)
+    (section,) = re.findall('<section class="toxicity">.*?</section>', page, re.DOTALL)
+    assert section.count(f"<dd>{message('toxicity.unknown')}</dd>") == 2
+    assert message("toxicity.unknown_advice") in section
+    assert message("toxicity.none_known") not in section
+
+
+def test_a_flower_page_names_look_alikes_and_links_to_those_of_the_model(
+    client: FlaskClient,
+) -> None:
+    page = html.unescape(client.get("/flowers/5-english-marigold", headers=PAGE).text)
+    (part,) = re.findall('<dl class="look-alikes">.*?</dl>', page, re.DOTALL)
+    assert '<span lang="en">Marigold</span>' in part  # not a class of this model
+    assert "<dd>Dense, ruffled" in part
+    thistle = client.get("/flowers/10-globe-thistle", headers=PAGE).text
+    assert "look-alikes" in thistle
 
 
 @pytest.mark.parametrize("slug", ["21", "21-", "21-fire-lilly", "21-rose", "21-FIRE-LILY"])

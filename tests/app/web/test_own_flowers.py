@@ -14,7 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.catalog.flowers import describe_classes, sources
+from app.catalog import files
+from app.catalog.flowers import describe_classes
 from app.context import context_of
 from app.settings import Settings
 from model.checkpoint.labels import FlowerClass, read_category_names
@@ -66,12 +67,14 @@ def main_part(page: str) -> str:
 
 
 def catalog_words() -> Sequence[str]:
-    """Return every name, family, note and source of the catalog, in every language."""
+    """Return every name, family, sentence and source of the catalog, in every language."""
     names = read_category_names(ROOT / "model" / "data" / "cat_to_name.json")
-    words = {"Oxford", "Nilsback", *sources().values(), *sources("de").values()}
+    words = {"Oxford", "Nilsback", *(source.title for source in files.facts().sources.values())}
     for flower in describe_classes(FlowerClass(*item) for item in names.items()):
-        notes = [flower.note, *(item.note for item in flower.translations.values())]
-        words |= {*flower.names, flower.slug, *filter(None, notes)}
+        for item in map(flower.common_names, ("en", *flower.translations)):
+            words |= {item.note, item.features, item.toxicity_note}
+        words |= {*flower.names, flower.slug}
+    words.discard("")
     return sorted(words)
 
 
@@ -107,6 +110,7 @@ def test_a_flower_of_its_own_has_one_url_and_a_page(serve: Serve, name: str) -> 
     assert client.get(item["url"]).get_json() == item
     assert item["translations"] == {}
     assert (item["scientific_name"], item["family"], item["note"]) == (None, None, "")
+    assert (item["toxicity"], item["colours"], item["look_alikes"]) == (None, [], [])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -118,6 +122,7 @@ def test_a_page_without_catalog_entry_has_the_name_once_and_no_empty_parts(
         page = page_of(client, item["url"], language)
         words = main_part(page).split()
         expected = [
+            message("flowers.back_to_photo", language),  # hidden
             message("flowers.back", language),
             item["display_name"],
             message("flowers.search_at", language, site="Wikipedia"),
@@ -144,8 +149,10 @@ def test_a_class_id_that_differs_from_the_name_is_shown(serve: Serve, language: 
 def test_the_list_asks_for_a_name_only(serve: Serve, client: FlaskClient, language: str) -> None:
     page = page_of(serve(*OWN), "/flowers", language)
     assert f'placeholder="{message("flowers.hint_name", language)}"' in page
+    assert "<select" not in page
     bundled = page_of(client, "/flowers", language)
     assert f'placeholder="{message("flowers.hint", language)}"' in bundled
+    assert "<select" in bundled
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -172,6 +179,7 @@ def test_a_result_has_the_names_in_no_stated_language(serve: Serve, photo: bytes
     assert 'class="english"' not in shown
     assert f'href="{message("language.wikipedia", "de")}?search=M%C3%A4rzenbecher"' in shown
     assert "gbif" not in shown
+    assert 'class="warning"' not in shown
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,25 @@ def test_a_photo_gets_five_names(client: FlaskClient, photo: bytes) -> None:
     assert [text.index(name) for name in names] == sorted(text.index(name) for name in names)
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_poisonous_plants_among_the_names_are_warned_of_without_javascript(
+    client: FlaskClient, photo: bytes, language: str
+) -> None:
+    predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
+    poisonous = {"fire lily": "severe"}  # of the tiny model's classes
+    for item in predictions:
+        assert item["toxicity"]["people"] == poisonous.get(item["name"], item["toxicity"]["people"])
+    page = client.post("/", **form(photo), headers={"Accept-Language": language}).text
+    shown = html.unescape(page.split("<template")[0])
+    warnings = re.findall('<aside class="warning">.*?</aside>', shown, re.DOTALL)
+    assert len(warnings) == ("fire lily" in [item["name"] for item in predictions])
+    for warning in warnings:
+        assert warning.count("<li>") == 1
+        level = message("toxicity.severe", language)
+        assert message("toxicity.effect_both", language, level=level) in warning
+        assert message("toxicity.advice", language) in warning
+
+
 def test_each_name_links_to_its_flower(client: FlaskClient, photo: bytes) -> None:
     page = html.unescape(client.post("/", **form(photo)).text)
     predictions = client.post("/predict", **form(photo)).get_json()["predictions"]
@@ -150,4 +169,4 @@ def test_the_page_has_no_inline_script_or_style(
 def test_every_script_of_the_page_is_preloaded(client: FlaskClient) -> None:
     scripts = {path.name for path in (ROOT / "app" / "web" / "static").glob("*.js")}
     preloaded = re.findall(r'rel="modulepreload" href="/static/([^"]+)"', client.get("/").text)
-    assert sorted(preloaded) == sorted(scripts - {"page.js", "flowers.js"})
+    assert sorted(preloaded) == sorted(scripts - {"page.js", "flower.js", "flowers.js"})

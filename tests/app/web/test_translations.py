@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
-from app.catalog.flowers import Rank, describe_class, sources
+from app.catalog.files import Colour, PlantPart, Rank, ToxicityLevel
+from app.catalog.flowers import describe_class
 from app.http.problems import Code
 from app.web.translations import ENGLISH, choose_language, format_percent, message_catalogs, text
 from model.checkpoint.labels import FlowerClass
@@ -78,10 +79,9 @@ def test_each_language_has_the_same_messages_and_placeholders(
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_flower_names_and_sources_are_translated(language: str) -> None:
+def test_flower_names_are_translated(language: str) -> None:
     lily = describe_class(FlowerClass("18", "peruvian lily"))
     assert lily.name_in(language) not in ("", lily.display_name)
-    assert sources(language)["facts"] != sources()["facts"]
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -107,11 +107,13 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     used = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
     used |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # `script_texts` adds these from other tables.
-    used -= {"script.titles", "script.decimal", "script.details"}
+    used -= {"script.titles", "script.decimal", "script.details", "script.toxicity"}
     assert used <= messages
     # Keys that the code composes.
     used |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
     used |= {f"flowers.{rank}" for rank in get_args(Rank)}
+    used |= {f"colours.{colour}" for colour in get_args(Colour)}
+    used |= {f"toxicity.{word}" for word in (*get_args(ToxicityLevel), *get_args(PlantPart))}
     used |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
     used |= {f"titles.{code}" for code in Code}
     used |= {f"language.{name}" for name in ("percent", "less_than", "more_than", "decimal")}
