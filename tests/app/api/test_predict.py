@@ -56,8 +56,12 @@ def test_a_form_gets_five_ranked_predictions(
         flower = client.get(item["url"]).get_json()
         assert flower["scientific_name"] == item["scientific_name"]
         assert flower["display_name"] == item["display_name"]
-        german = flower["translations"]["de"]["display_name"]
-        assert item["translations"] == {"de": {"display_name": german}}
+        assert flower["toxicity"] == item["toxicity"]
+        assert {"de", "es", "fr", "it", "nl", "pt", "zh"} == set(item["translations"])
+        assert item["translations"] == {
+            language: {"display_name": names["display_name"]}
+            for language, names in flower["translations"].items()
+        }
     probabilities = [item["probability"] for item in result["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities == pytest.approx([item.probability for item in expected], abs=1e-6)
