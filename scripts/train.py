@@ -6,7 +6,7 @@ r"""Command line of the training.
     python scripts/train.py --data data/oxford102 --backbone vgg19 --freeze-backbone \
         --hidden-layers 512 256 --dropout 0.5 --optimizer adadelta --scheduler step
     python scripts/train.py --resume runs/densenet161-20261124-100000
-    accelerate launch --multi-gpu scripts/train.py --data data/oxford102
+    torchrun --nproc-per-node 2 scripts/train.py --data data/oxford102
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
+from accelerate import PartialState
 
 from model.training.config import TrainingConfig
 from model.training.recipes import read_recipe
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         train(config, resume=resume)
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        if PartialState().is_main_process:
+            print(stop, file=sys.stderr)
         return INTERRUPTED
     return 0
 

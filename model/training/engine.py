@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
@@ -167,7 +168,7 @@ def create_accelerator(options: TrainingConfig) -> Accelerator:
     """Set up Accelerate with the device and precision of the options.
 
     Raises:
-        TrainingError: The device does not support the precision.
+        TrainingError: The device does not support the precision or several processes.
     """
     precision = options.precision
     # Without this, Accelerate ignores a launcher of several processes on a machine without a GPU.
@@ -177,7 +178,7 @@ def create_accelerator(options: TrainingConfig) -> Accelerator:
         fast = torch.cuda.is_bf16_supported() if on_gpu else _cpu_has_bf16()
         precision = "bf16" if fast else "no"
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=on_cpu,
             mixed_precision=precision,
             # The batch size is global: more processes share the same photos of a step.
@@ -187,6 +188,13 @@ def create_accelerator(options: TrainingConfig) -> Accelerator:
         raise TrainingError(
             f"This device does not support --precision {precision}: {error}"
         ) from error
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > accelerator.num_processes:
+        raise TrainingError(
+            f"{launched} processes were launched, but {accelerator.device.type} supports only one. "
+            "Start train.py without the launcher, or add --device cpu."
+        )
+    return accelerator
 
 
 def on_main_process(accelerator: Accelerator, action: Callable[[], Result]) -> Result:

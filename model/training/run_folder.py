@@ -103,9 +103,12 @@ def write_config(folder: Path, options: TrainingConfig) -> None:
     Raises:
         OSError: The folder is not writable or the disk is full.
     """
-    # The data may be needed in another working directory.
-    options = replace(options, data=options.data.absolute())
-    text = json.dumps(options.to_dict(), indent=2) + "\n"
+    values = options.to_dict()
+    for name, value in vars(options).items():
+        # `read_config` may run in another working directory, and sets the output itself.
+        if isinstance(value, Path) and name != "output":
+            values[name] = str(value.absolute())
+    text = json.dumps(values, indent=2) + "\n"
     with atomic_write(folder / _OPTIONS_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -120,11 +120,11 @@ def draw_samples(
 def device_lines(accelerator: Accelerator) -> list[str]:
     """Format device, number of processes and precision, with a warning if it is a CPU."""
     device = accelerator.device
-    on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else "CPU"
+    is_cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if is_cuda else device.type.upper()
     line = f"{name} × {accelerator.num_processes}, precision {accelerator.mixed_precision}"
     warning = "Training on the CPU, which takes many times longer than a CUDA device."
-    return [line] if on_gpu else [warning, line]
+    return [warning, line] if device.type == "cpu" else [line]
 
 
 def data_lines(

@@ -8,7 +8,7 @@ from torch import nn
 
 from model.training.augmentation import OOD_TARGET
 from model.training.config import TrainingConfig
-from model.training.engine import Engine, create_accelerator, steps_per_sync
+from model.training.engine import Engine, TrainingError, create_accelerator, steps_per_sync
 
 PHOTOS = 4
 
@@ -46,6 +46,15 @@ def test_ood_photos_do_not_count_in_the_accuracy(
 def test_only_a_cpu_is_read_at_every_step() -> None:
     assert steps_per_sync(torch.device("cpu")) == 1
     assert 2 <= steps_per_sync(torch.device("cuda")) <= 50
+
+
+@pytest.mark.usefixtures("tiny_training")
+def test_processes_that_a_device_cannot_join_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accelerate would start separate runs, as on the GPU of a Mac."""
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="--device cpu"):
+        create_accelerator(TrainingConfig(precision="no"))
 
 
 @pytest.mark.cuda

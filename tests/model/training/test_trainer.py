@@ -270,6 +270,17 @@ def test_a_run_without_a_state_is_resumed_from_its_beginning(
     assert_same_run(uninterrupted, train(read_config(tmp_path / "run"), resume=True))
 
 
+def test_a_run_is_resumed_in_another_working_directory(
+    flower_folder: Path, tiny_options: MakeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(flower_folder.parent)
+    data = Path(flower_folder.name)
+    options = tiny_options(data=data, category_names=data / "cat_to_name.json")
+    interrupted_run(options, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert len(rows(train(read_config(tmp_path / "run"), resume=True).parent)) == 2
+
+
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match=r"arguments\.json"):
         read_config(tmp_path)
