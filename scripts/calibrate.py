@@ -37,6 +37,7 @@ from scripts.command_line import (
     add_eval_size_options,
     add_model_options,
     command,
+    data_folder,
     fraction,
     make_parent_folder,
     with_eval_size,
@@ -52,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_parent_folder(options.output)
     classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
     sets = []
+    data = data_folder(options)
     for folder in options.calibration_data:
-        photos = labelled_photos(classifier, options.data / folder)
+        photos = labelled_photos(classifier, data / folder)
         logits, targets = compute_logits(classifier, photos, batch_size=options.batch_size)
         sets.append(LabelledLogits(folder.name, logits, targets))
     network, metadata = load_checkpoint(options.checkpoint)
@@ -97,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a .safetensors file")
     add("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write")
-    add_data_option(parser, "folder of the splits")
+    add_data_option(parser, "folder of the splits", of_run=True)
     add_calibration_option(parser, "photos to fit on; each folder counts the same")
     add(
         "--score",

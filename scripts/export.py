@@ -19,6 +19,7 @@ from scripts.command_line import (
     add_calibration_option,
     add_data_option,
     command,
+    data_folder,
     fraction,
     make_parent_folder,
     whole_number,
@@ -35,13 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     default = int8_path(checkpoint) if options.int8 else checkpoint.with_suffix(".onnx")
     output = options.output or default
     make_parent_folder(output)
+    data = data_folder(options)
     try:
         if options.int8:
             agreement = export_int8(
-                checkpoint, output, options.data, options.calibration_data, options.max_lost
+                checkpoint, output, data, options.calibration_data, options.max_lost
             )
         else:
-            agreement = export_float32(checkpoint, output, options.data / "valid", options.photos)
+            agreement = export_float32(checkpoint, output, data / "valid", options.photos)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
     print(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB); {agreement}")
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         "folder whose valid/ holds photos to compare the two on, and whose train/ holds photos to "
         "calibrate --int8; without valid/, noise is used except for --int8",
+        of_run=True,
     )
     add_calibration_option(
         parser, "photos that check --int8 and fit its temperature and OOD threshold"

@@ -11,6 +11,8 @@ from safetensors.numpy import load_file
 
 from model.checkpoint.format import read_metadata
 from model.classifier import Classifier
+from model.training.config import TrainingConfig
+from model.training.run_folder import write_config
 from scripts.calibrate import main
 
 
@@ -43,6 +45,17 @@ def test_a_missing_folder_is_named(
     assert main(arguments) == 1
     assert "nowhere/valid" in capsys.readouterr().err
     assert not output.exists()
+
+
+@pytest.mark.slow
+def test_the_photos_of_the_run_are_the_default(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path
+) -> None:
+    checkpoint, output = tmp_path / "mine.safetensors", tmp_path / "calibrated.safetensors"
+    checkpoint.write_bytes(tiny_checkpoint.read_bytes())
+    write_config(tmp_path, TrainingConfig(data=flower_folder))
+    assert main([str(checkpoint), "--output", str(output)]) == 0
+    assert read_metadata(output).metrics["valid"]["n"] == 12
 
 
 @pytest.mark.slow

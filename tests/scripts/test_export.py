@@ -14,6 +14,8 @@ from model.backends.openvino_backend import OpenVinoBackend
 from model.classifier import Classifier
 from model.data.photo_folder import PhotoFolder
 from model.ood import OodRule
+from model.training.config import TrainingConfig
+from model.training.run_folder import write_config
 from scripts.export import main
 from tests.conftest import TINY_CLASSES
 from tests.fake_checkpoint import always, save_fake_checkpoint
@@ -29,6 +31,16 @@ def test_the_export_is_compared_with_the_checkpoint_on_photos(
     assert main([str(checkpoint), "--data", str(flower_folder), "--photos", "5"]) == 0
     assert str(flower_folder / "valid") in capsys.readouterr().out
     assert Classifier.load(tmp_path / "mine.onnx").network.device == "cpu"
+
+
+def test_the_photos_of_the_run_are_the_default(
+    tiny_checkpoint: Path, flower_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "mine.safetensors"
+    checkpoint.write_bytes(tiny_checkpoint.read_bytes())
+    write_config(tmp_path, TrainingConfig(data=flower_folder))
+    assert main([str(checkpoint), "--photos", "5"]) == 0
+    assert str(flower_folder / "valid") in capsys.readouterr().out
 
 
 def test_without_photos_the_check_uses_noise(
