@@ -28,6 +28,11 @@ def quota_threads(groups: Path = _GROUPS, file_system: Path = _FILE_SYSTEM) -> i
     return 0 if cores >= _available_cores() else max(1, math.floor(cores))
 
 
+def usable_cores() -> int:
+    """Return the number of cores that the process can keep busy, by its affinity and quota."""
+    return quota_threads() or _available_cores()
+
+
 def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

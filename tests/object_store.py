@@ -14,7 +14,7 @@ BUCKET = "flowers"
 
 @contextmanager
 def running_object_store() -> Iterator[Mapping[str, str]]:
-    """Serve an empty bucket; yield the environment variables by which clients find it."""
+    """Serve a bucket; yield the environment variables by which clients find it."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -29,7 +29,7 @@ def running_object_store() -> Iterator[Mapping[str, str]]:
             for name, value in variables.items():
                 patch.setenv(name, value)
             S3FileSystem.clear_instance_cache()
-            S3FileSystem().mkdir(BUCKET)
+            S3FileSystem().makedirs(BUCKET, exist_ok=True)
             yield variables
     finally:
         S3FileSystem.clear_instance_cache()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from model.backends.base import Array, Pixels
+from model.cpu_quota import usable_cores
 from model.imaging.decode import decode_image
 from model.imaging.formats import ImageError
 
@@ -96,7 +96,7 @@ def classify(
         The outcome of each photo, in order.
     """
     threads = ThreadPoolExecutor(_READERS)
-    decoders = BoundedSemaphore(min(os.cpu_count() or 1, _MAX_DECODERS))
+    decoders = BoundedSemaphore(min(usable_cores(), _MAX_DECODERS))
 
     def read(photo: Photo) -> Pixels | str:
         return _read(classifier, photo, decoders)

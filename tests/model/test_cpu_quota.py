@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.cpu_quota import quota_threads
+from model.cpu_quota import quota_threads, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +70,12 @@ def test_the_quota_of_version_1(
 
 def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
     assert quota_threads(tmp_path / "missing", tmp_path) == 0
+
+
+def test_a_quota_below_the_affinity_limits_the_usable_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("model.cpu_quota.quota_threads", lambda: 3)
+    assert usable_cores() == 3
+    monkeypatch.setattr("model.cpu_quota.quota_threads", lambda: 0)
+    assert usable_cores() == 8

@@ -133,14 +133,14 @@ def test_shards_of_two_processes_share_an_object_store(
     from s3fs import S3FileSystem
 
     with running_object_store():
-        store = S3FileSystem()
-        store.put(str(photos), f"{BUCKET}/photos", recursive=True)
-        arguments = command(f"s3://{BUCKET}/photos", f"s3://{BUCKET}/out", fire_lily)
+        store, prefix = S3FileSystem(), f"{BUCKET}/{tmp_path.name}"
+        store.put(str(photos), f"{prefix}/photos", recursive=True)
+        arguments = command(f"s3://{prefix}/photos", f"s3://{prefix}/out", fire_lily)
         processes = [started(*arguments, "--shard", f"{index}/2") for index in (0, 1)]
         for process in processes:
             _, error = process.communicate()
             assert process.returncode == 0, error.decode()
-        store.get(f"{BUCKET}/out", str(tmp_path / "out"), recursive=True)
+        store.get(f"{prefix}/out", str(tmp_path / "out"), recursive=True)
     assert_complete(tmp_path / "out", photos)
 
 
