@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 
 from model.bulk.parts import TOP_K, result_table, write_part, written_parts
 from model.bulk.photo_list import PhotoList
 from model.bulk.sources import Source
-from model.bulk.storage import Location
+from model.bulk.storage import Location, StorageError
 from model.prediction.stream import DEFAULT_BATCH_SIZE, Photo, classify
 
 if TYPE_CHECKING:
     from model.classifier import Classifier
+
+# A part of this size without one file that can be read is a lost mount or an expired key.
+_SUSPICIOUS_PART: Final = 10
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def classify_shard(
         The progress at the end.
 
     Raises:
-        StorageError: A file system fails repeatedly. Complete parts stay.
+        StorageError: A file system fails repeatedly, or has no file of a part. Complete parts stay.
     """
     written = written_parts(output)
     numbers = shard.parts(photos.part_count)
@@ -96,15 +101,22 @@ def classify_shard(
     total = sum(photos.size(part) for part in numbers)
     progress = Progress(total, total - sum(photos.size(part) for part in missing))
     started = time.monotonic()
+    lost: Counter[int] = Counter()
     # One stream for all parts, so that decoding overlaps inference across their borders.
     results = classify(
         classifier,
-        _photos(photos, source, missing),
+        _photos(photos, source, missing, lost),
         top_k=min(TOP_K, len(classifier.metadata.classes)),
         batch_size=batch_size,
     )
     for part in missing:
         table = result_table(itertools.islice(results, photos.size(part)), classifier.version)
+        if lost[part] == table.num_rows >= _SUSPICIOUS_PART:
+            raise StorageError(
+                f"None of the {lost[part]} photos from {table['path'][0]} on can be read: "
+                f"{table['error'][0]} Check {source.url} and its credentials, then repeat the "
+                "command."
+            )
         write_part(output, part, table)
         progress = replace(
             progress,
@@ -116,7 +128,20 @@ def classify_shard(
     return progress
 
 
-def _photos(photos: PhotoList, source: Source, parts: Iterable[int]) -> Iterator[Photo]:
+def _photos(
+    photos: PhotoList, source: Source, parts: Iterable[int], lost: Counter[int]
+) -> Iterator[Photo]:
+    """Yield the photos of parts, and count the files of each part that could not be read."""
+    counting = Lock()
+
+    def read(part: int, name: str) -> bytes:
+        try:
+            return source.read(name)
+        except OSError:
+            with counting:
+                lost[part] += 1
+            raise
+
     for part in parts:
         for name in photos.photos(part):
-            yield Photo(name, partial(source.read, name))
+            yield Photo(name, partial(read, part, name))

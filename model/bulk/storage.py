@@ -226,6 +226,13 @@ def _create(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
-        path.hardlink_to(temporary)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # the file system has no hard links
+            if path.exists():
+                raise FileExistsError from None
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

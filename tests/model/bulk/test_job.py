@@ -47,10 +47,11 @@ def run(
     shard: Shard = Shard(0, 1),  # noqa: B008  # immutable
     *,
     source: Source | None = None,
+    part_size: int = PART_SIZE,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     source = source or open_source(photos.url)
-    listed = open_photo_list(output, source, classifier.version, PART_SIZE)
+    listed = open_photo_list(output, source, classifier.version, part_size)
     return classify_shard(classifier, listed, source, output, shard, batch_size=2, report=report)
 
 
@@ -103,6 +104,20 @@ def test_a_shard_without_parts_is_complete(
     classifier: Classifier, photos: Location, folder: Location
 ) -> None:
     assert run(classifier, photos, folder / "out", Shard(7, 8)).photos == 0
+
+
+def test_a_lost_mount_does_not_become_a_part_of_errors(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    names = [f"{index}.jpg" for index in range(12)]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    source, output = open_source(str(tmp_path / "list.txt")), Location.parse(str(tmp_path / "out"))
+    with pytest.raises(StorageError):
+        run(classifier, output, output, source=source, part_size=12)
+    assert output.names() == ["_photos.parquet"]
+    # One file that is there is enough.
+    (tmp_path / names[5]).write_bytes(b"no photo")
+    assert run(classifier, output, output, source=source, part_size=12).unreadable == 12
 
 
 class Failing:

@@ -38,6 +38,19 @@ def test_the_first_of_many_creators_wins(folder: Location) -> None:
     assert folder.names() == ["list"]
 
 
+def test_without_hard_links_an_existing_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    file = Location.parse(str(tmp_path / "list"))
+    file.create(b"first")
+    file.create(b"late")
+    assert file.read() == b"first"
+
+
 def test_a_missing_folder_has_no_names(folder: Location) -> None:
     assert (folder / "nowhere").names() == []
 
