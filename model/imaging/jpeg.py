@@ -134,17 +134,19 @@ def endings(data: bytes, structure: JpegStructure) -> tuple[bytes, bytes] | None
     noise where the first is gray.
 
     Args:
-        data: The file, possibly with the first byte of its end marker.
+        data: The file, possibly with the first byte of its end marker, or padded with zeros.
         structure: Its structure.
 
     Returns:
-        The file with an end marker, and with noise and an end marker; None if nothing follows from
-        a comparison of the two: scans are missing, or the file ends in zeros, which the decoder
-        could read as pixels.
+        The file with an end marker, and with noise and an end marker; None if it has an end marker
+        or lacks scans.
     """
-    body = data.rstrip(b"\xff")
-    if structure.has_end or not structure.has_every_coefficient or body.endswith(b"\0\0"):
+    if structure.has_end or not structure.has_every_coefficient:
         return None
+    body = data.rstrip(b"\xff")
+    if body.endswith(b"\0\0"):
+        # The decoder would read missing pixels from the padding. A single zero can belong to a scan.
+        body = body.rstrip(b"\0") + b"\0"
     return body + _END_MARKER, body + _CONTINUATION + _END_MARKER
 
 

@@ -89,9 +89,14 @@ def test_a_progressive_jpeg_cut_between_scans_is_refused(scans: int) -> None:
     assert type(refusal(without_last_scans(data, scans))) is CorruptImageError
 
 
-def test_a_truncated_jpeg_padded_with_fill_bytes_is_refused() -> None:
-    data = jpeg("baseline")
-    assert type(refusal(data[: len(data) // 2] + b"\xff" * 500)) is CorruptImageError
+@pytest.mark.parametrize("padding", [b"\0", b"\xff"], ids=["zeros", "fill bytes"])
+@pytest.mark.parametrize("kind", ["baseline", "progressive"])
+def test_a_padded_jpeg_is_decoded_only_if_it_is_whole(kind: str, padding: bytes) -> None:
+    data = jpeg(kind)
+    whole = pixels(decode_image(data))
+    assert np.array_equal(pixels(decode_image(data[:-2] + 5000 * padding)), whole)
+    for cut in (40, 500, len(data) // 3):
+        assert type(refusal(data[:-cut] + 5000 * padding)) is CorruptImageError
 
 
 def test_bytes_after_the_end_marker_do_not_matter() -> None:
