@@ -145,7 +145,7 @@ def endings(data: bytes, structure: JpegStructure) -> tuple[bytes, bytes] | None
         return None
     body = data.rstrip(b"\xff")
     if body.endswith(b"\0\0"):
-        # The decoder would read missing pixels from the padding. A single zero can belong to a scan.
+        # The decoder would read missing pixels from the padding. A scan can end in one zero.
         body = body.rstrip(b"\0") + b"\0"
     return body + _END_MARKER, body + _CONTINUATION + _END_MARKER
 
