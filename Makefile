@@ -88,7 +88,7 @@ PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: check
 check: lint ## lint, and run the fast tests (about a minute)
-	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx"
+	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not postgresql"
 
 # A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
 # processes of their own. The adversarial tests measure response times and run alone.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from flask import Flask
 
+from app.api.feedback import feedback
 from app.api.health import health
 from app.api.routes import api
 from app.context import AppContext, install_context
@@ -29,6 +30,7 @@ from app.inference.batcher import Batcher
 from app.observability.metrics import Metrics
 from app.observability.request_log import init_request_log
 from app.settings import Settings
+from app.web.feedback import feedback_pages
 from app.web.flowers import flowers
 from app.web.pages import pages
 from app.web.pwa import pwa
@@ -37,6 +39,7 @@ from model import bundled_checkpoint
 from model.errors import PetalscopeError
 
 if TYPE_CHECKING:
+    from app.feedback.store import FeedbackStore
     from model.backends.base import Outputs
     from model.classifier import Classifier
 
@@ -72,6 +75,7 @@ def create_app(
         ApiKeysError: The key file cannot be used.
         RateLimitsError: The storage of the rate limits cannot be used.
         MetricsPortError: The metrics port cannot be opened.
+        FeedbackSetupError: The folder or the database of the feedback cannot be used.
     """
     # Imported late: gunicorn's master process imports this package but never loads the model.
     from model.classifier import Classifier
@@ -106,7 +110,8 @@ def create_app(
         on_batch=metrics.batch_done,
         on_failure=end_process,
     )
-    service = AppContext(settings, checkpoint, classifier, batcher, explains, metrics)
+    store = _feedback_store(settings)
+    service = AppContext(settings, checkpoint, classifier, batcher, explains, metrics, store)
     install_context(app, service)
     metrics.describe(service.model, settings.max_in_flight, lambda: batcher.in_flight)
     init_request_log(app, settings.log_level)
@@ -123,6 +128,9 @@ def create_app(
         app.register_blueprint(blueprint)
     for blueprint in _API:
         register_versioned(app, blueprint)
+    if store is not None:
+        app.register_blueprint(feedback_pages)
+        register_versioned(app, feedback)
     route_options(is_public=True)(app.view_functions["static"])
     if settings.proxy_count:
         init_proxy(app, settings.proxy_count)
@@ -134,6 +142,23 @@ def create_app(
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port, lambda: batcher.accepting)
     return app
+
+
+def _feedback_store(settings: Settings) -> FeedbackStore | None:
+    """Open the store of the feedback; return None if feedback is off.
+
+    Raises:
+        FeedbackSetupError: The folder or the database cannot be used.
+    """
+    if settings.feedback_dir is None:
+        return None
+    # Imported late: a service without feedback does not load SQLAlchemy.
+    from app.feedback.store import FeedbackStore
+
+    quota_bytes = settings.feedback_quota_mib * 1024 * 1024
+    store = FeedbackStore(settings.feedback_dir, settings.feedback_database_url, quota_bytes)
+    store.open()
+    return store
 
 
 def _warm(classifier: Classifier, max_batch_size: int) -> Outputs:

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.feedback.store import FeedbackStore
     from app.inference.batcher import Batcher
     from app.observability.metrics import Metrics
     from app.settings import Settings
@@ -29,6 +30,13 @@ class AppContext:
     batcher: Batcher[Outputs]
     explains: bool  # the model returns activation maps
     metrics: Metrics
+    feedback: FeedbackStore | None  # None if feedback is off
+
+    def close(self) -> None:
+        """Answer the photos that still wait, and close the connections."""
+        self.batcher.close()
+        if self.feedback is not None:
+            self.feedback.close()
 
     @property
     def model(self) -> dict[str, str]:

@@ -28,6 +28,9 @@ from model.data import DATA_VARIABLE
 from model.errors import PetalscopeError
 from model.imaging import heif
 
+# Threads that may handle feedback at the same time; further requests get 429.
+FEEDBACK_THREADS: Final = 2
+
 _PREFIX: Final = "PETALSCOPE_"
 # Set by Kubernetes in every pod beside a Service named petalscope.
 _KUBERNETES: Final = re.compile(_PREFIX + r"(.+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)")
@@ -224,6 +227,20 @@ class Settings(BaseSettings):
         description="Storage of the rate limits' counters: memory://, or redis://HOST:PORT to "
         "share them between services",
     )
+    feedback_dir: _AbsolutePath | None = Field(
+        None,
+        description="Folder for feedback: corrections, and photos that visitors send with their "
+        "consent; none turns feedback off",
+    )
+    feedback_database_url: _Text | None = Field(
+        None,
+        description="SQLAlchemy URL of the feedback's database, to share it between services, such "
+        "as postgresql://USER:PASSWORD@HOST/DATABASE; by default a SQLite file in the folder",
+        json_schema_extra={"unset": "SQLite"},
+    )
+    feedback_quota_mib: int = Field(
+        1024, ge=1, description="Maximum size of all feedback, in MiB; more gets 507"
+    )
     trusted_hosts: Annotated[tuple[_HostName, ...], *_CommaSeparated] = Field(
         (),
         description="Accepted Host headers, separated by commas; a leading dot includes all "
@@ -261,11 +278,18 @@ class Settings(BaseSettings):
                 f"{_variable('metrics_port')} and {_variable('port')} are both {self.port}; they "
                 "must differ."
             )
-        if self.max_in_flight >= self.threads:
+        if self.feedback_database_url is not None and self.feedback_dir is None:
+            raise SettingsError(
+                f"{_variable('feedback_database_url')} needs {_variable('feedback_dir')}, the "
+                "folder of the photos."
+            )
+        feedback_threads = FEEDBACK_THREADS if self.feedback_dir is not None else 0
+        if self.max_in_flight + feedback_threads >= self.threads:
+            more = f", plus {feedback_threads} for feedback," if feedback_threads else ""
             raise SettingsError(
                 f"{_variable('max_in_flight')} is {self.max_in_flight} and "
-                f"{_variable('threads')} is {self.threads}; the first must be smaller, so that "
-                "health checks find a thread."
+                f"{_variable('threads')} is {self.threads}; the first{more} must be smaller, so "
+                "that health checks find a thread."
             )
 
     @classmethod

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from model.checkpoint.labels import FlowerClass
+from tests.postgresql_server import find_postgresql
 
 ROOT = Path(__file__).parent.parent
 # Folders sort as text, so "2" comes after "100".
@@ -44,6 +45,8 @@ def _missing(marker: str) -> str | None:
         return "install wrk"
     if marker == "slurm" and not (shutil.which("slurmctld") and shutil.which("slurmd")):
         return "install slurm-wlm"
+    if marker == "postgresql" and find_postgresql() is None:
+        return "install PostgreSQL's server"
     if marker == "cuda":
         import torch
 
@@ -54,7 +57,7 @@ def _missing(marker: str) -> str | None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose tool or data is missing; fail it in CI, where only a GPU may be missing."""
-    for marker in ("data", "browser", "redis", "nginx", "wrk", "slurm", "cuda"):
+    for marker in ("data", "browser", "redis", "nginx", "postgresql", "wrk", "slurm", "cuda"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)

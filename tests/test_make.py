@@ -279,6 +279,9 @@ def clone(tmp_path: Path) -> Checkout:
     return clone
 
 
+COMMANDS = ("chromium", "nginx", "pg_createcluster", "python3", "redis-server", "slurmctld", "wrk")
+
+
 def run_ci(clone: Checkout) -> int:
     path = str(clone.folder / "bin")
     return subprocess.run(
@@ -290,7 +293,7 @@ def run_ci(clone: Checkout) -> int:
 
 
 def test_ci_runs_make_test_with_the_photos_and_returns_its_exit_code(clone: Checkout) -> None:
-    for command in ("chromium", "nginx", "python3", "redis-server", "slurmctld", "wrk"):
+    for command in COMMANDS:
         clone.fake(command, "#!/bin/sh\n")
     assert run_ci(clone) == 3
     assert clone.calls() == [f"make test {photos(clone.folder)}"]
@@ -302,7 +305,7 @@ def test_ci_installs_missing_packages(clone: Checkout) -> None:
     assert update == "apt-get update"
     assert install.startswith("apt-get install --yes")
     assert install.endswith(
-        "chromium fonts-liberation redis-server nginx wrk slurm-wlm python3 python3-venv"
+        "chromium fonts-liberation redis-server postgresql nginx wrk slurm-wlm python3 python3-venv"
     )
     assert make.startswith("make test ")
 

@@ -11,9 +11,10 @@ from typing import Final
 from flask import request
 
 from app.http.json_body import JSON
+from app.http.parameters import bad_parameter, flag
 from app.http.problems import Code, Problem, quoted
 from app.inference.activation_overlays import MAX_EXPLAINED
-from app.schemas.operations import BOOLEANS, PREDICT_PARAMETERS
+from app.schemas.operations import PREDICT_PARAMETERS
 
 # A comparison of millions of characters takes minutes, and JSON may have such a name.
 _MAX_NAME_LENGTH: Final = 100
@@ -70,8 +71,8 @@ def _parameters(
 ) -> PredictParameters:
     parameters = PredictParameters(
         _top_k(values("top_k"), class_count) or default_top_k,
-        _flag("explain", values("explain")),
-        _flag("combine", values("combine")),
+        flag("explain", values("explain")),
+        flag("combine", values("combine")),
     )
     if parameters.explain and parameters.top_k > MAX_EXPLAINED:
         raise Problem(
@@ -95,23 +96,10 @@ def _values(name: str) -> list[str]:
     return [*request.args.getlist(name), *request.form.getlist(name)]
 
 
-def _flag(name: str, values: list[str]) -> bool:
-    if not values:
-        return False
-    if len(values) > 1 or values[0] not in BOOLEANS:
-        raise _bad(name, values, f"one of {', '.join(BOOLEANS)}")
-    return BOOLEANS[values[0]]
-
-
 def _top_k(values: list[str], class_count: int) -> int | None:
     if not values:
         return None
     text = values[0]
     if len(values) > 1 or not _WHOLE_NUMBER.fullmatch(text) or not 1 <= int(text) <= class_count:
-        raise _bad("top_k", values, f"one whole number from 1 to {class_count}")
+        raise bad_parameter("top_k", values, f"one whole number from 1 to {class_count}")
     return int(text)
-
-
-def _bad(name: str, values: list[str], expected: str) -> Problem:
-    got = quoted(values[0]) if len(values) == 1 else f"given {len(values)} times"
-    return Problem(Code.INVALID_PARAMETER, f"The parameter {name} is {got}; it must be {expected}.")

@@ -37,6 +37,7 @@ class Code(StrEnum):
     API_KEY_INVALID = "api_key_invalid", 401
     CROSS_SITE_REQUEST = "cross_site_request", 403
     NOT_FOUND = "not_found", 404
+    FEEDBACK_NOT_FOUND = "feedback_not_found", 404
     METHOD_NOT_ALLOWED = "method_not_allowed", 405
     TOO_LARGE = "too_large", 413
     TOO_MANY_PARTS = "too_many_parts", 413
@@ -52,6 +53,7 @@ class Code(StrEnum):
     TOO_SMALL = "too_small", 422
     INVALID_PARAMETER = "invalid_parameter", 422
     EXPLAIN_UNSUPPORTED = "explain_unsupported", 422
+    CONSENT_MISSING = "consent_missing", 422
     OVERLOADED = "overloaded", 429
     DECODER_BUSY = "decoder_busy", 429
     RATE_LIMITED = "rate_limited", 429
@@ -61,7 +63,9 @@ class Code(StrEnum):
     MODEL_STALLED = "model_stalled", 503
     SHUTTING_DOWN = "shutting_down", 503
     OUT_OF_MEMORY = "out_of_memory", 503
+    FEEDBACK_UNAVAILABLE = "feedback_unavailable", 503
     TIMED_OUT = "timed_out", 504
+    FEEDBACK_FULL = "feedback_full", 507
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem

@@ -9,7 +9,13 @@ from typing import Final
 from flask import g, request
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
-_SAFE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_PATTERN: Final = r"[A-Za-z0-9._-]{1,64}"
+_SAFE_ID: Final = re.compile(REQUEST_ID_PATTERN)
+
+
+def is_request_id(text: str) -> bool:
+    """Return True if a text can be a request ID: 1 to 64 letters, digits and `.`, `_`, `-`."""
+    return _SAFE_ID.fullmatch(text) is not None
 
 
 def request_id() -> str:
@@ -17,5 +23,5 @@ def request_id() -> str:
     if "request_id" not in g:
         given = request.headers.get(REQUEST_ID_HEADER, "")
         # The ID is no secret, and os.urandom would release the GIL on each request.
-        g.request_id = given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        g.request_id = given if is_request_id(given) else f"{random.getrandbits(128):032x}"
     return str(g.request_id)

@@ -32,7 +32,7 @@ SECURITY_HEADERS: Final = {
 }
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFLIGHT: Final = {
-    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Allow-Headers": f"Authorization, Content-Type, X-API-Key, {REQUEST_ID_HEADER}",
     "Access-Control-Max-Age": "7200",
 }

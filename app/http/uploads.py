@@ -49,6 +49,23 @@ def read_photos(
     Raises:
         Problem: 400, 413, 415 or 422.
     """
+    return _read_photos(request, max_body_bytes, max_photos, form_only=False)
+
+
+def read_optional_photo(request: Request, max_body_bytes: int) -> bytes | None:
+    """Return the photo of a form, or None if the form has none; see `read_photos`.
+
+    Raises:
+        Problem: 400, 413, 415 or 422.
+    """
+    photos = _read_photos(request, max_body_bytes, lambda: 1, form_only=True)
+    return photos[0] if photos else None
+
+
+def _read_photos(
+    request: Request, max_body_bytes: int, max_photos: Callable[[], int], *, form_only: bool
+) -> list[bytes]:
+    """See `read_photos`; `form_only` accepts only forms and JSON, which may have no photo."""
     coding = request.headers.get("Content-Encoding", "").strip()
     if coding.lower() not in ("", "identity"):
         raise Problem(
@@ -62,21 +79,24 @@ def read_photos(
     mimetype = request.mimetype
     try:
         if mimetype in (MULTIPART, JSON):
-            return _photos_in_form(request, max_body_bytes, max_photos)
-        if mimetype.startswith("image/") or mimetype == "application/octet-stream":
+            return _photos_in_form(request, max_body_bytes, max_photos, is_optional=form_only)
+        is_photo = mimetype.startswith("image/") or mimetype == "application/octet-stream"
+        if is_photo and not form_only:
             return [_photo_in_body(request, max_body_bytes)]
     except ParseException as error:
         raise Problem(
             Code.BAD_REQUEST, "The body does not match its Transfer-Encoding; send it again."
         ) from error
-    if not mimetype and not content_length and not request.headers.get("Transfer-Encoding"):
+    is_empty = not content_length and not request.headers.get("Transfer-Encoding")
+    if not mimetype and is_empty and not form_only:
         raise Problem(Code.NO_PHOTO, f"The request has no photo. {HOW_TO_SEND}")
     problem = (
         f"The Content-Type {quoted(mimetype)} is not supported."
         if mimetype
         else "The request has no Content-Type."
     )
-    raise Problem(Code.UNSUPPORTED_TYPE, f"{problem} {HOW_TO_SEND}")
+    remedy = f"Send {MULTIPART} or {JSON}." if form_only else HOW_TO_SEND
+    raise Problem(Code.UNSUPPORTED_TYPE, f"{problem} {remedy}")
 
 
 def _photo_in_body(request: Request, max_body_bytes: int) -> bytes:
@@ -101,7 +121,7 @@ def incomplete_body(received: int, content_length: int) -> Problem:
 
 
 def _photos_in_form(
-    request: Request, max_body_bytes: int, max_photos: Callable[[], int]
+    request: Request, max_body_bytes: int, max_photos: Callable[[], int], *, is_optional: bool
 ) -> list[bytes]:
     try:
         files = [(file, _content(file)) for file in request.files.getlist(PHOTO_FIELD)]
@@ -113,10 +133,12 @@ def _photos_in_form(
             f"The form has more than {request.max_form_parts} parts, or headers of a part with "
             f"more than {MAX_TEXT_FIELD_BYTES:,} bytes. {HOW_TO_SEND}",
         ) from error
-    if not files:
-        raise _no_photo_field(request)
     # Browsers send a file input without a file as an empty part without a file name.
     sent = [(file, data) for file, data in files if data or file.filename]
+    if not sent and is_optional:
+        return []
+    if not files:
+        raise _no_photo_field(request)
     limit = max_photos()
     if len(sent) > limit:
         allowed = "one photo" if limit == 1 else f"up to {limit} photos"

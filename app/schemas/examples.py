@@ -29,6 +29,9 @@ SERVICE_INFO: Final = responses.ServiceInfo(
     version="0.1.0",
     links={"predict": "/predict", "openapi": "/openapi.json"},
 )
+FEEDBACK_RECEIPT: Final = responses.FeedbackReceipt(
+    deletion_code="3f9c0a7be21d64588c05", has_photo=True
+)
 ALIVE: Final = responses.Status(status="alive")
 READY: Final = responses.Status(status="ready")
 

@@ -26,6 +26,7 @@ _RESPONSES: Final = (
     responses.Labels,
     responses.ModelMetadata,
     responses.Flowers,
+    responses.FeedbackReceipt,
     responses.Status,
     ProblemDetails,
 )

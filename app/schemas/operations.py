@@ -6,9 +6,12 @@ from typing import Final, get_args
 
 from app.catalog.files import Colour
 from app.context import AppContext
+from app.feedback.entry import CORRECTION_WORDS, RIGHT
 from app.http.json_body import JSON, JsonBody, JsonObject
+from app.http.parameters import BOOLEANS
 from app.http.problems import Code
 from app.http.rate_limits import RATE_LIMIT_HEADERS
+from app.http.request_id import REQUEST_ID_PATTERN
 from app.http.uploads import MULTIPART, PHOTO_FIELD
 from app.inference.activation_overlays import MAX_EXPLAINED
 from app.inference.pipeline import DEFAULT_TOP_K
@@ -46,6 +49,31 @@ _PREDICT_CODES: Final = (
     Code.OUT_OF_MEMORY,
     Code.TIMED_OUT,
 )
+_FEEDBACK_CODES: Final = (
+    Code.BAD_REQUEST,
+    Code.INCOMPLETE_BODY,
+    Code.CROSS_SITE_REQUEST,
+    Code.TOO_LARGE,
+    Code.TOO_MANY_PARTS,
+    Code.TOO_MANY_PIXELS,
+    Code.UNSUPPORTED_TYPE,
+    Code.UNSUPPORTED_ENCODING,
+    Code.UNSUPPORTED_FORMAT,
+    Code.NO_PHOTO,
+    Code.EMPTY_PHOTO,
+    Code.TOO_MANY_PHOTOS,
+    Code.DAMAGED_PHOTO,
+    Code.TOO_SMALL,
+    Code.INVALID_PARAMETER,
+    Code.CONSENT_MISSING,
+    Code.OVERLOADED,
+    Code.DECODER_BUSY,
+    Code.RATE_LIMITED,
+    Code.INTERNAL_ERROR,
+    Code.FEEDBACK_UNAVAILABLE,
+    Code.TIMED_OUT,
+    Code.FEEDBACK_FULL,
+)
 # Descriptions by name.
 PREDICT_PARAMETERS: Final = {
     "top_k": "Number of predictions.",
@@ -54,11 +82,18 @@ PREDICT_PARAMETERS: Final = {
     "combine": f"Combine up to {MAX_COMBINED_PHOTOS} photos of one plant, each a file "
     f"'{PHOTO_FIELD}' of the form. The response lists the result of each photo as 'photos'.",
 }
-BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
 # Error codes by endpoint, besides those of access control.
 ERROR_CODES: Final[dict[str, tuple[Code, ...]]] = {
     "api.predict": _PREDICT_CODES,
     "flowers.index": (Code.INVALID_PARAMETER,),
+    "feedback.submit": _FEEDBACK_CODES,
+    "feedback.delete": (
+        Code.CROSS_SITE_REQUEST,
+        Code.FEEDBACK_NOT_FOUND,
+        Code.OVERLOADED,
+        Code.FEEDBACK_UNAVAILABLE,
+        Code.FEEDBACK_FULL,
+    ),
     "flowers.flower": (Code.NOT_FOUND,),
     "health.readyz": (Code.NOT_READY, Code.MODEL_STALLED),
 }
@@ -99,6 +134,7 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
             "colour", "Colour of the flower.", {"type": "string", "enum": list(get_args(Colour))}
         ),
     ]
+    feedback = {} if service.feedback is None else _feedback(service)
     return {
         "pages.index": _get(
             "about", "Return the URLs of the routes", examples.SERVICE_INFO, page=True
@@ -110,6 +146,7 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
         "flowers.flower": flower,
         "health.healthz": _get("healthz", "Check that the process is alive", examples.ALIVE),
         "health.readyz": _get("readyz", "Check that photos are accepted", examples.READY),
+        **feedback,
     }
 
 
@@ -153,6 +190,77 @@ def _predict(service: AppContext) -> JsonObject:
             },
         },
     }
+
+
+def _feedback(service: AppContext) -> dict[str, JsonObject]:
+    """Return the operations of the feedback."""
+    class_ids = [item.class_id for item in service.classifier.metadata.classes]
+    words = "; ".join(f"`{word}`: {meaning}" for word, meaning in CORRECTION_WORDS.items())
+    fields: JsonObject = {
+        "request_id": {
+            "type": "string",
+            "pattern": f"^{REQUEST_ID_PATTERN}$",
+            "description": "`request_id` of the classification.",
+        },
+        "correction": {
+            "type": "string",
+            "enum": [*dict.fromkeys([*class_ids, *CORRECTION_WORDS])],
+            "description": f"Class ID of the right flower, or a word. {words}.",
+        },
+        "predicted": {
+            "type": "string",
+            "enum": class_ids,
+            "description": f"Class ID of the first prediction; required with `{RIGHT}`.",
+        },
+    }
+    consent = "True if the visitor agreed that the photo is stored; required with a photo."
+    photo = "Photo, if the visitor agreed. Its metadata is removed."
+    file = {"type": "string", "contentMediaType": "application/octet-stream", "description": photo}
+    base64 = {"type": "string", "contentEncoding": "base64", "description": photo}
+    form = {
+        PHOTO_FIELD: file,
+        **fields,
+        "consent": {"type": "string", "enum": list(BOOLEANS), "description": consent},
+    }
+    members = {
+        PHOTO_FIELD: base64,
+        **fields,
+        "consent": {"type": "boolean", "description": consent},
+    }
+    required = ["request_id", "correction"]
+    submit: JsonObject = {
+        "operationId": "submitFeedback",
+        "summary": "Correct or confirm a classification",
+        "description": "Store a correction and, with consent, the photo, so that a person can "
+        "review it and the next model can learn from it.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                MULTIPART: {
+                    "schema": {"type": "object", "properties": form, "required": required},
+                    "encoding": {PHOTO_FIELD: {"contentType": "image/*"}},
+                },
+                JSON: {"schema": {"type": "object", "properties": members, "required": required}},
+            },
+        },
+        "responses": {"200": _success("Deletion code", examples.FEEDBACK_RECEIPT)},
+    }
+    delete: JsonObject = {
+        "operationId": "deleteFeedback",
+        "summary": "Delete feedback and its photo",
+        "parameters": [
+            {
+                "name": "code",
+                "in": "path",
+                "required": True,
+                "description": "Deletion code of the feedback.",
+                "schema": {"type": "string"},
+                "example": examples.FEEDBACK_RECEIPT.deletion_code,
+            }
+        ],
+        "responses": {"204": {"description": "Deleted"}},
+    }
+    return {"feedback.submit": submit, "feedback.delete": delete}
 
 
 def _json_upload(parameters: dict[str, tuple[str, JsonObject]]) -> JsonObject:

@@ -24,6 +24,7 @@ _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.CROSS_SITE_REQUEST: "Pages of 'https://other.example' may not send photos here; add that "
     "origin to PETALSCOPE_CORS_ORIGINS to let it use the API.",
     Code.NOT_FOUND: "There is no flower at '/flowers/0'; /flowers lists them all.",
+    Code.FEEDBACK_NOT_FOUND: "There is no feedback with this code; it may be mistyped.",
     Code.TOO_LARGE: "The body is larger than the limit of 20 MiB.",
     Code.TOO_MANY_PARTS: "The form has more than 20 parts.",
     Code.TOO_MANY_PIXELS: "The photo has more than 100 megapixels; send a smaller one.",
@@ -40,6 +41,7 @@ _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     "102.",
     Code.EXPLAIN_UNSUPPORTED: "This model has no class activation maps. Remove the parameter "
     "explain.",
+    Code.CONSENT_MISSING: "The feedback has a photo, but no consent to store it.",
     Code.OVERLOADED: "Too many photos are in flight; try again in a moment.",
     Code.DECODER_BUSY: "Other large photos are being decoded; try again in a moment.",
     Code.RATE_LIMITED: "You are sending photos too fast; wait and try again.",
@@ -49,6 +51,8 @@ _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.MODEL_STALLED: "The model hangs and the service is restarting; try again in a moment.",
     Code.SHUTTING_DOWN: "The service is shutting down; try again in a moment.",
     Code.OUT_OF_MEMORY: "The service is out of memory for this photo; try again in a moment.",
+    Code.FEEDBACK_UNAVAILABLE: "Feedback cannot be stored right now; try again in a moment.",
+    Code.FEEDBACK_FULL: "The space for feedback is used up; nothing was stored.",
     Code.TIMED_OUT: "The photo was not classified within 10 seconds; try again later.",
 }
 
@@ -61,6 +65,7 @@ _RETRIED: Final = frozenset(
         Code.MODEL_STALLED,
         Code.SHUTTING_DOWN,
         Code.OUT_OF_MEMORY,
+        Code.FEEDBACK_UNAVAILABLE,
     }
 )
 

@@ -309,6 +309,17 @@ class ModelMetadata(JsonBody):
     device: str = Field(description="Device that runs the model, such as `cpu` or `cuda:0`.")
 
 
+class FeedbackReceipt(JsonBody):
+    """Stored feedback."""
+
+    deletion_code: str = Field(
+        pattern="^[0-9a-f]{20}$",
+        description="Secret that deletes the feedback: `DELETE /feedback/{code}`. Sending the same "
+        "feedback again returns the same code.",
+    )
+    has_photo: bool = Field(description="True if a photo is stored with the feedback.")
+
+
 class Status(JsonBody):
     """State of the service."""
 

@@ -10,7 +10,7 @@ from flask import url_for
 
 from app.catalog.files import Toxicity
 from app.catalog.flowers import Flower, describe_class, sources_of
-from app.context import AppContext
+from app.context import AppContext, current_context
 from app.http.api_version import api_url
 from app.schemas import responses
 from model import __version__
@@ -198,6 +198,8 @@ def serialize_service() -> responses.ServiceInfo:
         "health": api_url("health.healthz"),
         "ready": api_url("health.readyz"),
     }
+    if current_context().feedback is not None:
+        links["feedback"] = api_url("feedback.submit")
     return responses.ServiceInfo(name="Petalscope", version=__version__, links=links)
 
 

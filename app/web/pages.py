@@ -13,11 +13,13 @@ from typing import Final
 
 from flask import Blueprint, Response, request
 
+from app.catalog.flowers import describe_classes
 from app.context import current_context
 from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_json
 from app.http.data_urls import data_url
 from app.http.problems import Problem
+from app.http.request_id import request_id
 from app.http.route_options import route_options
 from app.http.uploads import PHOTO_FIELD
 from app.inference.pipeline import DEFAULT_TOP_K, ClassifyOptions, classify_upload
@@ -25,7 +27,7 @@ from app.schemas.openapi import describe_api
 from app.schemas.responses import MAX_COMBINED_PHOTOS, Prediction
 from app.schemas.serialization import serialize_predictions, serialize_service
 from app.web.rendering import limits, render_page, script_texts
-from app.web.translations import ENGLISH
+from app.web.translations import ENGLISH, current_language
 
 pages: Final = Blueprint("pages", __name__)
 
@@ -87,6 +89,8 @@ def _page(
         photo=photo,
         predictions=predictions,
         verdict=verdict,
+        flowers=describe_classes(service.classifier.metadata.classes, current_language()),
+        request_id=request_id(),
         explains=service.explains,
         class_count=len(service.classifier.metadata.classes),
         top_k=DEFAULT_TOP_K,

@@ -53,6 +53,7 @@ def init_rendering(app: Flask) -> None:
         wikipedia_url=_wikipedia_url,
         gbif_url=_gbif_url,
         theme_colors=THEME_COLORS,
+        takes_feedback=_takes_feedback,
     )
     app.jinja_env.tests["poisonous"] = _is_poisonous
 
@@ -117,6 +118,11 @@ def details() -> dict[str, str]:
     """Return problem details by code; empty in English, where the problem's own detail is used."""
     values = {**limits(), "id": request_id()}
     return {code: detail.format(**values) for code, detail in messages("details").items()}
+
+
+def _takes_feedback() -> bool:
+    """Return True if feedback is on."""
+    return current_context().feedback is not None
 
 
 def _wikipedia_url(scientific_name: str | None, name: str, in_catalog: object) -> str:
