@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -81,7 +82,7 @@ def running_postgresql() -> Iterator[PostgresqlServer]:
             _wait(server)
             yield server
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # SIGTERM would wait for clients
             process.wait(_TIMEOUT_SECONDS)
 
 

@@ -23,7 +23,7 @@ def test_every_setting_has_a_variable() -> None:
             "PETALSCOPE_DEVICE": "cuda:1",
             "PETALSCOPE_HOST": "0.0.0.0",
             "PETALSCOPE_PORT": "9000",
-            "PETALSCOPE_THREADS": "8",
+            "PETALSCOPE_THREADS": "9",
             "PETALSCOPE_KEEP_ALIVE_SECONDS": "0",
             "PETALSCOPE_MAX_BODY_MIB": "4",
             "PETALSCOPE_MAX_MEGAPIXELS": "12",
@@ -41,6 +41,9 @@ def test_every_setting_has_a_variable() -> None:
             "PETALSCOPE_API_KEYS_FILE": "/run/secrets/keys",
             "PETALSCOPE_RATE_LIMITS": "60/minute, 1000/day",
             "PETALSCOPE_RATE_LIMIT_STORAGE_URI": "redis://redis:6379",
+            "PETALSCOPE_FEEDBACK_DIR": "/feedback",
+            "PETALSCOPE_FEEDBACK_DATABASE_URL": "postgresql://db/feedback",
+            "PETALSCOPE_FEEDBACK_QUOTA_MIB": "10",
             "PETALSCOPE_TRUSTED_HOSTS": "Flowers.example.org,.example.com",
             "PETALSCOPE_PROXY_COUNT": "1",
             "PETALSCOPE_METRICS_HOST": "0.0.0.0",
@@ -53,7 +56,7 @@ def test_every_setting_has_a_variable() -> None:
         device="cuda:1",
         host="0.0.0.0",
         port=9000,
-        threads=8,
+        threads=9,
         keep_alive_seconds=0,
         max_body_mib=4,
         max_megapixels=12,
@@ -71,6 +74,9 @@ def test_every_setting_has_a_variable() -> None:
         api_keys_file=Path("/run/secrets/keys"),
         rate_limits=("60/minute", "1000/day"),
         rate_limit_storage_uri="redis://redis:6379",
+        feedback_dir=Path("/feedback"),
+        feedback_database_url="postgresql://db/feedback",
+        feedback_quota_mib=10,
         trusted_hosts=("flowers.example.org", ".example.com"),
         proxy_count=1,
         metrics_host="0.0.0.0",
@@ -131,6 +137,7 @@ def test_an_unknown_variable_names_the_nearest_setting() -> None:
         ("RATE_LIMITS", "60/minute,many", ["60/minute"]),
         ("RATE_LIMITS", "0/minute", ["60/minute"]),
         ("TRUSTED_HOSTS", "https://example.org", ["flowers.example.org"]),
+        ("FEEDBACK_QUOTA_MIB", "0", ["1"]),
         ("TRUSTED_HOSTS", "*", ["flowers.example.org"]),
     ],
 )
@@ -152,6 +159,14 @@ def test_heic_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         Settings.from_environment({"PETALSCOPE_HEIF": "true"})
     for fragment in ("PETALSCOPE_HEIF", "requirements-heif.txt"):
         assert fragment in str(caught.value)
+
+
+def test_feedback_needs_a_folder_and_threads() -> None:
+    with pytest.raises(SettingsError, match="PETALSCOPE_FEEDBACK_DIR"):
+        Settings(feedback_database_url="postgresql://db/feedback")
+    assert Settings(threads=8, max_in_flight=7)
+    with pytest.raises(SettingsError, match="PETALSCOPE_THREADS"):
+        Settings(threads=8, max_in_flight=7, feedback_dir=Path("/feedback"))
 
 
 @pytest.mark.parametrize(

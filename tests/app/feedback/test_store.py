@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from app.feedback import store as store_module
 from app.feedback.database import EntryRow, PhotoRow
@@ -35,12 +35,8 @@ def files(folder: Path) -> set[str]:
 def counts(store: FeedbackStore) -> tuple[int, int]:
     """Return the numbers of entries and of photos in the database."""
     with store.transaction() as session:
-        entries, photos = (
-            session.scalar(select(func.count()).select_from(table)) for table in (EntryRow, PhotoRow)
-        )
-    assert entries is not None
-    assert photos is not None
-    return entries, photos
+        entries = len(session.scalars(select(EntryRow.id)).all())
+        return entries, len(session.scalars(select(PhotoRow.sha256)).all())
 
 
 def test_an_entry_and_its_photo_are_stored(make_store: MakeStore, folder: Path) -> None:
@@ -139,9 +135,10 @@ def test_a_crash_before_the_commit_leaves_a_file_that_the_next_start_removes(
         raise CrashError
 
     store = make_store()
-    with monkeypatch.context() as patch, pytest.raises(CrashError):
+    with monkeypatch.context() as patch:
         patch.setattr(PhotoFiles, "add", crash)
-        store.add(entry(1, PHOTO))
+        with pytest.raises(CrashError):
+            store.add(entry(1, PHOTO))
     assert len(files(folder)) == 1
     assert counts(make_store()) == (0, 0)
     assert files(folder) == set()
@@ -160,9 +157,10 @@ def test_a_crash_while_deleting_restores_the_photo(
         raise CrashError
 
     code = make_store().add(entry(1, PHOTO)).deletion_code
-    with monkeypatch.context() as patch, pytest.raises(CrashError):
+    with monkeypatch.context() as patch:
         patch.setattr(PhotoFiles, "retire", crash)
-        make_store().delete(code)
+        with pytest.raises(CrashError):
+            make_store().delete(code)
     store = make_store()
     assert files(folder) == {f"{sha256_of(PHOTO)}.jpg"}
     assert store.delete(code)
@@ -190,9 +188,10 @@ def test_a_full_disk_stores_nothing(
         raise OSError(number, "No space left on device")
 
     store = make_store()
-    with monkeypatch.context() as patch, pytest.raises(FeedbackFullError):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        store.add(entry(1, PHOTO))
+        with pytest.raises(FeedbackFullError):
+            store.add(entry(1, PHOTO))
     assert counts(store) == (0, 0)
     assert files(folder) == set()
     store.add(entry(1, PHOTO))
@@ -205,9 +204,10 @@ def test_a_failing_disk_is_reported_and_stores_nothing(
         raise OSError(errno.EIO, "Input/output error")
 
     store = make_store()
-    with monkeypatch.context() as patch, pytest.raises(FeedbackUnavailableError):
+    with monkeypatch.context() as patch:
         patch.setattr(PhotoFiles, "add", broken)
-        store.add(entry(1, PHOTO))
+        with pytest.raises(FeedbackUnavailableError):
+            store.add(entry(1, PHOTO))
     assert counts(store) == (0, 0)
 
 
@@ -219,20 +219,21 @@ def test_a_photo_that_cannot_be_removed_keeps_its_code(
 
     store = make_store()
     code = store.add(entry(1, PHOTO)).deletion_code
-    with monkeypatch.context() as patch, pytest.raises(FeedbackUnavailableError):
+    with monkeypatch.context() as patch:
         patch.setattr(PhotoFiles, "retire", refused)
-        store.delete(code)
+        with pytest.raises(FeedbackUnavailableError):
+            store.delete(code)
     assert counts(store) == (1, 1)
     assert store.delete(code)
     assert files(folder) == set()
 
 
-def test_a_folder_of_another_database_is_refused(make_store: MakeStore, tmp_path: Path) -> None:
+def test_a_folder_of_another_database_is_refused(
+    make_store: MakeStore, folder: Path, tmp_path: Path
+) -> None:
     store = make_store()
     store.add(entry(1, PHOTO))
-    other = FeedbackStore(
-        store.photos.path("").parent.parent, f"sqlite:///{tmp_path / 'new.db'}", quota_bytes=1
-    )
+    other = FeedbackStore(folder, f"sqlite:///{tmp_path / 'new.db'}", quota_bytes=1)
     with pytest.raises(FeedbackSetupError):
         other.open()
     other.close()
@@ -324,11 +325,10 @@ def test_deleted_rows_leave_no_trace_in_sqlite(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_service_without_feedback_does_not_load_sqlalchemy(tiny_checkpoint: Path) -> None:
+def test_a_service_without_feedback_does_not_load_sqlalchemy() -> None:
     code = (
-        "import sys; from pathlib import Path; from app import create_app\n"
-        "from app.settings import Settings\n"
-        f"app = create_app(Settings(checkpoint=Path({str(tiny_checkpoint)!r}), device='cpu'))\n"
+        "import sys; from app import create_app; from app.settings import Settings\n"
+        "create_app(Settings(device='cpu'))\n"
         "print('sqlalchemy' in sys.modules, 'psycopg' in sys.modules)"
     )
     result = subprocess.run(
