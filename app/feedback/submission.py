@@ -34,7 +34,7 @@ from app.http.parameters import bad_parameter, flag
 from app.http.problems import Code, Problem, quoted
 from app.http.request_id import is_request_id
 from app.http.uploads import read_optional_photo
-from app.inference.batcher import DeadlineExceededError
+from app.inference.errors import DeadlineExceededError
 from app.inference.photos import RETRY_AFTER, prepare_photo
 from app.settings import FEEDBACK_THREADS
 from model.imaging.limits import ImageLimits

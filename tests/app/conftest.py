@@ -102,7 +102,7 @@ def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]
 
     yield make
     for app in apps:
-        context_of(app).batcher.close()
+        context_of(app).close()
 
 
 @pytest.fixture
