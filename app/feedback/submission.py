@@ -37,7 +37,7 @@ from app.http.uploads import read_optional_photo
 from app.inference.errors import DeadlineExceededError
 from app.inference.photos import RETRY_AFTER, prepare_photo
 from app.settings import FEEDBACK_THREADS
-from model.imaging.limits import ImageLimits
+from model.imaging.limits import DEFAULT_LIMITS, ImageLimits
 
 if TYPE_CHECKING:
     from app.feedback.store import FeedbackStore
@@ -46,6 +46,9 @@ _SLOTS: Final = threading.BoundedSemaphore(FEEDBACK_THREADS)
 _CODE: Final = re.compile(r"[0-9a-f]{20}")
 _MAX_COMPARED: Final = 60  # characters; comparing longer texts is slow
 _JPEG_QUALITY: Final = 90
+# Pixels of the shorter side before the reduction to the preview. The next model may have larger
+# inputs than the one that is served.
+_MIN_DECODED_SIDE: Final = 480
 _RETRY_LATER: Final = {"Retry-After": "10"}
 
 
@@ -133,18 +136,20 @@ def _reencode(service: AppContext, photo: bytes) -> bytes:
     settings = service.settings
     limits = ImageLimits(settings.max_megapixels * 1_000_000, settings.min_side)
     deadline = time.monotonic() + settings.request_timeout_seconds
+    transform = service.classifier.metadata.transform
+    transform = replace(transform, resize=max(transform.resize, _MIN_DECODED_SIDE))
     try:
-        preview = prepare_photo(photo, limits, service.classifier.metadata.transform, deadline)
+        image = prepare_photo(photo, limits, transform, deadline).preview
     except DeadlineExceededError as error:
         raise Problem(
             Code.TIMED_OUT, "The photo was not decoded in time; try again later."
         ) from error
-    image = preview.preview
-    if min(image.size) < settings.min_side:
+    min_side = max(settings.min_side, DEFAULT_LIMITS.min_side)
+    if min(image.size) < min_side:
         raise Problem(
             Code.TOO_SMALL,
             f"The photo is too narrow: reduced to {max(image.size)} pixels on the longer side, the "
-            f"other has {min(image.size)}, and training needs {settings.min_side}.",
+            f"other has {min(image.size)}, and training needs {min_side}.",
         )
     # A new image has no metadata. Pillow would write the comment and other items of the old one.
     clean = Image.new("RGB", image.size)
