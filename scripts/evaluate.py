@@ -18,6 +18,7 @@ from pathlib import Path
 
 from model.checkpoint.labels import FlowerClass
 from model.classifier import Classifier
+from model.data.ignored_files import ignored_files, ignored_line
 from model.data.photo_folder import default_workers
 from model.evaluation import plots
 from model.evaluation.datasets import ood_photos_except
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_card(options.card)
     folders = dict(options.sets) or {options.split: data_folder(options) / options.split}
     ood = dict(options.ood)
+    if ignored := ignored_files([*folders.values(), *map(_root, ood.values())]):
+        print(ignored_line(ignored), file=sys.stderr)
     classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
     evaluation = evaluate_all(
         classifier,

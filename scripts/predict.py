@@ -17,6 +17,7 @@ from typing import Final
 from tqdm import tqdm
 
 from model import bundled_checkpoint
+from model.data.ignored_files import ignored_files, ignored_line
 from model.imaging.activation_map import laid_over, overlay
 from model.imaging.decode import decode_image
 from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     failures = _Failures()
     photos = list(_listed(options.photos, failures))
+    if ignored := ignored_files(path for path in map(Path, options.photos) if path.is_dir()):
+        print(ignored_line(ignored), file=sys.stderr)
     for option, path in (("--plot", options.plot), ("--explain", options.explain)):
         if path and len(photos) > _MAX_PLOTTED:
             parser.error(f"argument {option}: up to {_MAX_PLOTTED} photos, not {len(photos):,}")

@@ -1,9 +1,8 @@
-"""Check of a run's photos before training, and of files that are no photos."""
+"""Check that the photos of a run can be decoded, before training."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,8 @@ from model.data.photo_folder import (
     decode_photo,
     default_workers,
 )
-from model.imaging.formats import FORMAT_NAMES, IMAGE_SUFFIXES
 
 _MAX_LISTED: Final = 20
-_MACOS_PREFIX: Final = "._"
 
 
 class UnreadablePhotosError(PhotoFolderError):
@@ -78,37 +75,9 @@ def listed(reasons: Mapping[Path, str]) -> list[str]:
     return [*lines, f"  … and {more} more"] if more else lines
 
 
-def ignored_files(folders: Iterable[Path]) -> Counter[str]:
-    """Count the files in folders and below that are no photos, by suffix.
-
-    Hidden files do not count, except the `._*` files that macOS writes beside photos.
-    """
-    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-    kinds = (_ignored_kind(path) for path in files)
-    return Counter(kind for kind in kinds if kind)
-
-
-def ignored_line(counts: Counter[str]) -> str:
-    """Format the result of `ignored_files`, at least one file."""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    return (
-        f"Ignored {counts.total()} files that are not {FORMAT_NAMES} photos: {kinds}. Convert "
-        "photos of other formats to use them."
-    )
-
-
 def _failure(path: Path, target_side: int | None) -> str | None:
     try:
         decode_photo(path, target_side)
     except UnreadablePhotoError as error:
         return str(error)
     return None
-
-
-def _ignored_kind(path: Path) -> str | None:
-    name, suffix = path.name, path.suffix.lower()
-    if name.startswith(_MACOS_PREFIX) and suffix in IMAGE_SUFFIXES:
-        return f"{_MACOS_PREFIX}*{suffix} (macOS metadata)"
-    if name.startswith(".") or suffix in IMAGE_SUFFIXES:
-        return None
-    return suffix or "without suffix"

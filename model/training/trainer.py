@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from model.backbones import data_transform
 from model.checkpoint.metadata import Architecture, Metadata
+from model.data.ignored_files import ignored_files, ignored_line
 from model.evaluation.metrics import compute_metrics
 from model.folder_lock import only_process_in
 from model.training import run_report as report
@@ -48,8 +49,6 @@ from model.training.networks import load_teacher, starting_network
 from model.training.optimization import learning_rate
 from model.training.photo_check import (
     UnreadablePhotosError,
-    ignored_files,
-    ignored_line,
     listed,
     unreadable_photos,
 )

@@ -49,8 +49,10 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_the_report_has_the_accuracy_and_the_worst_classes(
     checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (data / "valid" / "21" / "photo.HEIC").touch()
     assert main([str(checkpoint), "--data", str(data), "--workers", "0", "--worst", "4"]) == 0
-    output = capsys.readouterr().out
+    output, error = capsys.readouterr()
+    assert "1 .heic" in error
     low, high = (100 * bound for bound in wilson_interval(3, 8))
     assert f"37.50 % [{low:.2f}, {high:.2f}]" in output
     # Classes 10, 100, 2 and 5 are ranked second to fifth; class 1 is the last.

@@ -123,8 +123,12 @@ def test_folders_are_searched_for_photos_in_sorted_order(
     for name in ("b.PNG", "a.jpg", "sub/deeper/c.webp", "sub/2.gif", ".cache/d.png", "._a.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         flower_image((100, 90)).save(folder / name)
-    (folder / "notes.txt").write_text("no photo")
-    results = run_json(capsys, folder, "--checkpoint", fire_lily, "--batch-size", "2")
+    (folder / "photo.heic").write_text("no photo")
+    arguments = [folder, "--checkpoint", fire_lily, "--batch-size", "2", "--format", "json"]
+    assert main([str(item) for item in arguments]) == 0
+    output, error = capsys.readouterr()
+    assert "1 .heic" in error
+    results = [(item["file"], item["predictions"]) for item in json.loads(output)]
     files = [Path(file).relative_to(folder) for file, _ in results]
     assert list(map(str, files)) == ["a.jpg", "b.PNG", "sub/2.gif", "sub/deeper/c.webp"]
 
