@@ -72,7 +72,7 @@ def create_schedule(
         steps_per_epoch: Optimizer steps in an epoch.
 
     Raises:
-        OptimizationError: The name is unknown.
+        OptimizationError: The name is unknown, or the options do not fit the schedule.
     """
     name = options.scheduler.lower()
     name = _PYTORCH_SCHEDULERS.get(name, name)
@@ -80,19 +80,25 @@ def create_schedule(
         raise OptimizationError(_unknown("schedule", options.scheduler, _SCHEDULERS))
     if name == "none":
         return None
-    schedule, _ = timm.scheduler.create_scheduler_v2(
-        optimizer,
-        sched=name,
-        num_epochs=options.epochs,
-        decay_epochs=options.decay_epochs,
-        decay_milestones=_milestones(options),  # type: ignore[arg-type]  # timm accepts fractions
-        decay_rate=options.decay_rate,
-        min_lr=options.min_lr,
-        warmup_epochs=min(options.warmup_epochs, options.epochs / 2),  # type: ignore[arg-type]  # likewise
-        warmup_lr=options.lr / 100,
-        step_on_epochs=False,
-        updates_per_epoch=steps_per_epoch,
-    )
+    try:
+        schedule, _ = timm.scheduler.create_scheduler_v2(
+            optimizer,
+            sched=name,
+            num_epochs=options.epochs,
+            decay_epochs=options.decay_epochs,
+            # timm's types are narrower than what it accepts.
+            decay_milestones=_milestones(options),  # type: ignore[arg-type]
+            decay_rate=options.decay_rate,
+            min_lr=options.min_lr,
+            warmup_epochs=min(options.warmup_epochs, options.epochs / 2),  # type: ignore[arg-type]
+            warmup_lr=options.lr / 100,
+            step_on_epochs=False,
+            updates_per_epoch=steps_per_epoch,
+        )
+    except ValueError as error:
+        raise OptimizationError(
+            f"--scheduler {options.scheduler} does not accept these options: {error}"
+        ) from error
     return schedule
 
 

@@ -64,6 +64,13 @@ def test_an_unknown_schedule_is_an_error(name: str) -> None:
         create_schedule(optimizer, options, STEPS)
 
 
+def test_options_that_do_not_fit_the_schedule_are_an_error() -> None:
+    options = TrainingConfig(scheduler="wsd", epochs=5, decay_epochs=10)
+    optimizer = create_optimizer(nn.Linear(2, 2), options)
+    with pytest.raises(OptimizationError, match="decay_epochs"):
+        create_schedule(optimizer, options, STEPS)
+
+
 @pytest.mark.parametrize(
     ("epochs", "warmup", "peak"), [(1, 1.0, STEPS / 2), (2, 5.0, STEPS), (4, 1.0, STEPS)]
 )

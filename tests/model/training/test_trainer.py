@@ -322,7 +322,11 @@ def test_a_frozen_backbone_does_not_change(tiny_options: MakeOptions, tmp_path: 
     "scheduler", ["none", "step", "multistep", "poly", "tanh", "wsd", "constant"]
 )
 def test_each_schedule_trains(tiny_options: MakeOptions, scheduler: str) -> None:
-    train(tiny_options(scheduler=scheduler, decay_epochs=1, model_ema_decay=0, epochs=1))
+    train(
+        tiny_options(
+            scheduler=scheduler, decay_epochs=1, model_ema_decay=0, epochs=1, warmup_epochs=0
+        )
+    )
 
 
 def test_half_precision_halves_the_checkpoint(tiny_options: MakeOptions, tmp_path: Path) -> None:
