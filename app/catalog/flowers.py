@@ -93,9 +93,9 @@ class Flower:
 
     @property
     def slug(self) -> str:
-        """The last part of its URL: "18-peruvian-lily", or "rose" if the class ID is the name."""
+        """The last part of its URL: "18-peruvian-lily", or a class ID that is a word, "rose"."""
         class_id, words = unicodedata.normalize("NFC", self.class_id), _hyphenate(self.name)
-        return class_id if self.repeats_class_id or not words else f"{class_id}-{words}"
+        return f"{class_id}-{words}" if class_id.isdecimal() and words else class_id
 
     def common_names(self, language: str) -> CommonNames:
         """Return the names and sentences in a language; empty if there is no translation."""

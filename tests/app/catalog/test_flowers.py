@@ -263,8 +263,11 @@ def test_other_classes_have_no_catalog_facts(class_id: str, name: str) -> None:
         ("Rose", "rose", "Rose", "Rose"),
         ("wild_rose", "wild_rose", "Wild rose", "wild_rose"),
         ("wild_rose", "wild rose", "Wild rose", "wild_rose"),
-        ("rosa", "rose", "Rose", "rosa-rose"),
-        ("rose-red", "red rose", "Red rose", "rose-red-red-rose"),
+        ("rosa", "rose", "Rose", "rosa"),
+        ("rose-red", "red rose", "Red rose", "rose-red"),
+        ("rose", "red", "Red", "rose"),  # not the URL of the class before
+        ("7", "wild_rose", "Wild rose", "7-wild-rose"),
+        ("7", "?", "?", "7"),
         ("バラ", "バラ", "バラ", "バラ"),
         ("Ma\u0308rzenbecher", "Märzenbecher", "Märzenbecher", "Märzenbecher"),
         ('rose "Alba"', 'rose "Alba"', 'Rose "Alba"', 'rose "Alba"'),
@@ -273,7 +276,7 @@ def test_other_classes_have_no_catalog_facts(class_id: str, name: str) -> None:
         ("_", "_", "_", "_"),
     ],
 )
-def test_names_are_not_doubled_in_urls(
+def test_own_names_have_urls_without_repetition(
     class_id: str, name: str, display_name: str, slug: str
 ) -> None:
     flower = describe_class(FlowerClass(class_id, name))

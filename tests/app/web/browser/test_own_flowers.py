@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from model.checkpoint.labels import FlowerClass
 from tests.app.web.browser.conftest import Visit
-from tests.app.web.browser.page import SCROLL_WIDTH
+from tests.app.web.browser.page import SCROLL_WIDTH, violations
 from tests.fake_checkpoint import save_fake_checkpoint
 from tests.serving import serving
 
@@ -56,6 +56,16 @@ def test_script_and_server_show_the_same_result(
     assert [name for _, name, _ in shown] == ["", None, "", ""]
     assert (shown[1][0] or "").startswith(f"https://{language[:2]}.wikipedia.org/")
     assert scripted.title() == plain.title()
+
+
+def test_no_page_breaks_wcag(visit: Visit, own_service: str, photo_file: Path) -> None:
+    page = visit(own_service)
+    page.locator("#file").set_input_files(photo_file)
+    links(page)
+    assert violations(page) == []
+    for path in ("flowers", "flowers/バラ"):
+        page.goto(f"{own_service}{path}")
+        assert violations(page) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
