@@ -123,10 +123,10 @@ def check_class_ids(class_ids: Sequence[str]) -> None:
             two differ only by case, spaces or Unicode normalization.
     """
     if len(class_ids) < 2:
+        found = f"only {class_ids[0]}" if class_ids else "none"
         raise LabelsError(
-            "A model needs at least two classes to choose from, and there is "
-            f"{', '.join(class_ids) or 'none'}; add a folder of photos of another flower, or of "
-            "other things."
+            f"A model needs at least two classes to choose from, and there is {found}; add a folder "
+            "of photos of another flower, or of other things."
         )
     seen: dict[str, str] = {}
     for class_id in class_ids:
