@@ -50,7 +50,8 @@ def read_category_names(path: Path) -> dict[str, str]:
         LabelsError: The file is missing, is not JSON, or is not an object of text to text.
     """
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows may begin the file with a byte order mark.
+        names = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise LabelsError(f"There is no file of category names at {path}.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -125,8 +126,8 @@ def check_class_ids(class_ids: Sequence[str]) -> None:
     if len(class_ids) < 2:
         found = f"only {class_ids[0]}" if class_ids else "none"
         raise LabelsError(
-            f"A model needs at least two classes to choose from, and there is {found}; add a folder "
-            "of photos of another flower, or of other things."
+            f"A model needs at least two classes to choose from, and there is {found}; add a "
+            "folder of photos of another flower, or of other things."
         )
     seen: dict[str, str] = {}
     for class_id in class_ids:

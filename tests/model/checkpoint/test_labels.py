@@ -36,6 +36,12 @@ def test_names_are_read_unchanged(tmp_path: Path) -> None:
     }
 
 
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "cat_to_name.json"
+    path.write_text('{"rosa": "Rosé"}', encoding="utf-8-sig")
+    assert read_category_names(path) == {"rosa": "Rosé"}
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "none.json"
     with pytest.raises(LabelsError, match=r"none\.json"):
