@@ -7,7 +7,7 @@ therefore does not depend on Accept-Language.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, get_args
@@ -30,6 +30,7 @@ from app.web.translations import ENGLISH, current_language, text
 flowers: Final = Blueprint("flowers", __name__)
 
 _COLOURS: Final = get_args(Colour)
+_MAX_UNGROUPED: Final = 20  # flowers
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,18 @@ def _all_flowers(language: str = ENGLISH) -> list[Flower]:
     return describe_classes(current_context().classifier.metadata.classes, language)
 
 
-def _by_letter(items: Iterable[Flower], language: str) -> list[tuple[str, list[Flower]]]:
-    """Group sorted flowers by the first letter of their names; "#" for other characters."""
+def _by_letter(items: Sequence[Flower], language: str) -> list[tuple[str, list[Flower]]]:
+    """Group sorted flowers by the first letter of their names; "#" for other characters.
+
+    The flowers of a short list, and those of names in another script, are one group without letter.
+    """
 
     def letter(item: Flower) -> str:
         first = normalize(item.name_in(language))[:1].upper()
         return first if first.isascii() and first.isalpha() else "#"
 
-    return [(first, list(group)) for first, group in groupby(items, letter)]
+    groups = [(first, list(group)) for first, group in groupby(items, letter)]
+    return groups if len(groups) > 1 and len(items) > _MAX_UNGROUPED else [("", list(items))]
 
 
 def _find(slug: str) -> Flower:

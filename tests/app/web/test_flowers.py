@@ -20,6 +20,7 @@ from model.classifier import Classifier
 from tests.app.conftest import MakeApp
 from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES
+from tests.fake_checkpoint import save_fake_checkpoint
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 NAMES = sorted(item.name for item in TINY_CLASSES)
@@ -101,14 +102,43 @@ def test_an_unknown_colour_is_refused(client: FlaskClient, headers: dict[str, st
         assert response.get_json()["code"] == Code.INVALID_PARAMETER
 
 
-def test_the_list_has_letters_that_lead_to_their_flowers(client: FlaskClient) -> None:
-    page = client.get("/flowers?q=fire", headers=PAGE).text
-    targets = re.findall(r'<a href="#(letter-\d+)"([^>]*)>(\w)</a>', page)
-    assert [letter for _, _, letter in targets] == ["B", "E", "F", "G", "H", "P"]
-    assert [letter for _, hidden, letter in targets if not hidden] == ["F"]
+LETTER_LINK = re.compile(r'<a href="#(letter-\d+)"([^>]*)>(\w|#)</a>')
+
+
+def listed_page(tmp_path: Path, names: list[str], query: str = "") -> str:
+    """Return the page with the list of a model for flowers of these names."""
+    path = save_fake_checkpoint(
+        tmp_path / "named.safetensors",
+        [0.0] * len(names),
+        classes=[FlowerClass(name, name) for name in names],
+    )
+    app = create_app(Settings(checkpoint=path, device="cpu"))
+    try:
+        return app.test_client().get(f"/flowers?q={query}", headers=PAGE).text
+    finally:
+        context_of(app).batcher.close()
+
+
+def test_a_long_list_has_letters_that_lead_to_their_flowers(tmp_path: Path) -> None:
+    names = [f"{letter}{letter}{number}" for letter in "BEÖPバ" for number in range(5)]
+    page = listed_page(tmp_path, names, "bb")
+    targets = LETTER_LINK.findall(page)
+    assert [letter for _, _, letter in targets] == ["B", "E", "O", "P", "#"]
+    assert [letter for _, hidden, letter in targets if not hidden] == ["B"]
     for target, _, letter in targets:
         assert f'<h2 id="{target}">{letter}</h2>' in page
-    assert message("flowers.not_here", count=6) in page
+    assert message("flowers.not_here", count=25) in page
+
+
+@pytest.mark.parametrize("count", [6, 25])
+def test_a_short_list_and_one_in_another_script_have_no_letters(
+    tmp_path: Path, client: FlaskClient, count: int
+) -> None:
+    names = [f"バ{number}" for number in range(25)]
+    page = client.get("/flowers", headers=PAGE).text if count == 6 else listed_page(tmp_path, names)
+    assert page.count("<li ") == count
+    assert LETTER_LINK.findall(page) == []
+    assert "<h2" not in page
 
 
 def test_a_misspelled_name_is_found(client: FlaskClient) -> None:
