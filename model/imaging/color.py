@@ -1,4 +1,4 @@
-"""Conversion of photos with an ICC profile to sRGB, by LittleCMS.
+"""Conversion of photos in other color spaces to sRGB, by LittleCMS.
 
 The network was trained on sRGB values. Wide-gamut photos, such as a phone's in Display P3, look
 pale to it without the conversion.
@@ -6,8 +6,10 @@ pale to it without the conversion.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import struct
 import threading
 from collections import OrderedDict
 from typing import Final
@@ -31,6 +33,25 @@ _WHITE_AND_BLACK: Final[dict[str, tuple[int | tuple[int, ...], int | tuple[int, 
     "CMYK": ((0, 0, 0, 0), (255, 255, 255, 255)),
 }
 _SRGB: Final = ImageCms.createProfile("sRGB")
+
+# Codes of ITU-T H.273. From linear RGB to XYZ, adapted to D50: the columns are the primaries.
+_PRIMARIES: Final = {
+    9: (  # BT.2020
+        (0.6734241, 0.2790177, -0.0019300),
+        (0.1656411, 0.6753402, 0.0299784),
+        (0.1251286, 0.0456377, 0.7973330),
+    ),
+    12: (  # Display P3
+        (0.5151187, 0.2411892, -0.0010505),
+        (0.2919778, 0.6922441, 0.0418791),
+        (0.1571035, 0.0665668, 0.7840713),
+    ),
+}
+# Transfer functions that photos use like sRGB's; those of HDR are not converted.
+_SRGB_TRANSFERS: Final = (1, 6, 13, 14, 15)
+_D50: Final = (0.9642, 1.0, 0.8249)
+# Exponent and coefficients of sRGB's tone curve, as a parametric curve of type 3.
+_SRGB_CURVE: Final = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 _Transform = ImageCms.ImageCmsTransform
 
@@ -80,6 +101,38 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if image.mode == transform.output_mode:
         return transform.apply_in_place(image)
     return transform.apply(image)
+
+
+@functools.cache
+def coded_profile(primaries: int, transfer: int) -> bytes | None:
+    """Return an ICC profile for a color description by code points (nclx) of an AVIF or HEIC.
+
+    Args:
+        primaries: Color primaries, by ITU-T H.273.
+        transfer: Transfer characteristics.
+
+    Returns:
+        The profile; None for sRGB, HDR and other spaces, which are not converted.
+    """
+    if primaries not in _PRIMARIES or transfer not in _SRGB_TRANSFERS:
+        return None
+    curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + _fixed(_SRGB_CURVE)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + _fixed(_D50)}
+    for name, column in zip((b"r", b"g", b"b"), _PRIMARIES[primaries], strict=True):
+        tags[name + b"XYZ"] = b"XYZ " + bytes(4) + _fixed(column)
+        tags[name + b"TRC"] = curve
+    start = 128 + 4 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(tag))
+        body += tag
+    header = struct.pack(">II", start + len(body), 0) + b"\4\x20\0\0mntrRGB XYZ " + bytes(12)
+    return header + b"acsp" + bytes(28) + _fixed(_D50) + bytes(48) + table + body
+
+
+def _fixed(values: tuple[float, ...]) -> bytes:
+    """Encode numbers as s15Fixed16Number."""
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
 
 
 def _build(profile: bytes, mode: str) -> _Transform | None:

@@ -17,6 +17,7 @@ from typing import Final
 from PIL import Image, ImageChops, ImageFile
 
 from model.imaging import bmp, heif, jpeg, png
+from model.imaging.color import coded_profile
 from model.imaging.decode_guard import MeteredFile, OddStructureError, without_exif_item
 from model.imaging.formats import (
     FORMATS,
@@ -30,6 +31,7 @@ from model.imaging.formats import (
     is_heic,
     refused_kind,
 )
+from model.imaging.iso_media import color_description
 from model.imaging.limits import (
     DEFAULT_LIMITS,
     ImageLimits,
@@ -125,6 +127,9 @@ def _decode(
         least_pixels = heif_pixels(data, limits)
     with _opened(data, limits) as image:
         size = image.size
+        if image.format in ("AVIF", HEIF_FORMAT) and not image.info.get("icc_profile"):
+            description = color_description(data)
+            image.info["icc_profile"] = description and coded_profile(*description)
         _reduce(image, target_side)
         is_buffered = structure is not None and structure.is_buffered
         check_size(size, limits, None if is_buffered else image.size)

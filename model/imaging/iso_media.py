@@ -95,6 +95,23 @@ def grouped_boxes(data: bytes) -> defaultdict[bytes, list[bytes]]:
     return bodies
 
 
+def color_description(data: bytes) -> tuple[int, int] | None:
+    """Return the color primaries and transfer characteristics of an image, by ITU-T H.273.
+
+    Returns:
+        The first such description (nclx); None if there is none, or the file is damaged.
+    """
+    try:
+        for ipco in grouped_boxes(data)[b"ipco"]:
+            for kind, body in boxes(ipco):
+                if kind == b"colr" and body.startswith(b"nclx"):
+                    reader = Reader(body[4:])
+                    return reader.number(2), reader.number(2)
+    except ValueError:
+        pass
+    return None
+
+
 def item_types(iinf: bytes) -> dict[int, bytes]:
     """Return the type of each item of an item information box, by id.
 

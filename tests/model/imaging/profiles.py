@@ -56,6 +56,11 @@ def converted(values: npt.NDArray[Any], matrix: Matrix, gamma: float) -> npt.NDA
     return _srgb_encoded(linear)
 
 
+def display_p3_converted(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Convert 8-bit values (..., 3) of Display P3 with sRGB's tone curve to sRGB."""
+    return _srgb_encoded(_srgb_linear(values / 255) @ DISPLAY_P3.T @ np.linalg.inv(SRGB).T)
+
+
 def gray_converted(values: npt.NDArray[Any], gamma: float) -> npt.NDArray[np.uint8]:
     return _srgb_encoded((values / 255) ** gamma)
 
@@ -69,13 +74,16 @@ def _srgb_encoded(linear: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return levels
 
 
+def _srgb_linear(encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
 def _lab_byte_triple(inks: tuple[int, ...]) -> list[int]:
     color = np.ones(3)
     for amount, ink in zip(inks, INKS.values(), strict=True):
         if amount:
             color = color * ink / 255
-    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
-    ratio = SRGB @ linear / D50
+    ratio = SRGB @ _srgb_linear(color) / D50
     x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
     lab = (116 * y - 16) * 2.55, 500 * (x - y) + 128, 200 * (y - z) + 128
     return [int(np.clip(round(value), 0, 255)) for value in lab]

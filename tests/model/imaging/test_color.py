@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.model.imaging.profiles import (
     Matrix,
     cmyk_profile,
     converted,
+    display_p3_converted,
     gray_converted,
     gray_profile,
     rgb_profile,
@@ -92,6 +94,42 @@ def test_reduced_and_rotated_photos_are_converted(orientation: int) -> None:
     got = decoded(wide, target_side=200)
     assert sorted(got.shape) == [3, 300, 400]
     assert_close(got, converted(given, DISPLAY_P3, 2.2), mean=1, largest=3)
+
+
+def with_description(data: bytes, primaries: int, transfer: int) -> bytes:
+    """Change the color description (nclx) of an AVIF or HEIC, which its encoder set to sRGB."""
+    at = data.index(b"nclx") + 4
+    return data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :]
+
+
+AVIF = encode(PHOTO, "AVIF", quality=98, speed=10, subsampling="4:4:4")
+
+
+@pytest.mark.parametrize("transfer", [1, 13])
+def test_an_avif_described_as_display_p3_is_converted(transfer: int) -> None:
+    got = decoded(with_description(AVIF, 12, transfer))
+    assert_close(got, display_p3_converted(decoded(AVIF)), mean=1, largest=3)
+
+
+def test_bt_2020_is_wider_than_display_p3() -> None:
+    red = encode(Image.new("RGB", SIZE, (180, 90, 90)), "AVIF", quality=98, speed=10)
+    plain, p3, bt_2020 = (
+        decoded(with_description(red, primaries, 13))[0, 0].astype(int) for primaries in (1, 12, 9)
+    )
+    assert plain[0] < p3[0] < bt_2020[0]
+    assert plain[1] > p3[1] > bt_2020[1]
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (2, 2), (9, 16), (12, 18), (99, 13)])
+def test_other_descriptions_change_no_pixel(primaries: int, transfer: int) -> None:
+    got = decoded(with_description(AVIF, primaries, transfer))
+    assert np.array_equal(got, decoded(AVIF))
+
+
+def test_a_profile_overrides_the_description() -> None:
+    data = encode(PHOTO, "AVIF", quality=98, speed=10, subsampling="4:4:4", icc_profile=P3)
+    got = decoded(data)
+    assert_close(got, converted(decoded(AVIF), DISPLAY_P3, 2.2), mean=1, largest=8)
 
 
 @pytest.mark.parametrize("variant", ["LittleCMS", "matrix"])

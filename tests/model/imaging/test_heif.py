@@ -22,7 +22,8 @@ from model.imaging.formats import (
 from model.imaging.heif import HeifStructureError, HeifVariantError, read_sizes, register
 from model.imaging.limits import ImageLimits, ImageTooLargeError, ImageTooSmallError
 from tests.conftest import flower_image
-from tests.model.imaging.profiles import DISPLAY_P3, converted, rgb_profile
+from tests.model.imaging.profiles import DISPLAY_P3, converted, display_p3_converted, rgb_profile
+from tests.model.imaging.test_color import with_description
 from tests.model.imaging.test_decode import assert_close, encode, fading_flower, on_white, pixels
 from tests.model.imaging.test_decode_refused import refusal
 
@@ -72,6 +73,11 @@ def test_a_rotated_photo_is_decoded_upright_once() -> None:
 def test_a_photo_is_converted_to_srgb() -> None:
     data = heic(icc_profile=rgb_profile(DISPLAY_P3, 2.2))
     assert_close(decoded(data), converted(pixels(PHOTO), DISPLAY_P3, 2.2), largest=60)
+
+
+def test_a_photo_described_as_display_p3_is_converted_to_srgb() -> None:
+    got = decoded(with_description(STILL, 12, 13))
+    assert_close(got, display_p3_converted(decoded(STILL)), mean=1, largest=3)
 
 
 def test_the_main_photo_of_several_is_decoded() -> None:
