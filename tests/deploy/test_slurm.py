@@ -91,25 +91,56 @@ def test_a_killed_and_requeued_task_of_an_array_counts_every_photo_once(
     assert set(counted.values()) == {1}
 
 
+def submit_training(cluster: SlurmCluster, *arguments: str) -> str:
+    return submit(cluster, "--nodes=2", "deploy/slurm/train.sh", *arguments)
+
+
+def training_arguments(photos: Path, output: Path, epochs: int) -> list[str]:
+    return [
+        *("--data", str(photos), "--output", str(output), "--epochs", str(epochs)),
+        *("--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64"),
+        *("--batch-size", "8", "--workers", "0", "--device", "cpu"),
+    ]
+
+
+def wait_for_end(cluster: SlurmCluster, job: str) -> str:
+    """Wait until a job has ended, and return its state."""
+    active = ("PENDING", "RUNNING", "COMPLETING")
+    try:
+        until(lambda: cluster.states(job)[job] not in active, JOB_SECONDS)
+    finally:
+        print(logs(cluster))
+    return cluster.states(job)[job]
+
+
+def epochs_done(output: Path) -> int:
+    history = output / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
 def test_torchrun_trains_on_two_nodes(
     cluster: SlurmCluster, flower_folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    job = submit(
-        cluster,
-        "--nodes=2",
-        "deploy/slurm/train.sh",
-        *("--data", str(flower_folder), "--output", str(output), "--epochs", "2"),
-        *("--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64"),
-        *("--batch-size", "8", "--workers", "0", "--device", "cpu"),
-    )
-    try:
-        until(
-            lambda: cluster.states(job)[job] not in ("PENDING", "RUNNING", "COMPLETING"),
-            JOB_SECONDS,
-        )
-    finally:
-        print(logs(cluster))
-    assert cluster.states(job)[job] == "COMPLETED", logs(cluster)
+    job = submit_training(cluster, *training_arguments(flower_folder, output, epochs=2))
+    assert wait_for_end(cluster, job) == "COMPLETED"
     assert "× 2" in logs(cluster)  # processes
     assert read_metadata(output / "checkpoint.safetensors").architecture.num_classes == 6
+
+
+def test_training_that_is_signalled_before_its_time_limit_can_be_resumed(
+    cluster: SlurmCluster, flower_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    job = submit_training(cluster, *training_arguments(flower_folder, output, epochs=1000))
+    until(lambda: epochs_done(output) >= 2, JOB_SECONDS)
+    # Slurm sends the signal of #SBATCH --signal in the same way.
+    cluster.run("scancel", "--signal=TERM", job)
+    assert wait_for_end(cluster, job) == "FAILED"  # the training is not complete
+    before = epochs_done(output)
+    assert list(output.glob("state-*"))
+
+    job = submit_training(cluster, "--resume", str(output))
+    until(lambda: epochs_done(output) > before + 1, JOB_SECONDS)
+    cluster.run("scancel", job)
+    assert wait_for_end(cluster, job) == "CANCELLED"
