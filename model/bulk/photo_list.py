@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.bulk.sources import Source, SourceError
-from model.bulk.storage import Location
+from model.bulk.storage import Location, StorageError
 from model.errors import PetalscopeError
 from model.imaging.formats import FORMAT_NAMES
 
@@ -105,7 +105,14 @@ def open_photo_list(
         file.create(_listed(source, facts, part_size or DEFAULT_PART_SIZE))
         # Another process may have been first.
         data = file.read()
-    photos = PhotoList(data)
+    except OSError as error:
+        raise StorageError(f"{output.url} cannot be used: {error.strerror}.") from error
+    try:
+        photos = PhotoList(data)
+    except (pa.ArrowException, KeyError) as error:
+        raise JobMismatchError(
+            f"{file.url} is not a list of this script; choose another --output."
+        ) from error
     photos.check(source.url, model_version, part_size)
     return photos
 

@@ -98,11 +98,17 @@ class Location:
         return self.is_local or not names.isdisjoint(_OBJECT_STORES)
 
     def names(self) -> list[str]:
-        """Return the names of the files and folders in this folder; none if it is missing."""
+        """Return the names of the files and folders in this folder; none if it is missing.
+
+        Raises:
+            StorageError: The folder may not be listed, or the file system fails repeatedly.
+        """
         try:
             listing = self._retried(lambda path: self._fs.ls(path, detail=False))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._failed("listed", error) from error
         return [str(path).rstrip("/").rpartition("/")[2] for path in listing]
 
     def walk(self) -> Iterator[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from model.bulk.photo_list import JobMismatchError, open_photo_list
+from model.bulk.photo_list import PHOTO_LIST_FILE, JobMismatchError, open_photo_list
 from model.bulk.sources import SourceError, open_source
-from model.bulk.storage import Location
+from model.bulk.storage import Location, StorageError
 
 
 class Listed:
@@ -52,6 +52,18 @@ def test_another_model_version_source_or_part_size_is_refused(folder: Location) 
     ):
         with pytest.raises(JobMismatchError):
             open_photo_list(folder, source, version, part_size)
+
+
+def test_a_damaged_list_is_refused(folder: Location) -> None:
+    (folder / PHOTO_LIST_FILE).write(b"no Parquet file")
+    with pytest.raises(JobMismatchError):
+        open_photo_list(folder, Listed("a.jpg"), "v1")
+
+
+def test_an_output_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"x")
+    with pytest.raises(StorageError):
+        open_photo_list(Location.parse(str(tmp_path / "out")), Listed("a.jpg"), "v1")
 
 
 def test_a_source_without_photos_leaves_no_list(folder: Location) -> None:
