@@ -13,6 +13,7 @@ from flask import Flask
 from app.api.feedback import feedback
 from app.api.health import health
 from app.api.routes import api
+from app.catalog.pictures import load_pictures
 from app.context import AppContext, install_context
 from app.http.api_keys import init_api_keys
 from app.http.api_version import register_versioned
@@ -33,6 +34,7 @@ from app.settings import Settings
 from app.web.feedback import feedback_pages
 from app.web.flowers import flowers
 from app.web.pages import pages
+from app.web.pictures import pictures as pictures_blueprint
 from app.web.pwa import pwa
 from app.web.rendering import init_rendering, render_error_page
 from model import bundled_checkpoint
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from model.backends.base import Outputs
     from model.classifier import Classifier
 
-_PAGES: Final = (pages, pwa)
+_PAGES: Final = (pages, pwa, pictures_blueprint)
 _API: Final = (api, flowers, health)
 
 
@@ -76,6 +78,7 @@ def create_app(
         RateLimitsError: The storage of the rate limits cannot be used.
         MetricsPortError: The metrics port cannot be opened.
         FeedbackSetupError: The folder or the database of the feedback cannot be used.
+        PictureFolderError: The folder of pictures cannot be used.
     """
     # Imported late: gunicorn's master process imports this package but never loads the model.
     from model.classifier import Classifier
@@ -101,6 +104,7 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_TEXT_FIELD_BYTES
     metrics = Metrics()
+    pictures = load_pictures(settings.pictures)
     batcher = Batcher(
         classifier.outputs,
         max_batch_size=max_batch_size,
@@ -111,7 +115,9 @@ def create_app(
         on_failure=end_process,
     )
     store = _feedback_store(settings)
-    service = AppContext(settings, checkpoint, classifier, batcher, explains, metrics, store)
+    service = AppContext(
+        settings, checkpoint, classifier, batcher, explains, metrics, pictures, store
+    )
     install_context(app, service)
     metrics.describe(service.model, settings.max_in_flight, lambda: batcher.in_flight)
     init_request_log(app, settings.log_level)

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.catalog.pictures import Pictures
     from app.feedback.store import FeedbackStore
     from app.inference.batcher import Batcher
     from app.observability.metrics import Metrics
@@ -30,6 +31,7 @@ class AppContext:
     batcher: Batcher[Outputs]
     explains: bool  # the model returns activation maps
     metrics: Metrics
+    pictures: Pictures
     feedback: FeedbackStore | None  # None if feedback is off
 
     def close(self) -> None:

@@ -207,6 +207,12 @@ class Settings(BaseSettings):
         description="Maximum photos in flight; further requests get 429. It must be below "
         "PETALSCOPE_THREADS, so that health checks always find a thread",
     )
+    pictures: _AbsolutePath | None = Field(
+        None,
+        description="Folder with pictures of the flowers and their manifest.json; by default "
+        "pictures/ in the checkout, if `make pictures` made it",
+        json_schema_extra={"unset": "pictures/"},
+    )
     cors_origins: Annotated[tuple[_Origin, ...], *_CommaSeparated] = Field(
         (),
         description="Origins whose pages may call the API, separated by commas, such as "

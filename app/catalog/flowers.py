@@ -204,6 +204,11 @@ def sources_of(flowers: Iterable[Flower]) -> dict[str, Source]:
     return {code: source for code, source in files.facts().sources.items() if code in used}
 
 
+def catalog_sources() -> tuple[Source, ...]:
+    """Return all sources of the catalog, those of common names included, by title."""
+    return tuple(sorted(files.facts().sources.values(), key=lambda source: normalize(source.title)))
+
+
 @cache
 def _flowers() -> dict[str, Flower]:
     catalog = files.texts()

@@ -24,6 +24,7 @@ from app.http.content_negotiation import prefers_html
 from app.http.problems import Code, Problem, quoted
 from app.http.route_options import route_options
 from app.schemas.serialization import serialize_flower, serialize_flowers
+from app.web.pictures import picture_of
 from app.web.rendering import render_page
 from app.web.translations import ENGLISH, current_language, text
 
@@ -124,6 +125,7 @@ def flower(slug: str) -> Any:
             look_alikes=look_alikes(item, language),
             served=set(_all_flowers()),
             sources=sources_of([item]),
+            picture=picture_of(item),
         )
     )
 

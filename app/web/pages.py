@@ -13,7 +13,7 @@ from typing import Final
 
 from flask import Blueprint, Response, request
 
-from app.catalog.flowers import describe_classes
+from app.catalog.flowers import catalog_sources, describe_classes
 from app.context import current_context
 from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_json
@@ -26,6 +26,7 @@ from app.inference.pipeline import DEFAULT_TOP_K, ClassifyOptions, classify_uplo
 from app.schemas.openapi import describe_api
 from app.schemas.responses import MAX_COMBINED_PHOTOS, Prediction
 from app.schemas.serialization import serialize_predictions, serialize_service
+from app.web.pictures import picture_of
 from app.web.rendering import limits, render_page, script_texts
 from app.web.translations import ENGLISH, current_language
 
@@ -59,6 +60,21 @@ def classify() -> Response:
         predictions=predictions,
         verdict=classification.result.verdict,
     )
+
+
+@pages.get("/about")
+def about() -> Response:
+    """Render the sources of the catalog and the credits of the pictures."""
+    service, language = current_context(), current_language()
+    flowers = describe_classes(service.classifier.metadata.classes, language)
+    found = [(flower, picture_of(flower)) for flower in flowers]
+    page = render_page(
+        "about.html",
+        class_count=len(flowers),
+        sources=catalog_sources() if any(flower.in_catalog for flower in flowers) else (),
+        pictures=[(flower, picture) for flower, picture in found if picture],
+    )
+    return cacheable(page)
 
 
 @pages.get("/docs")

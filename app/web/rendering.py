@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
 from app.schemas.responses import Prediction
+from app.web.pictures import picture_of, picture_url, thumbnail_url
 from app.web.translations import (
     ENGLISH,
     current_language,
@@ -27,6 +29,7 @@ from model.imaging.formats import format_names
 THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
 _ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
 _GBIF: Final = "https://www.gbif.org/species/search"
+_CREATIVE_COMMONS: Final = re.compile(r"CC (BY(?:-NC)?(?:-SA|-ND)?) (\d\.\d)")
 _NUMBER_FORMATS: Final = ("decimal", "percent", "less_than", "more_than")
 
 
@@ -52,6 +55,10 @@ def init_rendering(app: Flask) -> None:
         english=ENGLISH,
         wikipedia_url=_wikipedia_url,
         gbif_url=_gbif_url,
+        licence_url=_licence_url,
+        picture_of=picture_of,
+        picture_url=picture_url,
+        thumbnail_url=thumbnail_url,
         theme_colors=THEME_COLORS,
         takes_feedback=_takes_feedback,
     )
@@ -133,6 +140,12 @@ def _wikipedia_url(scientific_name: str | None, name: str, in_catalog: object) -
     is_english = in_catalog and not scientific_name
     site = _ENGLISH_WIKIPEDIA if is_english else text("language.wikipedia")
     return f"{site}?{urlencode({'search': scientific_name or name})}"
+
+
+def _licence_url(licence: str) -> str | None:
+    """Return the address of a Creative Commons licence such as "CC BY-SA 4.0", or None."""
+    found = _CREATIVE_COMMONS.fullmatch(licence)
+    return found and f"https://creativecommons.org/licenses/{found[1].lower()}/{found[2]}/"
 
 
 def _is_poisonous(prediction: Prediction) -> bool:

@@ -1,0 +1,69 @@
+"""Routes of the pictures of the flowers, and their addresses."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, Response, make_response, request, url_for
+
+from app.catalog.flowers import Flower
+from app.catalog.pictures import StoredPicture
+from app.context import current_context
+from app.http.caching import cacheable
+from app.http.problems import Code, Problem, quoted
+
+pictures: Final = Blueprint("pictures", __name__)
+
+_YEAR_S: Final = 365 * 24 * 3600
+
+
+@pictures.get("/pictures/<file>")
+def picture(file: str) -> Response:
+    """Return a picture. An address with its version is never stale."""
+    found = _find(file)
+    return _response(found, found.data, found.media_type)
+
+
+@pictures.get("/pictures/<file>/thumbnail")
+def thumbnail(file: str) -> Response:
+    """Return a small square cut from a picture."""
+    found = _find(file)
+    return _response(found, found.thumbnail, "image/webp")
+
+
+def picture_of(flower: Flower) -> StoredPicture | None:
+    """Return the picture of a flower, or None."""
+    return current_context().pictures.of(flower)
+
+
+def picture_url(item: StoredPicture) -> str:
+    """Return the address of a picture."""
+    return url_for("pictures.picture", file=item.picture.file, v=item.version)
+
+
+def thumbnail_url(item: StoredPicture) -> str:
+    """Return the address of a picture's thumbnail."""
+    return url_for("pictures.thumbnail", file=item.picture.file, v=item.version)
+
+
+def _find(file: str) -> StoredPicture:
+    """Return a picture of the manifest; the name is never used as a path.
+
+    Raises:
+        Problem: 404 if there is none.
+    """
+    found = current_context().pictures.get(file)
+    if found is None:
+        raise Problem(Code.NOT_FOUND, f"There is no picture at {quoted(request.path)}.")
+    return found
+
+
+def _response(found: StoredPicture, data: bytes, media_type: str) -> Response:
+    response = make_response(data)
+    response.content_type = media_type
+    cacheable(response)
+    if request.args.get("v") == found.version:
+        response.cache_control.no_cache = None
+        response.cache_control.max_age = _YEAR_S
+        response.cache_control.immutable = True
+    return response
