@@ -69,11 +69,15 @@ endef
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: serve
 serve: $(VENV)/.serve-$(KIND) ## serve on http://localhost:8000 (DEVICE=cpu, DEVICE=cuda)
 	@exec $(IN_VENV) -m gunicorn --config gunicorn.conf.py
+
+.PHONY: pictures
+pictures: $(VENV)/.pictures ## download pictures of the flowers for the pages; repeat it if some are missing
+	@exec $(IN_VENV) scripts/make_pictures.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev-$(KIND) ## check style, types and imports
@@ -133,6 +137,7 @@ lock: $(VENV)/.dev-$(KIND) ## compile requirements*.txt from pyproject.toml (UPG
 	$(COMPILE) pyproject.toml --extra train --upgrade -c requirements-dev.txt -o requirements-train.txt
 	$(COMPILE) pyproject.toml --extra bulk --upgrade -c requirements-dev.txt -o requirements-bulk.txt
 	$(COMPILE) pyproject.toml --extra cuda --upgrade -c requirements-dev.txt -o requirements-cuda.txt
+	$(COMPILE) pyproject.toml --extra pictures --upgrade -c requirements-dev.txt -o requirements-pictures.txt
 	$(COMPILE) pyproject.toml --extra heif --upgrade -c requirements-dev.txt -o requirements-heif.txt
 	$(COMPILE) pyproject.toml --upgrade -c requirements-dev.txt -o requirements.txt
 
@@ -154,6 +159,9 @@ $(VENV)/.serve-cpu: requirements.txt pyproject.toml $(BROKEN)
 
 # Serving needs PyTorch only on an NVIDIA GPU.
 $(VENV)/.serve-cuda: requirements-cuda.txt pyproject.toml $(BROKEN)
+	@$(install)
+
+$(VENV)/.pictures: requirements-pictures.txt pyproject.toml $(BROKEN)
 	@$(install)
 
 $(VENV)/.train-$(KIND): requirements-train.txt pyproject.toml $(BROKEN)

@@ -195,6 +195,16 @@ def test_train_passes_its_arguments_on(checkout: Checkout) -> None:
     assert calls[-1] == "python scripts/train.py --epochs 3"
 
 
+def test_pictures_need_no_pytorch(checkout: Checkout) -> None:
+    checkout.fake_python("python3", "3.11")
+    assert checkout.make("pictures", "ARGS=--output other").returncode == 0
+    calls = checkout.calls()
+    assert f"{PIP} --requirement requirements-pictures.txt" in calls
+    assert calls[-1] == "python scripts/make_pictures.py --output other"
+    pins = (checkout.folder / "requirements-pictures.txt").read_text()
+    assert "torch" not in pins
+
+
 def test_a_cpu_gets_pytorch_without_cuda(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
     assert checkout.make("train", "DEVICE=cpu").returncode == 0

@@ -21,6 +21,9 @@ NOT_API = {
     "/docs",
     "/openapi.json",
     "/manifest.webmanifest",
+    "/about",
+    "/pictures/<file>",
+    "/pictures/<file>/thumbnail",
     "/offline",
     "/service-worker.js",
 }
