@@ -197,6 +197,43 @@ export class Petalscope {
     return this.#send("/model", {}, { signal });
   }
 
+  /**
+   * Send what the user says about a result, if the service stores feedback.
+   *
+   * @param {string} requestId  `request_id` of the result.
+   * @param {string} correction  Class ID of the right flower, or "right", "other" (none of the
+   *   classes) or "unsure".
+   * @param {object} [options]
+   * @param {string} [options.predicted]  Class ID of the first prediction; required with "right".
+   * @param {Blob | ArrayBuffer | ArrayBufferView} [options.photo]  The photo, if the user agreed that
+   *   it is stored.
+   * @param {boolean} [options.consent]  The user agreed; required with a photo.
+   * @param {AbortSignal} [options.signal]
+   * @returns {Promise<{ deletion_code: string, has_photo: boolean }>}  Give the code to the user: it is
+   *   needed for `deleteFeedback`.
+   */
+  sendFeedback(requestId, correction, { predicted, photo, consent = false, signal } = {}) {
+    const body = new FormData();
+    body.append("request_id", requestId);
+    body.append("correction", correction);
+    if (predicted !== undefined) body.append("predicted", predicted);
+    if (consent) body.append("consent", "true");
+    if (photo !== undefined) body.append("image", new Blob([photo]), "photo");
+    return this.#send("/feedback", {}, { method: "POST", body, signal });
+  }
+
+  /**
+   * Delete feedback and its photo.
+   *
+   * @param {string} deletionCode
+   * @param {{ signal?: AbortSignal }} [options]
+   * @returns {Promise<void>}
+   */
+  async deleteFeedback(deletionCode, { signal } = {}) {
+    const path = `/feedback/${encodeURIComponent(deletionCode)}`;
+    await this.#send(path, {}, { method: "DELETE", signal });
+  }
+
   async #send(path, params, init) {
     const query = new URLSearchParams(params).toString();
     const url = `${this.#baseUrl}${path}${query && `?${query}`}`;
@@ -207,6 +244,7 @@ export class Petalscope {
       const retryAfter = parseRetryAfter(response);
       const wait = retryAfter ?? 2 ** (attempt - 1);
       const mayRetry = RETRY_STATUSES.has(response.status) && attempt <= this.#retries;
+      if (init.method === "DELETE" && response.status === 204) return {};
       if (!mayRetry || wait > this.#maxRetryWait) return parseJson(response, retryAfter);
       await response.body?.cancel(); // frees the connection for the retry
       await sleep(wait, init.signal);

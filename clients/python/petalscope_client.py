@@ -34,6 +34,7 @@ Photo = bytes | str | PathLike[str]
 _RETRY_STATUSES: Final = (429, 503)
 _OCTET_STREAM: Final = "application/octet-stream"  # the service detects the image format
 _T = TypeVar("_T")
+_Parts = list[tuple[str, tuple[str | None, bytes, str]]]  # field, then file name, content, type
 
 
 class PetalscopeError(Exception):
@@ -227,6 +228,19 @@ class Flower:
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True)
+class FeedbackReceipt:
+    """Stored feedback.
+
+    Attributes:
+        deletion_code: Secret for `delete_feedback`; give it to the user.
+        has_photo: True if a photo is stored with the feedback.
+    """
+
+    deletion_code: str
+    has_photo: bool
+
+
 class _BaseClient:
     """Options of both clients, and how they build and retry requests."""
 
@@ -357,6 +371,38 @@ class Client(_BaseClient):
         """Return the metadata of the checkpoint."""
         return self._request("GET", "/model")
 
+    def send_feedback(
+        self,
+        request_id: str,
+        correction: str,
+        *,
+        predicted: str | None = None,
+        photo: Photo | None = None,
+        consent: bool = False,
+    ) -> FeedbackReceipt:
+        """Send what the user says about a result, if the service stores feedback.
+
+        Args:
+            request_id: `request_id` of the result.
+            correction: Class ID of the right flower, or "right", "other" (none of the classes) or
+                "unsure".
+            predicted: Class ID of the first prediction; required with "right".
+            photo: Bytes or path of the photo, if the user agreed that it is stored.
+            consent: The user agreed; required with a photo.
+
+        Raises:
+            OSError: The file cannot be read.
+            PetalscopeError: The service returned an error: 404 if it stores no feedback, 507 if
+                its space is used up.
+            httpx2.TransportError: The service cannot be reached.
+        """
+        files = _feedback_files(request_id, correction, predicted, photo, consent)
+        return _parse(FeedbackReceipt, self._request("POST", "/feedback", files=files))
+
+    def delete_feedback(self, deletion_code: str) -> None:
+        """Delete feedback and its photo; an unknown code raises `PetalscopeError` (404)."""
+        self._request("DELETE", _feedback_path(deletion_code))
+
     def close(self) -> None:
         """Close the connections."""
         if self._owns_http_client:
@@ -375,7 +421,7 @@ class Client(_BaseClient):
         *,
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
-        files: list[tuple[str, tuple[str, bytes, str]]] | None = None,
+        files: _Parts | None = None,
     ) -> dict[str, Any]:
         options = self._request_options(method, content)
         attempt = 1
@@ -480,6 +526,40 @@ class AsyncClient(_BaseClient):
         """Return the metadata of the checkpoint."""
         return await self._request("GET", "/model")
 
+    async def send_feedback(
+        self,
+        request_id: str,
+        correction: str,
+        *,
+        predicted: str | None = None,
+        photo: Photo | None = None,
+        consent: bool = False,
+    ) -> FeedbackReceipt:
+        """Send what the user says about a result, if the service stores feedback.
+
+        Args:
+            request_id: `request_id` of the result.
+            correction: Class ID of the right flower, or "right", "other" (none of the classes) or
+                "unsure".
+            predicted: Class ID of the first prediction; required with "right".
+            photo: Bytes or path of the photo, if the user agreed that it is stored.
+            consent: The user agreed; required with a photo.
+
+        Raises:
+            OSError: The file cannot be read.
+            PetalscopeError: The service returned an error: 404 if it stores no feedback, 507 if
+                its space is used up.
+            httpx2.TransportError: The service cannot be reached.
+        """
+        files = await asyncio.to_thread(
+            _feedback_files, request_id, correction, predicted, photo, consent
+        )
+        return _parse(FeedbackReceipt, await self._request("POST", "/feedback", files=files))
+
+    async def delete_feedback(self, deletion_code: str) -> None:
+        """Delete feedback and its photo; an unknown code raises `PetalscopeError` (404)."""
+        await self._request("DELETE", _feedback_path(deletion_code))
+
     async def close(self) -> None:
         """Close the connections."""
         if self._owns_http_client:
@@ -498,7 +578,7 @@ class AsyncClient(_BaseClient):
         *,
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
-        files: list[tuple[str, tuple[str, bytes, str]]] | None = None,
+        files: _Parts | None = None,
     ) -> dict[str, Any]:
         options = self._request_options(method, content)
         attempt = 1
@@ -530,16 +610,37 @@ def _read(photo: Photo) -> bytes:
     return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
 
 
-def _form_files(photos: Iterable[Photo]) -> list[tuple[str, tuple[str, bytes, str]]]:
+def _form_files(photos: Iterable[Photo]) -> _Parts:
     return [("image", ("photo", _read(photo), _OCTET_STREAM)) for photo in photos]
 
 
+def _feedback_files(
+    request_id: str, correction: str, predicted: str | None, photo: Photo | None, consent: bool
+) -> _Parts:
+    """Return the parts of a form; parts without a file name are text fields."""
+    fields = {"request_id": request_id, "correction": correction, "predicted": predicted}
+    parts: _Parts = [
+        (name, (None, text.encode(), "text/plain"))
+        for name, text in fields.items()
+        if text is not None
+    ]
+    if consent:
+        parts.append(("consent", (None, b"true", "text/plain")))
+    return parts if photo is None else [*parts, *_form_files([photo])]
+
+
+def _feedback_path(deletion_code: str) -> str:
+    return f"/feedback/{quote(deletion_code, safe='')}"
+
+
 def _json(response: httpx2.Response) -> dict[str, Any]:
-    """Return the JSON object of a response.
+    """Return the JSON object of a response; an empty one after a deletion.
 
     Raises:
         PetalscopeError: The response is an error or does not come from Petalscope.
     """
+    if response.status_code == 204 and response.request.method == "DELETE":
+        return {}
     try:
         body = response.json()
     except ValueError:

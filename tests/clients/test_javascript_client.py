@@ -86,6 +86,7 @@ def address(page_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = {
         "PETALSCOPE_CHECKPOINT": str(path),
         "PETALSCOPE_CORS_ORIGINS": page_address.rstrip("/"),
+        "PETALSCOPE_FEEDBACK_DIR": str(folder / "feedback"),
     }
     with serving(folder, **settings) as server:
         yield server.address
@@ -194,6 +195,24 @@ def test_labels_model_and_flowers_are_listed(run: Run) -> None:
     assert model["checkpoint"] == "fake.safetensors"
     assert len(flowers) == 6
     assert [item["scientific_name"] for item in lily] == ["Gloriosa superba"]
+
+
+def test_feedback_is_sent_and_deleted(run: Run) -> None:
+    receipt, without_photo, deleted, again, refused = run(
+        "const petalscope = new Petalscope({ baseUrl: address });"
+        'const options = { predicted: "21", photo, consent: true };'
+        'const receipt = await petalscope.sendFeedback("request-1", "right", options);'
+        "const code = receipt.deletion_code;"
+        'return [receipt, await petalscope.sendFeedback("request-2", "unsure"),'
+        " (await petalscope.deleteFeedback(code)) ?? null,"
+        " await caught(() => petalscope.deleteFeedback(code)),"
+        ' await caught(() => petalscope.sendFeedback("request-3", "21", { photo }))];'
+    )
+    assert receipt["has_photo"]
+    assert not without_photo["has_photo"]
+    assert deleted is None
+    assert again["code"] == "feedback_not_found"
+    assert refused["code"] == "consent_missing"
 
 
 def test_errors_of_the_service_are_thrown(run: Run) -> None:

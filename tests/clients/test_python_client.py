@@ -34,7 +34,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = save_fake_checkpoint(
         folder / "fake.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
     )
-    with serving(folder, PETALSCOPE_CHECKPOINT=str(path)) as server:
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(path),
+        "PETALSCOPE_FEEDBACK_DIR": str(folder / "feedback"),
+    }
+    with serving(folder, **settings) as server:
         yield server.address
 
 
@@ -87,7 +91,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize(
     "name",
-    ["ClassificationResult", "PhotoResult", "Prediction", "Ood", "Model", "Label", "Flower"],
+    [
+        *("ClassificationResult", "PhotoResult", "Prediction", "Ood", "Model", "Label", "Flower"),
+        "FeedbackReceipt",
+    ],
 )
 def test_the_client_has_every_field_of_the_response(name: str) -> None:
     in_client = {item.name for item in fields(getattr(petalscope_client, name))}
@@ -149,6 +156,26 @@ def test_labels_model_and_flowers_are_listed(ask: Ask, address: str) -> None:
     (lily,) = ask(address, "flowers", "gloriosa")
     assert lily.scientific_name == "Gloriosa superba"
     assert lily == ask(address, "flower", "21")
+
+
+@pytest.mark.slow
+def test_feedback_is_sent_and_deleted(ask: Ask, address: str, photo: Path) -> None:
+    result = ask(address, "predict", photo)
+    options = {"predicted": result.best.class_id, "photo": photo, "consent": True}
+    receipt = ask(address, "send_feedback", result.request_id, "right", **options)
+    assert receipt.has_photo
+    assert ask(address, "send_feedback", result.request_id, "right", **options) == receipt
+    assert not ask(address, "send_feedback", result.request_id, "other").has_photo
+    assert ask(address, "delete_feedback", receipt.deletion_code) is None
+    for method, values, named, code in (
+        ("delete_feedback", [receipt.deletion_code], {}, "feedback_not_found"),
+        ("delete_feedback", ["../labels"], {}, "not_found"),
+        ("send_feedback", ["1", "right"], {}, "invalid_parameter"),
+        ("send_feedback", ["1", "21"], {"photo": photo}, "consent_missing"),
+    ):
+        with pytest.raises(PetalscopeError) as caught:
+            ask(address, method, *values, **named)
+        assert caught.value.code == code
 
 
 @pytest.mark.slow
@@ -238,7 +265,7 @@ def test_errors_that_are_not_retried_are_raised(
 
 
 @pytest.mark.parametrize("body", [b"<h1>Bad gateway</h1>", b"[]", b"null"])
-@pytest.mark.parametrize("status", [200, 502])
+@pytest.mark.parametrize("status", [200, 204, 502])
 def test_responses_of_other_servers_are_raised(ask: Ask, status: int, body: bytes) -> None:
     with pytest.raises(PetalscopeError) as caught:
         ask("http://stub", "labels", handler=lambda _: httpx2.Response(status, content=body))

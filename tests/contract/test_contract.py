@@ -28,7 +28,11 @@ SEED: Final = os.environ.get("FUZZ_SEED", "0")
 def test_the_service_conforms_to_its_openapi_document(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
-    with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(tiny_checkpoint)) as server:
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_FEEDBACK_DIR": str(tmp_path / "feedback"),
+    }
+    with serving(tmp_path, **settings) as server:
         options = {
             "--url": server.address,
             "--max-examples": EXAMPLES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from app.http.api_version import API_PREFIX
-from tests.app.conftest import MakeApp, form
+from tests.app.conftest import MakeApp, form, multipart
 
 # Pages, assets and the document itself.
 NOT_API = {
@@ -188,6 +189,38 @@ def test_the_document_describes_the_headers_of_rate_limits(make_app: MakeApp, ph
         headers = {name for name, _ in response.headers if name.startswith(("X-Rate", "Retry"))}
         assert str(response.status_code) == status
         assert set(described[status]["headers"]) == headers
+
+
+def test_the_document_describes_feedback_if_it_is_on(
+    make_app: MakeApp, tmp_path: Path, photo: bytes
+) -> None:
+    app = make_app(feedback_dir=tmp_path)
+    client = app.test_client()
+    document = client.get("/openapi.json").get_json()
+    validate(document)
+    submit, delete = (
+        document["paths"][path][method]
+        for path, method in (("/feedback", "post"), ("/feedback/{code}", "delete"))
+    )
+    for _, _, content in responses(document):
+        for example in examples(content):
+            check(document, content["schema"], example)
+    form_schema = submit["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form_schema["properties"]["predicted"]["enum"] == [
+        item["class_id"] for item in client.get("/labels").get_json()["labels"]
+    ]
+    fields = {"request_id": "1", "predicted": "21", "consent": "true"}
+    for correction in form_schema["properties"]["correction"]["enum"]:
+        values = {**fields, "correction": correction}
+        parts = [(name, None, text.encode()) for name, text in values.items()]
+        response = client.post("/feedback", **multipart(*parts, ("image", "a.jpg", photo)))
+        content = submit["responses"]["200"]["content"]["application/json"]
+        check(document, content["schema"], response.get_json())
+    code = response.get_json()["deletion_code"]
+    assert str(client.delete(f"/feedback/{code}").status_code) in delete["responses"]
+    missing = client.delete(f"/feedback/{code}")
+    content = delete["responses"]["404"]["content"]["application/problem+json"]
+    assert missing.get_json()["code"] in content["examples"]
 
 
 def test_the_document_has_the_limits_of_the_service(make_app: MakeApp) -> None:
