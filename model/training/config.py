@@ -150,7 +150,7 @@ class TrainingConfig:
 
     keep_epoch: Literal["best", "last"] = "best"
     """Epoch to keep in the checkpoint: the best on valid, or the last, which suits a valid set that
-    is easier than the photos of use."""
+    is easier than users' photos."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Mixed precision; auto means bf16 where the GPU, or a CPU with AVX-512 BF16 or AMX, supports
     it, and no otherwise."""
