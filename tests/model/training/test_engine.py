@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from model.folder_lock import FolderInUseError
 from model.training.augmentation import OOD_TARGET
 from model.training.config import TrainingConfig
-from model.training.engine import Engine, TrainingError, create_accelerator, steps_per_sync
+from model.training.engine import (
+    Engine,
+    TrainingError,
+    create_accelerator,
+    on_main_process,
+    steps_per_sync,
+)
 
 PHOTOS = 4
 
@@ -55,6 +62,17 @@ def test_processes_that_a_device_cannot_join_are_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TrainingError, match="--device cpu"):
         create_accelerator(TrainingConfig(precision="no"))
+
+
+@pytest.mark.usefixtures("tiny_training")
+def test_an_error_of_the_main_process_reaches_every_process() -> None:
+    def busy() -> None:
+        raise FolderInUseError("busy")
+
+    accelerator = create_accelerator(TrainingConfig(device="cpu", precision="no"))
+    assert on_main_process(accelerator, lambda: 5) == 5
+    with pytest.raises(FolderInUseError):
+        on_main_process(accelerator, busy)
 
 
 @pytest.mark.cuda
