@@ -5,6 +5,7 @@ A seed and a number determine the request, so a failure can be reproduced.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ _MAX_CHANGES: Final = 4
 _MAX_CHUNK_BYTES: Final = 200
 _MAX_REPEATS: Final = 100
 # Bytes with a meaning for decoders and parsers.
-_MARKER_BYTES: Final = b'\0\1\x7f\x80\xfe\xff\r\n-"='
+_MARKER_BYTES: Final = b'\0\1\x7f\x80\xfe\xff\r\n-"=[{,\\'
 
 Upload = tuple[bytes, str]
 
@@ -26,10 +27,16 @@ def _valid_uploads() -> list[Upload]:
     files: list[Upload] = [(data, "image/any") for data in SAMPLES.values()]
     forms = (
         multipart(("image", "photo.jpg", SAMPLES["JPEG"])),
+        multipart(("image", None, SAMPLES["JPEG"]), ("image", "", b"")),
         multipart(("title", None, b"my garden"), ("image", "a.png", SAMPLES["PNG palette"])),
         multipart(*((f"field{number}", None, b"x") for number in range(9))),
     )
+    files.append((_in_json(SAMPLES["JPEG"]), "application/json"))
     return files + [(form["data"], form["content_type"]) for form in forms]
+
+
+def _in_json(photo: bytes) -> bytes:
+    return b'{"image": "data:image/jpeg;base64,%s", "top_k": 2}' % b64encode(photo)
 
 
 VALID: Final = _valid_uploads()
