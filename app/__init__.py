@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from flask import Flask
 
-from app.api.feedback import feedback
+from app.api.feedback import feedback_api
 from app.api.health import health
 from app.api.routes import api
 from app.catalog.pictures import load_pictures
@@ -136,7 +136,7 @@ def create_app(
         register_versioned(app, blueprint)
     if store is not None:
         app.register_blueprint(feedback_pages)
-        register_versioned(app, feedback)
+        register_versioned(app, feedback_api)
     route_options(is_public=True)(app.view_functions["static"])
     if settings.proxy_count:
         init_proxy(app, settings.proxy_count)

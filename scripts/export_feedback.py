@@ -8,7 +8,6 @@ python scripts/export_feedback.py export data/feedback    # then train.py --trai
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections import Counter
@@ -47,11 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = options.feedback_dir.resolve()
     if not (folder / ID_FILE).is_file():
         parser.error(f"{folder} has no feedback: it is not the folder of a service")
-    # The service's log lines repeat the errors that this script prints.
-    logging.getLogger("app").addHandler(logging.NullHandler())
     store = FeedbackStore(folder, options.database_url, quota_bytes=0)
     try:
-        store.open()
         print(_run(FeedbackReview(store), options))
     finally:
         store.close()

@@ -10,10 +10,10 @@ from app.feedback.submission import delete_feedback, submit_feedback
 from app.http.route_options import route_options
 from app.schemas.responses import FeedbackReceipt
 
-feedback: Final = Blueprint("feedback", __name__)
+feedback_api: Final = Blueprint("feedback", __name__)
 
 
-@feedback.post("/feedback")
+@feedback_api.post("/feedback")
 @route_options(allows_cors=True, takes_photos=True)
 def submit() -> Response:
     """Store a correction and, with consent, the photo."""
@@ -23,7 +23,7 @@ def submit() -> Response:
     ).to_response()
 
 
-@feedback.delete("/feedback/<code>")
+@feedback_api.delete("/feedback/<code>")
 @route_options(allows_cors=True)
 def delete(code: str) -> Response:
     """Delete the feedback with a deletion code."""

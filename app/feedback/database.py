@@ -25,7 +25,7 @@ from app.feedback.entry import FeedbackSetupError
 
 DATABASE_FILE: Final = "feedback.sqlite3"
 SCHEMA_VERSION: Final = 1
-_TIMEOUT_SECONDS: Final = 5
+TIMEOUT_SECONDS: Final = 5
 _MAX_CLASS_ID: Final = 255  # bytes; class IDs are names of folders
 
 
@@ -94,14 +94,14 @@ def connect(folder: Path, database_url: str | None) -> Engine:
         if url.get_backend_name() == "sqlite":
             if not url.database or ":memory:" in url.database:
                 raise ArgumentError("no file")
-            arguments: dict[str, Any] = {"timeout": _TIMEOUT_SECONDS}
+            arguments: dict[str, Any] = {"timeout": TIMEOUT_SECONDS}
         elif url.get_backend_name() == "postgresql":
-            arguments = {"connect_timeout": _TIMEOUT_SECONDS}
+            arguments = {"connect_timeout": TIMEOUT_SECONDS}
         else:
             arguments = {}
         # A database that was restarted must not cost a visitor an error.
         engine = create_engine(
-            url, connect_args=arguments, pool_pre_ping=True, pool_timeout=_TIMEOUT_SECONDS
+            url, connect_args=arguments, pool_pre_ping=True, pool_timeout=TIMEOUT_SECONDS
         )
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise FeedbackSetupError(
@@ -136,7 +136,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_postgresql(connection: Connection) -> None:
     # A replica that hangs must not block the others for long.
     connection.exec_driver_sql(
-        f"SET LOCAL lock_timeout = '{_TIMEOUT_SECONDS}s'; "
-        f"SET LOCAL statement_timeout = '{2 * _TIMEOUT_SECONDS}s'; "
-        f"SET LOCAL idle_in_transaction_session_timeout = '{2 * _TIMEOUT_SECONDS}s'"
+        f"SET LOCAL lock_timeout = '{TIMEOUT_SECONDS}s'; "
+        f"SET LOCAL statement_timeout = '{2 * TIMEOUT_SECONDS}s'; "
+        f"SET LOCAL idle_in_transaction_session_timeout = '{2 * TIMEOUT_SECONDS}s'"
     )

@@ -174,7 +174,6 @@ class FeedbackStore:
         except (SQLAlchemyError, OSError, FeedbackSetupError) as error:
             # Let the next transaction sweep: a photo may lack its row, or a row its photo.
             self._is_prepared = False
-            _log.error("feedback cannot be stored", exc_info=error)
             if _is_disk_full(error):
                 raise FeedbackFullError from error
             raise FeedbackUnavailableError from error

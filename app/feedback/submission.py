@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import io
 import json
+import logging
 import re
 import threading
 import time
@@ -32,7 +33,7 @@ from app.feedback.entry import (
 from app.http.json_body import JSON
 from app.http.parameters import bad_parameter, flag
 from app.http.problems import Code, Problem, quoted
-from app.http.request_id import is_request_id
+from app.http.request_id import is_request_id, request_id
 from app.http.uploads import read_optional_photo
 from app.inference.errors import DeadlineExceededError
 from app.inference.photos import RETRY_AFTER, prepare_photo
@@ -41,6 +42,8 @@ from model.imaging.limits import DEFAULT_LIMITS, ImageLimits
 
 if TYPE_CHECKING:
     from app.feedback.store import FeedbackStore
+
+_log: Final = logging.getLogger(__name__)
 
 _SLOTS: Final = threading.BoundedSemaphore(FEEDBACK_THREADS)
 _CODE: Final = re.compile(r"[0-9a-f]{20}")
@@ -115,16 +118,24 @@ def _storage_problems() -> Iterator[None]:
     try:
         yield
     except FeedbackFullError as error:
+        _log.warning("feedback is refused: its quota or its disk is full", extra=_log_fields())
         raise Problem(
             Code.FEEDBACK_FULL,
             "The space for feedback is used up; nothing was stored. Names are still given.",
         ) from error
     except FeedbackUnavailableError as error:
+        _log.error(
+            "feedback cannot be stored or deleted", exc_info=error.__cause__, extra=_log_fields()
+        )
         raise Problem(
             Code.FEEDBACK_UNAVAILABLE,
             "Feedback cannot be stored or deleted right now; try again in a moment.",
             _RETRY_LATER,
         ) from error
+
+
+def _log_fields() -> dict[str, dict[str, str]]:
+    return {"fields": {"id": request_id()}}
 
 
 def _reencode(service: AppContext, photo: bytes) -> bytes:
