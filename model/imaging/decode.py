@@ -86,7 +86,7 @@ def decode_image(
             context is held while decoding. Its exceptions propagate.
 
     Returns:
-        The first frame in mode RGB, turned by its EXIF orientation, on a white background.
+        The first frame in sRGB and mode RGB, turned by its EXIF orientation, on a white background.
 
     Raises:
         UnsupportedImageError: The file is in none of `FORMATS`, or in a variant that is not
@@ -104,7 +104,7 @@ def decode_image(
     try:
         return _decode(data, limits, target_side, acquire)
     except OddStructureError as error:
-        kind = accepted_kind(data, limits.heif)
+        kind = accepted_kind(data, limits.heif) or "DIB"  # which has no signature
         raise CorruptImageError(f"The {kind} image is {error}.") from error
 
 
@@ -127,9 +127,7 @@ def _decode(
         least_pixels = heif_pixels(data, limits)
     with _opened(data, limits) as image:
         size = image.size
-        if image.format in ("AVIF", HEIF_FORMAT) and not image.info.get("icc_profile"):
-            description = color_description(data)
-            image.info["icc_profile"] = description and coded_profile(*description)
+        _describe_colors(image, data)
         _reduce(image, target_side)
         is_buffered = structure is not None and structure.is_buffered
         check_size(size, limits, None if is_buffered else image.size)
@@ -148,6 +146,13 @@ def _decode(
         with acquire(2 * pixels), _opened(other_ending, limits) as other:
             _reduce(other, target_side)
             return _decoded(image, data, limits, other)
+
+
+def _describe_colors(image: Image.Image, data: bytes) -> None:
+    """Set the ICC profile of an AVIF or HEIC that only states its color space by code points."""
+    if image.format in ("AVIF", HEIF_FORMAT) and not image.info.get("icc_profile"):
+        description = color_description(data)
+        image.info["icc_profile"] = description and coded_profile(*description)
 
 
 def _reduce(image: Image.Image, target_side: int | None) -> None:

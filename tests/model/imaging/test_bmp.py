@@ -15,6 +15,7 @@ from model.imaging.formats import CorruptImageError, UnsupportedImageError
 from model.imaging.limits import ImageLimits, ImageTooLargeError
 from tests.conftest import flower_image
 from tests.model.imaging.test_decode import SIZE, Pixels, encode, on_white, pixels
+from tests.model.imaging.test_decode_guard import run_lengths
 from tests.model.imaging.test_decode_refused import PHOTO, refusal
 
 WIDTH, HEIGHT = 37, 25  # rows of 16-bit pixels are padded
@@ -159,6 +160,14 @@ def test_a_bitmap_of_a_rare_kind_is_unsupported_not_damaged(
     error = refusal(bytes(data))
     assert type(error) is UnsupportedImageError
     assert kind in str(error)
+
+
+def test_a_run_length_bitmap_without_a_file_header_is_limited() -> None:
+    data = run_lengths(8000, 8000, b"\1\5\0\0" * 8000 + b"\0\1")[14:]
+    assert type(refusal(data)) is ImageTooLargeError
+    error = refusal(run_lengths(2000, 2000, bytes(4_000_000))[14:])
+    assert type(error) is CorruptImageError
+    assert "DIB" in str(error)
 
 
 def test_damaged_bit_fields_are_an_image_error_or_an_image() -> None:
