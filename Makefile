@@ -56,7 +56,7 @@ elif [ "$(KIND)" = cuda ]; then \
         rm -f $(CPU_SET) $(VENV)/.*-cpu; \
     fi; \
 elif [ "$$(uname)" = Linux ]; then \
-    if $(IN_VENV) -m pip install --quiet --retries 0 --timeout 10 --no-deps --index-url $(TORCH_INDEX) $$torch; then \
+    if $(IN_VENV) -m pip install --retries 0 --timeout 10 --no-deps --index-url $(TORCH_INDEX) $$torch 2>/dev/null; then \
         set=$(CPU_SET); grep -vE '^(cuda|nvidia|triton)' $< > $$set; rm -f $(VENV)/.*-cuda; \
     else \
         echo "PyTorch without CUDA is not available from $(TORCH_INDEX). Installing it with CUDA, which takes 5 GB more; TORCH_INDEX=... names another index." >&2; \

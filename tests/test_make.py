@@ -222,7 +222,7 @@ def test_a_cpu_gets_pytorch_without_cuda(checkout: Checkout) -> None:
 
 def test_without_its_index_a_cpu_gets_pytorch_with_cuda(checkout: Checkout) -> None:
     checkout.fake_python("python3", "3.11")
-    (checkout.folder / "fail").write_text("-m pip install --quiet")
+    (checkout.folder / "fail").write_text("-m pip install --retries")
     result = checkout.make("train", "DEVICE=cpu", "TORCH_INDEX=http://mirror")
     assert result.returncode == 0
     assert f"{PIP} --requirement requirements-train.txt" in checkout.calls()
