@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from model.backends.torch_backend import TorchBackend
 from model.checkpoint.format import load_checkpoint
 from model.classifier import Classifier
-from model.data.photo_folder import UnreadablePhotoError
+from model.data.photo_folder import PhotoFolder, UnreadablePhotoError
 from model.evaluation.corruptions import CORRUPTIONS
 from model.evaluation.datasets import OodPhotos, labelled_photos
 from model.evaluation.evaluate import EvaluationError, compute_logits, evaluate, evaluate_all
@@ -111,6 +112,18 @@ def test_an_unreadable_photo_stops_the_evaluation_and_is_named(
         evaluate(classifier, labelled_photos(classifier, folder), workers=workers)
     assert str(caught.value).startswith(f"{damaged}: ")
     assert "Traceback" not in str(caught.value)
+
+
+def test_photos_can_be_sent_to_a_worker_process(tiny_checkpoint: Path, folder: Path) -> None:
+    """Workers that are not forked, as on macOS, receive them by pickle."""
+    classifier = Classifier.load(tiny_checkpoint, "cpu")
+    sets: list[PhotoFolder | OodPhotos] = [OodPhotos(classifier, [folder / "21" / "a.png"])]
+    for corruption in (None, *CORRUPTIONS.values()):
+        sets.append(labelled_photos(classifier, folder, corruption))
+    for photos in sets:
+        sent = pickle.dumps(photos)
+        assert len(sent) < 100_000  # without the network
+        torch.testing.assert_close(pickle.loads(sent)[0][0], photos[0][0], rtol=0, atol=0)
 
 
 @pytest.mark.slow
