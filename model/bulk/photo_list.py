@@ -43,7 +43,7 @@ class PhotoList:
         self._file = pq.ParquetFile(io.BytesIO(data))
         metadata = self._file.metadata
         self._facts = {
-            key.decode(): value.decode()
+            key.decode(): os.fsdecode(value)
             for key, value in (self._file.schema_arrow.metadata or {}).items()
         }
         self.part_size = int(self._facts["part_size"])
@@ -119,7 +119,8 @@ def open_photo_list(
 
 def _listed(source: Source, facts: dict[str, str], part_size: int) -> bytes:
     buffer = io.BytesIO()
-    schema = _SCHEMA.with_metadata({**facts, "part_size": str(part_size)})
+    stored = {**facts, "part_size": str(part_size)}
+    schema = _SCHEMA.with_metadata({key: os.fsencode(value) for key, value in stored.items()})
     empty = True
     with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
         for names in _chunks(source.names(), part_size):
