@@ -99,6 +99,17 @@ def test_a_file_on_a_web_server_is_read(file_server: FileServer) -> None:
         Location.parse(file_server.url("/b.jpg")).read()
 
 
+def test_the_listing_of_a_web_server_is_followed(file_server: FileServer) -> None:
+    page = '<a href="../">..</a> <a href="{}">b</a> <a href="?C=N">Name</a>'
+    file_server.files["/photos"] = page.format("sub/").encode()
+    file_server.files["/photos/sub"] = page.format("b.jpg").encode()
+    file_server.files["/photos/sub/b.jpg"] = b"photo"
+    here = Location.parse(file_server.url("/photos/"))
+    (name,) = [name for name in here.walk() if name.endswith(".jpg")]
+    assert name == "sub/b.jpg"
+    assert (here / name).read() == b"photo"
+
+
 def test_a_lost_connection_is_tried_again(
     file_server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
