@@ -110,7 +110,7 @@ class OodRule:
         The score is the mean of two: the mean score of the photos, which is high if each shows one
         of the classes, and the score of their mean logits, which is lower if the photos disagree
         about the class. For one photo both are the photo's score, so `threshold` applies to groups
-        of any size (docs/accuracy.md, E37).
+        of any size (docs/accuracy.md, "Several photos of one plant").
 
         Args:
             logits: float32 (N, photos, classes), not divided by the temperature.
