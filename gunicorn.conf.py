@@ -49,10 +49,15 @@ graceful_timeout = math.ceil(_settings.request_timeout_seconds) + 20
 keepalive = _settings.keep_alive_seconds
 
 # glibc creates up to eight malloc arenas per core, and each keeps the memory of the largest photo
-# it has held. Two arenas bound the memory.
-_M_ARENA_MAX = -8
+# it has held. Two arenas bound the memory. Blocks above the mmap threshold return to the system at
+# once. glibc would raise it to 32 MiB, and keep more than a gigabyte after a load of large photos.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_MIB = 1024 * 1024
 with suppress(OSError, AttributeError):  # not glibc
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    _mallopt = ctypes.CDLL(None).mallopt
+    _mallopt(_M_ARENA_MAX, 2)
+    _mallopt(_M_MMAP_THRESHOLD, _MIB)
+    _mallopt(_M_TRIM_THRESHOLD, 16 * _MIB)
 
 # Seconds that the kernel holds back a connection without data (TCP_DEFER_ACCEPT).
 _DEFER_ACCEPT_SECONDS = 5
