@@ -26,6 +26,15 @@ from app.feedback.entry import FeedbackSetupError
 DATABASE_FILE: Final = "feedback.sqlite3"
 SCHEMA_VERSION: Final = 1
 TIMEOUT_SECONDS: Final = 5
+_LIBPQ_DRIVERS: Final = ("psycopg", "psycopg2")
+# A server that the network no longer reaches must not hold a thread for hours.
+_LIBPQ_ARGUMENTS: Final = {
+    "connect_timeout": TIMEOUT_SECONDS,
+    "keepalives_idle": TIMEOUT_SECONDS,
+    "keepalives_interval": TIMEOUT_SECONDS,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 1000 * TIMEOUT_SECONDS,
+}
 _MAX_CLASS_ID: Final = 255  # bytes; class IDs are names of folders
 
 
@@ -95,8 +104,8 @@ def connect(folder: Path, database_url: str | None) -> Engine:
             if not url.database or ":memory:" in url.database:
                 raise ArgumentError("no file")
             arguments: dict[str, Any] = {"timeout": TIMEOUT_SECONDS}
-        elif url.get_backend_name() == "postgresql":
-            arguments = {"connect_timeout": TIMEOUT_SECONDS}
+        elif url.get_driver_name() in _LIBPQ_DRIVERS:
+            arguments = _LIBPQ_ARGUMENTS
         else:
             arguments = {}
         # A database that was restarted must not cost a visitor an error.
@@ -136,7 +145,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_postgresql(connection: Connection) -> None:
     # A replica that hangs must not block the others for long.
     connection.exec_driver_sql(
-        f"SET LOCAL lock_timeout = '{TIMEOUT_SECONDS}s'; "
-        f"SET LOCAL statement_timeout = '{2 * TIMEOUT_SECONDS}s'; "
-        f"SET LOCAL idle_in_transaction_session_timeout = '{2 * TIMEOUT_SECONDS}s'"
+        f"SELECT set_config('lock_timeout', '{TIMEOUT_SECONDS}s', true), "
+        f"set_config('statement_timeout', '{2 * TIMEOUT_SECONDS}s', true), "
+        f"set_config('idle_in_transaction_session_timeout', '{2 * TIMEOUT_SECONDS}s', true)"
     )

@@ -136,7 +136,8 @@ class FeedbackStore:
 
         Raises:
             FeedbackFullError: The disk is full.
-            FeedbackUnavailableError: The folder or the database failed; the code stays valid.
+            FeedbackUnavailableError: The folder or the database failed. The code stays valid,
+                unless only the file could not be removed; then the next transaction removes it.
         """
         retired = None
         with self.transaction() as session:

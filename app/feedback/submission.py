@@ -83,7 +83,7 @@ def delete_feedback(deletion_code: str) -> None:
 
     Raises:
         Problem: 404 if no entry has the code; 429 if too many send feedback at once; 503 or 507 if
-            the storage failed, then the code stays valid.
+            the storage failed.
     """
     _, store = _service_and_store()
     code = deletion_code.strip().lower()
@@ -121,7 +121,7 @@ def _storage_problems() -> Iterator[None]:
         _log.warning("feedback is refused: its quota or its disk is full", extra=_log_fields())
         raise Problem(
             Code.FEEDBACK_FULL,
-            "The space for feedback is used up; nothing was stored. Names are still given.",
+            "The space for feedback is used up; nothing was changed.",
         ) from error
     except FeedbackUnavailableError as error:
         _log.error(

@@ -52,7 +52,7 @@ _EXAMPLE_DETAILS: Final[dict[Code, str]] = {
     Code.SHUTTING_DOWN: "The service is shutting down; try again in a moment.",
     Code.OUT_OF_MEMORY: "The service is out of memory for this photo; try again in a moment.",
     Code.FEEDBACK_UNAVAILABLE: "Feedback cannot be stored right now; try again in a moment.",
-    Code.FEEDBACK_FULL: "The space for feedback is used up; nothing was stored.",
+    Code.FEEDBACK_FULL: "The space for feedback is used up; nothing was changed.",
     Code.TIMED_OUT: "The photo was not classified within 10 seconds; try again later.",
 }
 
