@@ -162,8 +162,9 @@ def training_photos(
     ]
     excluded = set(options.exclude)
     found = {photo_key(sample.path) for sample in samples}
-    if options.valid_fraction is not None:  # the split left them out
-        found |= {photo_key(path) for path in options.data.rglob("*")}
+    if excluded and options.valid_fraction is not None:  # the split left them out
+        whole = PhotoFolder(options.data, transform)
+        found |= {photo_key(Path(path)) for path, _ in whole.samples}
     if missing := sorted(excluded - found):
         raise PhotoFolderError(
             f"--exclude names {missing[0]}, which is in none of the training folders; --exclude "
