@@ -40,7 +40,10 @@ def english_on(page: Page) -> list[str]:
     """Return the English messages in the page's markup that German translates differently."""
     english, german = message_catalogs()[ENGLISH], message_catalogs()["de"]
     # data-texts holds every message of the script.
-    markup = html.unescape(re.sub(r' data-texts="[^"]*"', "", page.content()))
+    markup = re.sub(r' data-texts="[^"]*"', "", page.content())
+    # English names are marked as such, and the searched names are not displayed.
+    names_of_flowers = re.compile(r'<(span|a)[^>]* (lang="en"|hidden="")[^>]*>[^<]*</\1>')
+    markup = html.unescape(names_of_flowers.sub("", markup))
     found = []
     for key, copy in english.items():
         parts = [re.escape(part) for part in PLACEHOLDER.split(copy)]

@@ -244,9 +244,14 @@ def test_a_long_strip_keeps_a_minimum_side(
 def test_script_and_server_render_the_same_result(
     visit: Visit, bundled_service: str, flower: Any, language: str
 ) -> None:
-    # A cultivar without a German name, and a flower without a scientific name.
-    bromelia = "Bromelia" if language == "en-GB" else "Bromelie"
-    for class_id, name in (("56", "Bishop of Llandaff"), ("99", bromelia)):
+    # A cultivar, a flower without a German name, and one without a scientific name.
+    chosen = {
+        "56": ("Bishop of Llandaff", "Dahlie ‘Bishop of Llandaff’"),
+        "61": ("Cautleya spicata", "Cautleya spicata"),
+        "99": ("Bromelia", "Bromelie"),
+    }
+    for class_id, translated in chosen.items():
+        name = translated[language == "de-DE"]
         drawn = []
         for javascript in (True, False):
             page = visit(bundled_service, javascript=javascript, language=language)
