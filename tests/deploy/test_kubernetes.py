@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import kubernetes_validate
@@ -38,12 +39,20 @@ Resource = dict[str, Any]
 @cache
 def render(name: str) -> list[Resource]:
     """Render a folder; a component is added to the base."""
-    return rendered(FOLDER / name)
+    if not name.startswith("components/"):
+        return rendered(FOLDER / name)
+    with TemporaryDirectory() as folder:
+        kustomization = {
+            "resources": [os.path.relpath(FOLDER / "base", folder)],
+            "components": [os.path.relpath(FOLDER / name, folder)],
+        }
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return rendered(Path(folder))
 
 
-def rendered(folder: Path, *arguments: str) -> list[Resource]:
+def rendered(folder: Path) -> list[Resource]:
     result = subprocess.run(
-        [str(kubectl_path()), "kustomize", str(folder), *arguments],
+        [str(kubectl_path()), "kustomize", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -53,20 +62,9 @@ def rendered(folder: Path, *arguments: str) -> list[Resource]:
 
 
 @pytest.fixture(params=NAMES)
-def resources(request: pytest.FixtureRequest, tmp_path: Path) -> list[Resource]:
+def resources(request: pytest.FixtureRequest) -> list[Resource]:
     """Return the resources of each folder in turn."""
-    name: str = request.param
-    return with_component(name, tmp_path) if name.startswith("components/") else render(name)
-
-
-def with_component(name: str, folder: Path) -> list[Resource]:
-    """Render the base with one component."""
-    kustomization = {
-        "resources": [os.path.relpath(FOLDER / "base", folder)],
-        "components": [os.path.relpath(FOLDER / name, folder)],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return rendered(folder)
+    return render(request.param)
 
 
 def find(resources: list[Resource], kind: str, name: str = "petalscope") -> Resource:
@@ -99,6 +97,7 @@ def environment(container: Resource) -> dict[str, str]:
     return variables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [OLDEST_VERSION, kubernetes_validate.latest_version()])
 def test_resources_match_the_strict_schemas(resources: list[Resource], version: str) -> None:
     validated = [item for item in resources if item["kind"] not in WITHOUT_SCHEMA]
