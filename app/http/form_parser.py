@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import IO, Final, NamedTuple
 
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
@@ -28,11 +30,20 @@ from app.http.json_body import JSON
 from app.http.problems import Code, Problem, quoted
 from app.http.text_photos import decode_base64
 from app.http.uploads import HOW_TO_SEND, MULTIPART, PHOTO_FIELD, incomplete_body
+from model.imaging.formats import accepted_kind, refused_kind
 
 _READ_SIZE: Final = 64 * 1024
 # Bounds the memory and the depth of the parsed JSON. Five photos and all parameters need 14.
 _MAX_JSON_VALUES: Final = 64
 _JSON_SEPARATORS: Final = (b",", b"[", b"{")
+# Possessive quantifiers scan in linear time; without them, an open string would be scanned again
+# from each of its quotes.
+_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
+# In valid JSON, no more than a key and a value, if both are strings, come with a separator.
+_MAX_JSON_TOKENS: Final = 3 * (_MAX_JSON_VALUES + 1)
+_JSON_WHITESPACE: Final = " \t\r\n"
+_GZIP_SIGNATURE: Final = b"\x1f\x8b"
+_LONGEST_SIGNATURE: Final = 12  # bytes
 
 
 class _Part(NamedTuple):
@@ -131,16 +142,14 @@ class FormParser(FormDataParser):
             raise RequestEntityTooLarge
         if content_length is not None and len(data) < content_length:
             raise incomplete_body(len(data), content_length)
-        if sum(map(data.count, _JSON_SEPARATORS)) > _MAX_JSON_VALUES:
-            raise Problem(
-                Code.INVALID_PARAMETER,
-                f"The JSON has more than {_MAX_JSON_VALUES} values. {HOW_TO_SEND}",
-            )
         try:
+            # Counting all separators is fast; strings rarely have many.
+            if sum(map(data.count, _JSON_SEPARATORS)) > _MAX_JSON_VALUES:
+                _check_value_count(data.decode(json.detect_encoding(data), "surrogatepass"))
             # A MultiDict keeps repeated members, which the checks of the form refuse.
             members = json.loads(data, object_pairs_hook=MultiDict)
         except ValueError as error:
-            raise Problem(Code.BAD_REQUEST, f"The body is not valid JSON. {HOW_TO_SEND}") from error
+            raise Problem(Code.BAD_REQUEST, f"{_not_json(data)} {HOW_TO_SEND}") from error
         del data
         if not isinstance(members, MultiDict):
             raise Problem(Code.NO_PHOTO, f"The JSON is not an object. {HOW_TO_SEND}")
@@ -159,6 +168,45 @@ class FormParser(FormDataParser):
                         "data URL. Other URLs and paths are not read.",
                     )
                 yield _Part(name, name, photo)
+
+
+def _check_value_count(text: str) -> None:
+    """Check the number of values of a JSON text without parsing more than are allowed.
+
+    Raises:
+        Problem: 422 if there are too many.
+        ValueError: The text is not valid JSON up to the last value that is allowed.
+    """
+    separators = 0
+    for token in islice(_JSON_TOKEN.finditer(text), _MAX_JSON_TOKENS):
+        separators += text[token.start()] != '"'
+        if separators > _MAX_JSON_VALUES:
+            start = text[: token.start()].rstrip(_JSON_WHITESPACE)
+            try:
+                json.loads(start)
+            except json.JSONDecodeError as error:
+                if error.pos == len(start):  # valid so far
+                    raise Problem(
+                        Code.INVALID_PARAMETER,
+                        f"The JSON has more than {_MAX_JSON_VALUES} values. {HOW_TO_SEND}",
+                    ) from error
+                raise
+            raise ValueError("the JSON has extra data")
+
+
+def _not_json(data: bytes) -> str:
+    """Return a sentence that says what a body is that should be JSON."""
+    kind = None
+    if data.startswith(_GZIP_SIGNATURE):
+        kind = "compressed by gzip"
+    elif data.lstrip().startswith(b"--"):
+        kind = f"a {MULTIPART} form"
+    elif len(data) > _LONGEST_SIGNATURE:
+        accepted = accepted_kind(data)
+        kind = f"a photo ({accepted})" if accepted else refused_kind(data)
+    if kind is None:
+        return "The body is not valid JSON."
+    return f"The body is not valid JSON but {kind}, and its Content-Type is {JSON}."
 
 
 class _PartDecoder(MultipartDecoder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from werkzeug.test import EnvironBuilder, TestResponse
 
 from app.http.problems import Code, Problem
 from app.http.request_body import UploadRequest
-from app.http.uploads import read_photos
+from app.http.uploads import HOW_TO_SEND, read_photos
 from tests.app.conftest import MakeApp, encoded, multipart
 
 MIB = 1024 * 1024
@@ -238,11 +239,46 @@ def test_json_may_have_another_unicode_encoding(charset: str) -> None:
         (b'[{"image": "/9j/4AAQ"}]', Code.NO_PHOTO),
         (b"[" * 100_000, Code.INVALID_PARAMETER),
         (b"[" + b"[]," * 100_000 + b"[]]", Code.INVALID_PARAMETER),
-        (b'{"image": "%s"}' % (b"," * 100_000), Code.INVALID_PARAMETER),
+        (b'{"a": 1, "b": [' + b"1, " * 100_000, Code.INVALID_PARAMETER),
+        (b'{"a": [' + b'{"b": "x"}, ' * 100, Code.INVALID_PARAMETER),
+        (("[" * 100_000).encode("utf-16"), Code.INVALID_PARAMETER),
+        (b'{"image": "%s"}' % (b"," * 100_000), Code.NO_PHOTO),
+        (b'{"image": "%s"}' % (b'\\",' * 100_000), Code.NO_PHOTO),
+        (b'{"image": "%s"}' % (b"," * 100_000 + b"\\\\"), Code.NO_PHOTO),
+        # Separators in what is not JSON.
+        (b'{"image": "%s' % (b"," * 100_000), Code.BAD_REQUEST),
+        (b'{"image": "%s' % (b'\\",' * 300_000), Code.BAD_REQUEST),
+        (b'""' * 300_000 + b"," * 100, Code.BAD_REQUEST),
+        (b"1" + b",1" * 100, Code.BAD_REQUEST),
+        (b"{'image': [" + b"1, " * 100, Code.BAD_REQUEST),
+        (b"image=" + b",[{" * 100, Code.BAD_REQUEST),
+        (b"[1]" + b",[" * 100, Code.BAD_REQUEST),
+        (b'{"a" "b"' + b",1" * 100, Code.BAD_REQUEST),
     ],
 )
 def test_json_without_a_photo_is_refused(body: bytes, code: Code) -> None:
     assert refused(body, JSON).code == code
+
+
+@pytest.mark.parametrize(
+    ("body", "fragment"),
+    [
+        pytest.param(encoded(size=(400, 400)), "JPEG", id="photo"),
+        pytest.param(encoded("PNG", (400, 400)), "PNG", id="PNG"),
+        pytest.param(b"%PDF-1.7" + b"[," * 100, "PDF", id="document"),
+        pytest.param(parts((disposition(NAME), encoded(size=(400, 400)))), FORM[:19], id="form"),
+        pytest.param(parts((disposition(NAME), b"[,{" * 100)), FORM[:19], id="form of text"),
+        pytest.param(gzip.compress(in_json(image=in_base64(PHOTO))), "gzip", id="gzip"),
+    ],
+)
+def test_a_body_of_another_kind_than_its_json_content_type_is_named(
+    body: bytes, fragment: str
+) -> None:
+    problem = refused(body, JSON)
+    assert problem.code == Code.BAD_REQUEST
+    cause = problem.detail.removesuffix(HOW_TO_SEND)
+    assert cause != problem.detail
+    assert fragment in cause
 
 
 def code_of(response: TestResponse) -> str:
