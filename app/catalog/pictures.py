@@ -7,7 +7,6 @@ import io
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,9 @@ from model.data.picture_folder import (
     PictureFolderError,
     read_manifest,
 )
+from model.imaging.decode import decode_image
+from model.imaging.formats import ImageError
+from model.imaging.limits import ImageLimits
 
 THUMBNAIL_SIDE: Final = 128  # pixels: twice what the list shows, for screens of high density
 _TOP: Final = 0.3  # where a thumbnail is cut from a tall picture: flowers are rarely at the bottom
@@ -32,6 +34,7 @@ _MEDIA_TYPES: Final = {
     "jpeg": "image/jpeg",
 }
 _DIGEST_LENGTH: Final = 12
+_LIMITS: Final = ImageLimits(min_side=1)
 _log: Final = logging.getLogger(__name__)
 
 
@@ -42,12 +45,14 @@ class StoredPicture:
     Attributes:
         picture: File name, class and credits.
         data: The file.
-        size: Width and height, in pixels.
+        thumbnail: A square WebP of `THUMBNAIL_SIDE` pixels a side.
+        size: Width and height of the upright picture, in pixels.
         version: First digits of the file's SHA-256.
     """
 
     picture: Picture
     data: bytes = field(repr=False)
+    thumbnail: bytes = field(repr=False)
     size: tuple[int, int]
     version: str
 
@@ -55,17 +60,6 @@ class StoredPicture:
     def media_type(self) -> str:
         """Media type of the file, by its name."""
         return _MEDIA_TYPES[self.picture.file.rpartition(".")[2]]
-
-    @cached_property
-    def thumbnail(self) -> bytes:
-        """A square WebP of `THUMBNAIL_SIDE` pixels a side."""
-        with Image.open(io.BytesIO(self.data)) as image:
-            picture = ImageOps.fit(
-                image.convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE), centering=(0.5, _TOP)
-            )
-        file = io.BytesIO()
-        picture.save(file, "WEBP", quality=80)
-        return file.getvalue()
 
 
 class Pictures:
@@ -114,11 +108,20 @@ def load_pictures(folder: Path | None) -> Pictures:
 def _load(picture: Picture, path: Path) -> StoredPicture:
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            size = image.size
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        # The whole file: a damaged one may open, and would fail at the first request.
+        image = decode_image(data, limits=_LIMITS)
+    except OSError as error:
         raise PictureFolderError(
-            f"{path} is missing or not a picture; its flower has none."
+            f"{path} cannot be read ({error.strerror}); its flower has no picture."
         ) from error
+    except ImageError as error:
+        raise PictureFolderError(f"{path}: {error} Its flower has no picture.") from error
     version = hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH]
-    return StoredPicture(picture, data, size, version)
+    return StoredPicture(picture, data, _thumbnail(image), image.size, version)
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    square = ImageOps.fit(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), centering=(0.5, _TOP))
+    file = io.BytesIO()
+    square.save(file, "WEBP", quality=80)
+    return file.getvalue()

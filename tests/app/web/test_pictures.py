@@ -15,11 +15,12 @@ from PIL import Image
 from app.http.problems import Code
 from model.data import picture_folder
 from model.data.picture_folder import Picture, PictureFolderError, write_manifest
-from tests.app.conftest import MakeApp
+from tests.app.conftest import MakeApp, encoded
 from tests.conftest import flower_image
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 LILY = "/flowers/21-fire-lily"
+PNG = encoded("PNG")
 
 
 def picture(**values: Any) -> Picture:
@@ -122,7 +123,7 @@ def test_about_names_sources_and_credits(illustrated: FlaskClient, client: Flask
     assert "The Book of Lilies" not in client.get("/about", headers=PAGE).text
 
 
-@pytest.mark.parametrize("content", [None, b"no picture", b""])
+@pytest.mark.parametrize("content", [None, b"no picture", b"", PNG[:60], PNG[: len(PNG) // 2]])
 def test_a_missing_or_damaged_picture_leaves_no_hole(
     make_app: MakeApp, folder: Path, content: bytes | None
 ) -> None:
@@ -135,6 +136,15 @@ def test_a_missing_or_damaged_picture_leaves_no_hole(
         assert "<figure" not in page
         assert addresses(page) == []
     assert client.get("/pictures/lily.webp").status_code == 404
+    assert client.get("/pictures/lily.webp/thumbnail").status_code == 404
+
+
+def test_a_turned_picture_has_the_size_of_the_upright_one(make_app: MakeApp, folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation
+    flower_image((400, 300)).save(folder / "lily.webp", exif=exif)
+    page = make_app(pictures=folder).test_client().get(LILY, headers=PAGE).text
+    assert 'width="300" height="400"' in page
 
 
 def test_a_picture_of_another_class_with_the_same_id_is_not_shown(
