@@ -27,6 +27,7 @@ from pydantic_settings import (
 from model.data import DATA_VARIABLE
 from model.errors import PetalscopeError
 from model.imaging import heif
+from model.imaging.limits import ImageLimits
 
 # Threads that may handle feedback at the same time; further requests get 429.
 FEEDBACK_THREADS: Final = 2
@@ -297,6 +298,11 @@ class Settings(BaseSettings):
                 f"{_variable('threads')} is {self.threads}; the first{more} must be smaller, so "
                 "that health checks find a thread."
             )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """Limits on each uploaded photo."""
+        return ImageLimits(self.max_megapixels * 1_000_000, self.min_side, heif=self.heif)
 
     @classmethod
     def settings_customise_sources(

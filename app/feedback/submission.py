@@ -38,7 +38,7 @@ from app.http.uploads import read_optional_photo
 from app.inference.errors import DeadlineExceededError
 from app.inference.photos import RETRY_AFTER, prepare_photo
 from app.settings import FEEDBACK_THREADS
-from model.imaging.limits import DEFAULT_LIMITS, ImageLimits
+from model.imaging.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from app.feedback.store import FeedbackStore
@@ -145,12 +145,11 @@ def _reencode(service: AppContext, photo: bytes) -> bytes:
         Problem: 413, 415 or 422 for the photo; 429 or 504 if decoding has to wait too long.
     """
     settings = service.settings
-    limits = ImageLimits(settings.max_megapixels * 1_000_000, settings.min_side)
     deadline = time.monotonic() + settings.request_timeout_seconds
     transform = service.classifier.metadata.transform
     transform = replace(transform, resize=max(transform.resize, _MIN_DECODED_SIDE))
     try:
-        image = prepare_photo(photo, limits, transform, deadline).preview
+        image = prepare_photo(photo, settings.image_limits, transform, deadline).preview
     except DeadlineExceededError as error:
         raise Problem(
             Code.TIMED_OUT, "The photo was not decoded in time; try again later."

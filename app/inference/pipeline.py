@@ -33,7 +33,6 @@ from app.inference.errors import (
 )
 from app.inference.photos import RETRY_AFTER, PreparedPhoto, prepare_photo
 from app.observability.request_log import note_step
-from model.imaging.limits import ImageLimits
 
 if TYPE_CHECKING:
     from model.backends.base import Array, Outputs
@@ -47,7 +46,6 @@ _REASONS: Final[dict[type[BatchingError], str]] = {
     BatcherClosedError: "closing",
     BatchOutOfMemoryError: "out_of_memory",
 }
-_MEGAPIXEL: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -173,14 +171,13 @@ def _classify(
             "This model has no class activation maps, because its head is not one linear layer on "
             "averaged features. Remove the parameter explain.",
         )
-    limits = ImageLimits(
-        settings.max_megapixels * _MEGAPIXEL, settings.min_side, heif=settings.heif
-    )
     deadline = time.monotonic() + settings.request_timeout_seconds
     # Prepare all photos first, so that a bad one costs no inference.
     photos: list[PreparedPhoto] = []
     while found:
-        photos.append(prepare_photo(found.pop(0), limits, metadata.transform, deadline))
+        photos.append(
+            prepare_photo(found.pop(0), settings.image_limits, metadata.transform, deadline)
+        )
     seconds = [photo.seconds for photo in photos]
     note_step("decode", seconds, sum(seconds))
     inferences = slots.infer([photo.inputs for photo in photos], deadline)

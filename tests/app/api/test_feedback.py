@@ -20,6 +20,7 @@ from app.feedback.entry import FeedbackEntry, FeedbackUnavailableError, Receipt
 from app.feedback.store import FeedbackStore
 from tests.app.conftest import MakeApp, encoded, form, multipart
 from tests.conftest import flower_image
+from tests.model.imaging.test_heif import heic
 
 FIELDS = {"request_id": "0f5a3c1e", "correction": "21", "predicted": "10"}
 MISSING_CODE = "0" * 20
@@ -124,6 +125,15 @@ def test_a_stored_photo_has_no_metadata_and_is_upright(client: FlaskClient, fold
         assert image.size == (300, 400)
         assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
         assert not image.getexif()
+
+
+@pytest.mark.parametrize(("heif", "status"), [(True, 200), (False, 415)])
+def test_a_heic_photo_is_stored_if_the_setting_is_on(
+    make_app: MakeApp, folder: Path, heif: bool, status: int
+) -> None:
+    client = make_app(feedback_dir=folder, heif=heif).test_client()
+    assert client.post("/feedback", **body(heic())).status_code == status
+    assert len(stored_photos(folder)) == heif
 
 
 def test_a_stored_photo_is_reduced(client: FlaskClient, folder: Path) -> None:
