@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK
+
 from model.imaging.decode_guard import OddStructureError
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -76,7 +78,10 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _is_kept(data: bytes, chunk: _Chunk, seen: set[bytes]) -> bool:
-    """Return True for a critical chunk, and for the first sound one of each that is used."""
+    """Return True for a critical chunk, and for the first sound one of each that is used.
+
+    It must not unpack to more than Pillow's limit, either.
+    """
     if not chunk.kind[0] & _ANCILLARY:
         return True
     body = data[chunk.start + 8 : chunk.end - 4]
@@ -96,5 +101,25 @@ def _is_kept(data: bytes, chunk: _Chunk, seen: set[bytes]) -> bool:
     checksum = int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
     if zlib.crc32(data[chunk.start + 4 : chunk.end - 4]) != checksum:
         return False
+    # Even if it is too large: unpacking one after the other would take minutes.
     seen.add(key)
-    return True
+    return not _is_too_large(_packed(chunk.kind, rest))
+
+
+def _packed(kind: bytes, rest: bytes) -> bytes:
+    """Return the compressed data of a chunk, from what follows its name; b"" if it has none."""
+    if kind in (b"iCCP", b"zTXt"):
+        return rest[1:]
+    if kind == b"iTXt" and rest[:1] != b"\0":
+        return rest[2:].split(b"\0", 2)[-1]  # after the language and the translated name
+    return b""
+
+
+def _is_too_large(packed: bytes) -> bool:
+    """Return True if data unpacks to more than Pillow accepts of a text or a color profile."""
+    decompressor = zlib.decompressobj()
+    try:
+        decompressor.decompress(packed, MAX_TEXT_CHUNK)
+    except zlib.error:
+        return False  # Pillow ignores it
+    return bool(decompressor.unconsumed_tail)

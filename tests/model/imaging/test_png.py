@@ -55,6 +55,15 @@ BROKEN = {
     "a color profile that is not compressed": chunk(b"iCCP", b"P3\0\0" + b"P3"),
     "a color profile with a wrong checksum": bad_crc(chunk(b"iCCP", b"P3\0\0" + PROFILE)),
     "an empty color profile": chunk(b"iCCP"),
+    "a color profile of 2 MB": chunk(b"iCCP", b"P3\0\0" + zlib.compress(bytes(2_000_000))),
+    "XMP of 2 MB": chunk(
+        b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(bytes(2_000_000))
+    ),
+    "an EXIF text of 2 MB": chunk(
+        b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(2_000_000))
+    ),
+    "many EXIF texts of 50 MB": 1000
+    * chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(50_000_000))),
     "a private chunk with a wrong checksum": bad_crc(chunk(b"prVt", b"x")),
 }
 
@@ -128,6 +137,20 @@ def test_transparency_orientation_and_profile_stay() -> None:
 def test_an_orientation_in_a_text_is_applied(text: bytes) -> None:
     broken = BROKEN["compressed text of an unknown method"]
     assert decode_image(before_pixels(broken, text)).size == SIZE[::-1]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        chunk(b"iCCP", b"P3\0\0" + zlib.compress(bytes(2**20))),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2**20))),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + bytes(2_000_000)),
+    ],
+)
+def test_a_chunk_up_to_the_limit_stays(part: bytes) -> None:
+    data = before_pixels(part)
+    assert without_ancillary_chunks(data) is data
+    assert np.array_equal(pixels(decode_image(data)), pixels(PHOTO))
 
 
 def test_a_png_without_ancillary_chunks_is_not_copied() -> None:
