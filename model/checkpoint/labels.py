@@ -54,7 +54,7 @@ def read_category_names(path: Path) -> dict[str, str]:
         names = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise LabelsError(f"There is no file of category names at {path}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LabelsError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise LabelsError(f'{path} must hold one JSON object such as {{"21": "fire lily"}}.')

@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> tuple[Picture, ...]:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise PictureFolderError(f"{path} is malformed: {where}: {first['msg']}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PictureFolderError(
             f'{path} is malformed: it must be {{"pictures": [...]}} in JSON.'
         ) from error

@@ -64,7 +64,7 @@ def read_plates(path: Path = PLATES) -> tuple[Plate, ...]:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise PictureFolderError(f"{path} is malformed: {where}: {first['msg']}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PictureFolderError(f"{path} is not JSON: {error}.") from error
 
 

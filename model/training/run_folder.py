@@ -127,7 +127,7 @@ def read_config(folder: Path) -> TrainingConfig:
         raise ResumeError(f"{folder} is not a run folder: it has no {_OPTIONS_FILE}.") from None
     except ConfigError as error:
         raise ResumeError(f"{path}: {error} Another version of Petalscope wrote it.") from error
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ResumeError(f"{path} is unreadable: {error}.") from error
 
 

@@ -61,7 +61,9 @@ def test_a_bad_picture_is_refused_with_the_name_of_the_field(
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"pictures": 1}', '{"images": []}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"pictures": 1}', '{"images": []}', "[" * 100_000]
+)
 def test_a_malformed_manifest_is_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path, content)
     with pytest.raises(PictureFolderError):
