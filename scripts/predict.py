@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     failures = _Failures()
     photos = list(_listed(options.photos, failures))
-    if ignored := ignored_files(path for path in map(Path, options.photos) if path.is_dir()):
+    folders = [Path(name) for name in options.photos if _is_folder(name)]
+    if ignored := ignored_files(folders):
         print(ignored_line(ignored), file=sys.stderr)
     for option, path in (("--plot", options.plot), ("--explain", options.explain)):
         if path and len(photos) > _MAX_PLOTTED:
@@ -152,10 +153,14 @@ def _listed(arguments: Sequence[str], failures: _Failures) -> Iterator[Photo]:
         if argument == "-":
             # Read on the main thread, which Ctrl-C can interrupt.
             yield Photo("-", sys.stdin.buffer.read())
-        elif Path(argument).is_dir():
+        elif _is_folder(argument):
             yield from _found(argument, failures)
         else:
             yield Photo(argument, Path(argument))
+
+
+def _is_folder(name: str) -> bool:
+    return os.path.isdir(name)  # noqa: PTH112  # Path.is_dir raises if a name is too long
 
 
 def _found(folder: str, failures: _Failures) -> list[Photo]:

@@ -41,6 +41,7 @@ from model.imaging.limits import (
     heif_pixels,
 )
 from model.imaging.rgb import upright_rgb
+from model.regular_file import read_regular_file
 
 # A reduced JPEG keeps at least this multiple of the target side: accuracy is that of full decoding
 # (docs/accuracy.md, E16).
@@ -95,9 +96,9 @@ def decode_image(
             encoder writes.
         ImageTooLargeError: More pixels than `limits` allow, see `check_size`.
         ImageTooSmallError: A side shorter than `limits.min_side`.
-        OSError: `source` is a path that cannot be read.
+        OSError: `source` is a path that cannot be read, or no regular file.
     """
-    data = source.read_bytes() if isinstance(source, Path) else source
+    data = read_regular_file(source) if isinstance(source, Path) else source
     if not data:
         raise CorruptImageError("The file is empty.")
     _ignore_warnings()

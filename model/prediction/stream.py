@@ -17,6 +17,7 @@ from model.backends.base import Array, Pixels
 from model.cpu_quota import usable_cores
 from model.imaging.decode import decode_image
 from model.imaging.formats import ImageError
+from model.regular_file import read_regular_file
 
 if TYPE_CHECKING:
     from model.classifier import ClassificationResult, Classifier
@@ -42,9 +43,13 @@ class Photo:
     source: Path | bytes | Callable[[], bytes]
 
     def read(self) -> bytes:
-        """Return the bytes of the file."""
+        """Return the bytes of the file.
+
+        Raises:
+            OSError: The file is missing, may not be read, or is no regular file.
+        """
         if isinstance(self.source, Path):
-            return self.source.read_bytes()
+            return read_regular_file(self.source)
         return self.source if isinstance(self.source, bytes) else self.source()
 
 

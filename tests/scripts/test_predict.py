@@ -157,7 +157,7 @@ def test_a_file_without_permission_is_reported(
     def refuse(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("model.prediction.stream.read_regular_file", refuse)
     assert main([str(photo), "--checkpoint", str(fire_lily)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {photo}: ")
 
@@ -374,3 +374,15 @@ def test_real_photos_are_named_in_every_format(
         output = capsys.readouterr().out
         assert len(output.splitlines()) == lines
         assert output.count("fire lily") == 34
+
+
+def test_a_pipe_and_a_name_that_is_too_long_are_failures_of_one_photo(
+    photo: Path, fire_lily: Path, tmp_path: Path, capsys: Output
+) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    names = [str(pipe), "x" * 300, str(photo)]
+    assert main([*names, "--checkpoint", str(fire_lily), "--top-k", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert "fire lily" in out
+    assert [line.startswith("error: ") for line in err.splitlines()] == [True, True]

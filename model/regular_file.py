@@ -1,0 +1,31 @@
+"""Reads of files that end."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+class NotRegularFileError(OSError):
+    """A pipe, socket or device: a read may wait forever or never end."""
+
+
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises:
+        NotRegularFileError: The path is a pipe, socket or device.
+        OSError: The file is missing or may not be read, or the path is a folder.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise NotRegularFileError(errno.EINVAL, "Not a regular file", str(path))
+    return path.open("rb")
+
+
+def read_regular_file(path: Path) -> bytes:
+    """Return the content of a file; see `open_regular_file`."""
+    with open_regular_file(path) as file:
+        return file.read()
