@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from model.bulk.parts import TOP_K, result_table, write_part, written_parts
 from model.bulk.photo_list import PhotoList
-from model.bulk.sources import Source
+from model.bulk.sources import Source, UnreachableHostError
 from model.bulk.storage import Location, StorageError
 from model.prediction.stream import DEFAULT_BATCH_SIZE, Photo, classify
 
@@ -102,16 +102,21 @@ def classify_shard(
     progress = Progress(total, total - sum(photos.size(part) for part in missing))
     started = time.monotonic()
     lost: Counter[int] = Counter()
+    unreachable: Counter[int] = Counter()
     # One stream for all parts, so that decoding overlaps inference across their borders.
     results = classify(
         classifier,
-        _photos(photos, source, missing, lost),
+        _photos(photos, source, missing, lost, unreachable),
         top_k=min(TOP_K, len(classifier.metadata.classes)),
         batch_size=batch_size,
     )
     for part in missing:
         table = result_table(itertools.islice(results, photos.size(part)), classifier.version)
-        if lost[part] == table.num_rows >= _SUSPICIOUS_PART:
+        # Without any part yet, an unreachable host may be that of all photos.
+        suspicious = table.num_rows >= _SUSPICIOUS_PART or (
+            unreachable[part] > 0 and not written and progress.done == 0
+        )
+        if lost[part] == table.num_rows and suspicious:
             raise StorageError(
                 f"None of the {lost[part]} photos from {table['path'][0]} on can be read: "
                 f"{table['error'][0]} Check {source.url} and its credentials, then repeat the "
@@ -129,17 +134,30 @@ def classify_shard(
 
 
 def _photos(
-    photos: PhotoList, source: Source, parts: Iterable[int], lost: Counter[int]
+    photos: PhotoList,
+    source: Source,
+    parts: Iterable[int],
+    lost: Counter[int],
+    unreachable: Counter[int],
 ) -> Iterator[Photo]:
-    """Yield the photos of parts, and count the files of each part that could not be read."""
+    """Yield the photos of parts, and count the files of each part that could not be read.
+
+    Args:
+        photos: The list of photos.
+        source: Source of the photos.
+        parts: Numbers of the parts.
+        lost: Receives the number of files of each part that could not be read.
+        unreachable: Receives the number of those whose host cannot be reached.
+    """
     counting = Lock()
 
     def read(part: int, name: str) -> bytes:
         try:
             return source.read(name)
-        except OSError:
+        except OSError as error:
             with counting:
                 lost[part] += 1
+                unreachable[part] += isinstance(error, UnreachableHostError)
             raise
 
     for part in parts:

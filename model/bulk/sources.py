@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from model.bulk.storage import Location, UnknownFileSystemError
+from model.bulk.storage import Location, StorageError, UnknownFileSystemError
 from model.errors import PetalscopeError
 from model.imaging.formats import IMAGE_SUFFIXES
 
@@ -16,6 +16,10 @@ _MANIFEST_SUFFIX: Final = ".txt"
 
 class SourceError(PetalscopeError):
     """A source that is missing or cannot be listed."""
+
+
+class UnreachableHostError(OSError):
+    """A host of a manifest's URLs that has answered no request of this process."""
 
 
 class Source(Protocol):
@@ -75,6 +79,7 @@ class Manifest:
 
     def __init__(self, file: Location) -> None:
         self._file = file
+        self._answering: set[str] = set()  # hosts
 
     @property
     def url(self) -> str:
@@ -93,15 +98,41 @@ class Manifest:
             raise SourceError(f"{self.url} cannot be read: {error.strerror}.") from error
 
     def read(self, name: str) -> bytes:
-        """Return the content of a photo's file."""
+        """Return the content of a photo's file.
+
+        Raises:
+            UnreachableHostError: The URL's host fails repeatedly, and has never answered.
+            OSError: The file is missing or may not be read, or the line is malformed.
+            StorageError: A file system fails repeatedly that has answered before.
+        """
         if "://" not in name and not name.startswith("/"):
             return (self._file.parent / name).read()
         try:
-            return Location.parse(name).read()
-        except UnknownFileSystemError as error:
+            location = Location.parse(name)
+        except StorageError as error:
             # One bad line is no reason to stop.
             code = errno.EPROTONOSUPPORT
-            raise OSError(code, os.strerror(code), name) from error
+            reason = os.strerror(code)
+            if not isinstance(error, UnknownFileSystemError):
+                reason = "The package of its file system is not installed"
+            raise OSError(code, reason, name) from error
+        return location.read() if location.is_local else self._read_remote(location)
+
+    def _read_remote(self, location: Location) -> bytes:
+        host = "/".join(location.url.split("/", 3)[:3])
+        try:
+            data = location.read()
+        except (FileNotFoundError, PermissionError):
+            self._answering.add(host)
+            raise
+        except StorageError as error:
+            # An outage may pass, so it ends the job; a host that never answered may be gone.
+            if host in self._answering:
+                raise
+            reason = "The host cannot be reached"
+            raise UnreachableHostError(errno.EHOSTUNREACH, reason, location.url) from error
+        self._answering.add(host)
+        return data
 
 
 def open_source(url: str) -> Source:

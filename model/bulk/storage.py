@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 import time
@@ -16,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from model.atomic_write import atomic_write
 from model.errors import PetalscopeError
+from model.regular_file import NotRegularFileError, open_regular_file, read_regular_file
 
 # One PUT makes a whole object visible. Other remote file systems show half-written files.
 _OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs"})
@@ -43,7 +45,7 @@ class StorageError(PetalscopeError):
 
 
 class UnknownFileSystemError(StorageError):
-    """A URL whose scheme no file system has."""
+    """A URL whose scheme no file system has, or that lacks a part."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Location:
         """Return the location of a local path or a URL such as s3://bucket/folder.
 
         Raises:
-            UnknownFileSystemError: No file system has the URL's scheme.
+            UnknownFileSystemError: No file system has the URL's scheme, or the URL lacks a part.
             StorageError: The package of the file system is not installed.
         """
         try:
@@ -71,7 +73,7 @@ class Location:
             fs, path = url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
             raise StorageError(f"{url} cannot be used: {error}.") from error
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # TypeError: the URL lacks a part
             raise UnknownFileSystemError(f"{url} cannot be used: {error}.") from error
         path = str(path).rstrip("/") or "/"
         return cls(path if isinstance(fs, LocalFileSystem) else url.rstrip("/"), fs, path)
@@ -144,18 +146,21 @@ class Location:
         """Return the content of the file.
 
         Raises:
-            OSError: The file is missing or may not be read.
+            OSError: The file is missing, may not be read or is no regular file, or its name is
+                malformed or too long.
             StorageError: The file system fails repeatedly.
         """
+        if self.is_local:
+            return self._retried(lambda path: read_regular_file(Path(path)))
         return bytes(self._retried(self._fs.cat_file))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of a text file without their ends.
 
         Raises:
-            OSError: The file is missing or may not be read.
+            OSError: The file is missing, may not be read or is no regular file.
         """
-        with self._retried(lambda path: self._fs.open(path, "rb")) as file:
+        with self._retried(self._opened) as file:
             for line in file:
                 yield os.fsdecode(line).rstrip("\r\n")
 
@@ -190,10 +195,15 @@ class Location:
             if not self._fs.exists(self._path):
                 raise self._failed("written", error) from error
 
+    def _opened(self, path: str) -> Any:
+        return open_regular_file(Path(path)) if self.is_local else self._fs.open(path, "rb")
+
     def _retried(self, action: Callable[[str], _T]) -> _T:
         for seconds in _RETRY_SECONDS:
             try:
                 return action(self._path)
+            except NotRegularFileError:
+                raise
             except Exception as error:  # each file system has its own
                 if (code := _permanent_errno(error)) is not None:
                     # Some file systems give no strerror.
@@ -216,10 +226,29 @@ def _permanent_errno(error: Exception) -> int | None:
         return errno.EACCES
     if isinstance(error, OSError) and error.errno in _PERMANENT:
         return error.errno
+    if _is_malformed(error):
+        return errno.EINVAL
+    if _s3_code(error) == "KeyTooLongError":
+        return errno.ENAMETOOLONG
     status = getattr(error, "status", None)  # aiohttp's
     if isinstance(status, int) and 400 <= status < 500:
         return None if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) else errno.EACCES
     return None
+
+
+def _is_malformed(error: Exception) -> bool:
+    """Return True if a name can be none of the file system's, such as one with a NUL byte."""
+    # A body that is not JSON is a failure of the server.
+    if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+        return True
+    # botocore's, which is not imported for local files.
+    return type(error).__name__ == "ParamValidationError"
+
+
+def _s3_code(error: Exception) -> str | None:
+    """Return S3's error code; None for other failures."""
+    response = getattr(error.__cause__, "response", None)  # botocore's ClientError
+    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
 def _create(path: Path, data: bytes) -> None:

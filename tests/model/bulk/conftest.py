@@ -15,7 +15,7 @@ _NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def _object_store() -> Iterator[None]:
+def object_store() -> Iterator[None]:
     with running_object_store():
         yield
 
@@ -25,5 +25,5 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """Return an empty folder, on the local disk and on an object store in turn."""
     if request.param == "local":
         return Location.parse(str(tmp_path / "folder"))
-    request.getfixturevalue("_object_store")
+    request.getfixturevalue("object_store")
     return Location.parse(f"s3://{BUCKET}/{next(_NUMBERS)}")

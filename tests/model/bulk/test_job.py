@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from model.bulk.storage import Location, StorageError
 from model.classifier import Classifier
 from model.prediction.stream import Classified, Photo, classify
 from tests.conftest import flower_image
+from tests.file_server import running_file_server
 
 PHOTOS = 11
 PART_SIZE = 3
@@ -118,6 +120,35 @@ def test_a_lost_mount_does_not_become_a_part_of_errors(
     # One file that is there is enough.
     (tmp_path / names[5]).write_bytes(b"no photo")
     assert run(classifier, output, output, source=source, part_size=12).unreadable == 12
+
+
+def test_bad_lines_are_rows_and_the_job_ends(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.bulk.storage.time.sleep", lambda _: None)
+    flower_image((120, 100)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with running_file_server() as server:
+        dead = server.url("/b.jpg")
+    bad = ["a\0b.jpg", "x" * 300, "pipe.png", "http://[::1/a.jpg", dead]
+    (tmp_path / "list.txt").write_text("\n".join([*bad[:3], "a.png", *bad[3:], dead]))
+    source, output = open_source(str(tmp_path / "list.txt")), Location.parse(str(tmp_path / "out"))
+    assert run(classifier, output, output, source=source, part_size=6).unreadable == 6
+    found = rows(output)
+    assert len(found) == 7  # the last part has only the dead host
+    assert [row["path"] for row in found if not row["error"]] == ["a.png"]
+
+
+def test_a_list_of_one_dead_host_ends_the_process(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.bulk.storage.time.sleep", lambda _: None)
+    with running_file_server() as server:
+        (tmp_path / "list.txt").write_text(server.url("/a.jpg"))
+    source, output = open_source(str(tmp_path / "list.txt")), Location.parse(str(tmp_path / "out"))
+    with pytest.raises(StorageError):
+        run(classifier, output, output, source=source)
+    assert output.names() == ["_photos.parquet"]
 
 
 class Failing:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.bulk.storage import Location, StorageError, UnknownFileSystemError
+from model.regular_file import NotRegularFileError
 from tests.file_server import FileServer, running_file_server
 
 
@@ -127,6 +128,44 @@ def test_a_lost_connection_is_tried_again(
     assert len(waits) == 2
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/tmp/a\0b.jpg",
+        f"/tmp/{'x' * 300}.jpg",
+        "http://[::1/a.jpg",
+        "http:///a.jpg",
+        "http://127.0.0.1:99999/a.jpg",
+        f"http://{'h' * 300}.example/a.jpg",
+        "s3://no*bucket/a.jpg",
+    ],
+)
+@pytest.mark.usefixtures("object_store")
+def test_a_malformed_name_is_reported_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.bulk.storage.time.sleep", pytest.fail)
+    with pytest.raises(OSError, match="Errno") as failure:
+        Location.parse(url).read()
+    assert failure.value.errno in (errno.EINVAL, errno.ENAMETOOLONG)
+    assert failure.value.strerror
+
+
+def test_a_name_that_is_too_long_is_reported_at_once(
+    folder: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.bulk.storage.time.sleep", pytest.fail)
+    with pytest.raises(OSError, match="xxx"):
+        (folder / ("x" * 2000)).read()
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    pipe = Location.parse(str(tmp_path / "pipe"))
+    with pytest.raises(NotRegularFileError):
+        pipe.read()
+    with pytest.raises(NotRegularFileError):
+        next(pipe.lines())
+
+
 def test_a_server_that_stays_down_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.bulk.storage.time.sleep", lambda _: None)
     with running_file_server() as server:
@@ -152,5 +191,6 @@ def test_local_folders_and_object_stores_are_writable(url: str, writable: bool) 
 
 
 def test_a_url_with_an_unknown_scheme_is_refused() -> None:
-    with pytest.raises(UnknownFileSystemError):
-        Location.parse("nowhere://a/b")
+    for url in ("nowhere://a/b", "github://a/b"):
+        with pytest.raises(UnknownFileSystemError):
+            Location.parse(url)
