@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from model import bundled_checkpoint
 from model.bulk.job import Progress, Shard, classify_shard
@@ -21,6 +22,10 @@ from model.bulk.sources import open_source
 from model.bulk.storage import Location
 from model.prediction.stream import DEFAULT_BATCH_SIZE
 from scripts.command_line import add_model_options, command, whole_number
+
+_SLURM_VARIABLES: Final = tuple(
+    f"SLURM_ARRAY_TASK_{name}" for name in ("COUNT", "MIN", "MAX", "STEP")
+)
 
 
 @command
@@ -64,7 +69,7 @@ def shard_from_environment(environ: Mapping[str, str]) -> Shard:
     """Return the shard of a Kubernetes Indexed Job or a Slurm array task; otherwise 0 of 1.
 
     Raises:
-        ValueError: The index is set without the total, or is out of range.
+        ValueError: The index is set without the other variables, or one is out of range.
     """
     if index := environ.get("JOB_COMPLETION_INDEX"):
         # Kubernetes sets only the index.
@@ -73,9 +78,13 @@ def shard_from_environment(environ: Mapping[str, str]) -> Shard:
             raise ValueError("set JOB_COMPLETIONS to the number of completions, or give --shard")
         return _shard(f"{index}/{total}")
     if index := environ.get("SLURM_ARRAY_TASK_ID"):
-        count, first, last, step = (
-            int(environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("COUNT", "MIN", "MAX", "STEP")
-        )
+        texts = {name: environ.get(name, "") for name in _SLURM_VARIABLES}
+        for name, text in {"SLURM_ARRAY_TASK_ID": index, **texts}.items():
+            if not (text.isascii() and text.isdecimal()):
+                raise ValueError(f"set {name} to a whole number, as Slurm does, or give --shard")
+        count, first, last, step = map(int, texts.values())
+        if step == 0:
+            raise ValueError("SLURM_ARRAY_TASK_STEP is 0: set it to 1 or more, or give --shard")
         if (last - first) // step + 1 != count:
             raise ValueError("the array's indices have gaps: give --shard, or use --array=0-N")
         return _shard(f"{(int(index) - first) // step}/{count}")

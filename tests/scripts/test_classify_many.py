@@ -211,6 +211,21 @@ def test_the_scheduler_sets_the_shard(variables: dict[str, str], expected: Shard
     [
         {"JOB_COMPLETION_INDEX": "3"},
         {"JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "3"},
+        {"SLURM_ARRAY_TASK_ID": "3"},
+        {
+            "SLURM_ARRAY_TASK_ID": "3",
+            "SLURM_ARRAY_TASK_COUNT": "four",
+            "SLURM_ARRAY_TASK_MIN": "0",
+            "SLURM_ARRAY_TASK_MAX": "3",
+            "SLURM_ARRAY_TASK_STEP": "1",
+        },
+        {
+            "SLURM_ARRAY_TASK_ID": "3",
+            "SLURM_ARRAY_TASK_COUNT": "4",
+            "SLURM_ARRAY_TASK_MIN": "0",
+            "SLURM_ARRAY_TASK_MAX": "3",
+            "SLURM_ARRAY_TASK_STEP": "0",
+        },
         {
             "SLURM_ARRAY_TASK_ID": "7",
             "SLURM_ARRAY_TASK_COUNT": "3",
@@ -220,6 +235,12 @@ def test_the_scheduler_sets_the_shard(variables: dict[str, str], expected: Shard
         },
     ],
 )
-def test_an_incomplete_schedule_is_refused(variables: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"JOB_COMPLETIONS|INDEX|array"):
-        shard_from_environment(variables)
+def test_an_incomplete_schedule_is_exit_code_2(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path), "--output", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
