@@ -60,6 +60,7 @@ def find_classes(options: TrainingConfig) -> tuple[FlowerClass, ...]:
             of a class.
     """
     _check_layout(options)
+    _check_folders(options)
     valid_folder = labelled_folder(options, Path("valid"))
     folders = [labelled_folder(options, folder) for folder in options.train_data]
     train = {name for folder in folders for name in class_folders(folder)}
@@ -97,6 +98,31 @@ def _check_layout(options: TrainingConfig) -> None:
                 f"With --valid-fraction, {data / folder.parts[0]} is a class; move it out of "
                 f"{data} and give its new path, such as ../{folder.name}."
             )
+
+
+def _check_folders(options: TrainingConfig) -> None:
+    """Check that the folders exist that options or a recipe name.
+
+    Raises:
+        PhotoFolderError: One is missing.
+    """
+    if not options.data.is_dir():
+        return  # the message then names DATA
+    none = "{0} without values uses none"
+    remedies = {
+        "--train-data": (options.train_data, "{0} train --train-data-weights 1 uses only train"),
+        "--ood-data": (options.ood_data, none),
+        "--ood-data-half": (options.ood_data_half, none),
+        "--paste-backgrounds": (options.paste_backgrounds, none),
+    }
+    for option, (folders, remedy) in remedies.items():
+        for folder in folders:
+            path = labelled_folder(options, folder)
+            if not path.is_dir():
+                raise PhotoFolderError(
+                    f"{option} {folder}: the folder {path} does not exist. Add it, or give other "
+                    f"folders instead of a recipe's: {remedy.format(option)}."
+                )
 
 
 def _split_folder(options: TrainingConfig) -> Path:

@@ -104,6 +104,15 @@ def test_ood_photos_must_not_be_a_class_of_the_split(tiny_options: Options, phot
         find_classes(options)
 
 
+@pytest.mark.parametrize("name", ["train_data", "ood_data", "ood_data_half", "paste_backgrounds"])
+def test_a_missing_folder_names_its_option(tiny_options: Options, photos: Path, name: str) -> None:
+    options = tiny_options(data=photos, valid_fraction=0.2, **{name: (Path("../nowhere"),)})
+    split_data(options)
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(PhotoFolderError, match=f"{option} ../nowhere: .*{option} "):
+        find_classes(options)
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 20])
 def test_the_fraction_has_a_range(fraction: float) -> None:
     with pytest.raises(ConfigError, match="--valid-fraction"):
