@@ -101,7 +101,7 @@ def _check_layout(options: TrainingConfig) -> None:
 
 
 def _check_folders(options: TrainingConfig) -> None:
-    """Check that the folders exist that options or a recipe name.
+    """Check that the folders of photos exist, which options or a recipe name.
 
     Raises:
         PhotoFolderError: One is missing.
