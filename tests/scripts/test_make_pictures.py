@@ -136,7 +136,7 @@ def test_own_pictures_stay(plates: Path, server: FileServer, tmp_path: Path) -> 
     assert read_manifest(folder)[0] == own
 
 
-@pytest.mark.parametrize("text", ["{", '[{"class_id": "1"}]', "1"])
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '[{"class_id": "1"}]', "1"])
 def test_a_malformed_list_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:

@@ -53,7 +53,9 @@ def test_a_folder_instead_of_a_file_is_an_error(tmp_path: Path) -> None:
         read_category_names(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"21": fire lily}', b'{"21": "fire \xff lily"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"21": fire lily}', b'{"21": "fire \xff lily"}', b"[" * 100_000]
+)
 def test_a_file_that_is_not_json_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "names.json"
     path.write_bytes(content)

@@ -63,6 +63,7 @@ def test_a_folder_has_a_status(tmp_path: Path, files: dict[str, str], status: st
         ('{"lr": "fast"}', "--lr"),
         ('{"lr": -1}', "--lr"),
         ("{", "unreadable"),
+        ("[" * 100_000, "unreadable"),
         ("[]", "unreadable"),
     ],
 )
