@@ -210,6 +210,12 @@ def catalog_sources() -> tuple[Source, ...]:
 
 
 @cache
+def families() -> tuple[str, ...]:
+    """Return the scientific names of all families in the catalog, sorted."""
+    return tuple(sorted({item.family for item in files.facts().flowers}))
+
+
+@cache
 def _flowers() -> dict[str, Flower]:
     catalog = files.texts()
     return {

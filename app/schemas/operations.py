@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from app.catalog.files import Colour
+from app.catalog.flowers import families
 from app.context import AppContext
 from app.feedback.entry import CORRECTION_WORDS, RIGHT
 from app.http.json_body import JSON, JsonBody, JsonObject
@@ -129,7 +130,11 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
             "If nothing matches, similar words do.",
             {"type": "string"},
         ),
-        _query_parameter("family", "Scientific name of a family.", {"type": "string"}),
+        _query_parameter(
+            "family",
+            "Scientific name of a family.",
+            {"type": "string", "enum": list(families())},
+        ),
         _query_parameter(
             "colour", "Colour of the flower.", {"type": "string", "enum": list(get_args(Colour))}
         ),

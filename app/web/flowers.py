@@ -7,7 +7,7 @@ therefore does not depend on Accept-Language.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, get_args
@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 from flask import Blueprint, Response, redirect, request
 
 from app.catalog.files import Colour
-from app.catalog.flowers import Flower, describe_classes, look_alikes, sources_of
+from app.catalog.flowers import Flower, describe_classes, families, look_alikes, sources_of
 from app.catalog.search import normalize, search
 from app.context import current_context
 from app.http.api_version import api_url
@@ -53,16 +53,11 @@ class Filters:
         """Read the query string.
 
         Raises:
-            Problem: 422 if there is no such colour.
+            Problem: 422 if there is no such family or colour.
         """
-        colour = request.args.get("colour", "")
-        if colour and colour not in _COLOURS:
-            raise Problem(
-                Code.INVALID_PARAMETER,
-                f"The parameter colour is {quoted(colour)}; it must be one of: "
-                f"{', '.join(_COLOURS)}.",
-            )
-        return cls(request.args.get("q", ""), request.args.get("family", ""), colour)
+        return cls(
+            request.args.get("q", ""), _choice("family", families()), _choice("colour", _COLOURS)
+        )
 
     def __bool__(self) -> bool:
         """True if the list does not show all flowers."""
@@ -128,6 +123,16 @@ def flower(slug: str) -> Any:
             picture=picture_of(item),
         )
     )
+
+
+def _choice(name: str, allowed: Collection[str]) -> str:
+    value = request.args.get(name, "")
+    if value and value not in allowed:
+        raise Problem(
+            Code.INVALID_PARAMETER,
+            f"The parameter {name} is {quoted(value)}; it must be one of: {', '.join(allowed)}.",
+        )
+    return value
 
 
 def _all_flowers(language: str = ENGLISH) -> list[Flower]:

@@ -95,8 +95,11 @@ def test_filters_work_without_javascript(
 
 
 @pytest.mark.parametrize("headers", [{}, PAGE])
-def test_an_unknown_colour_is_refused(client: FlaskClient, headers: dict[str, str]) -> None:
-    response = client.get("/flowers?colour=beige", headers=headers)
+@pytest.mark.parametrize("query", ["colour=beige", "family=xx", "family=rosaceae"])
+def test_an_unknown_colour_or_family_is_refused(
+    client: FlaskClient, query: str, headers: dict[str, str]
+) -> None:
+    response = client.get(f"/flowers?{query}", headers=headers)
     assert response.status_code == 422
     if not headers:
         assert response.get_json()["code"] == Code.INVALID_PARAMETER
