@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from flask import request
 
 from app.http.json_body import JSON
-from app.http.parameters import bad_parameter, flag
-from app.http.problems import Code, Problem, quoted
+from app.http.parameters import bad_parameter, check_names, flag
+from app.http.problems import Code, Problem
 from app.inference.activation_overlays import MAX_EXPLAINED
 from app.schemas.operations import PREDICT_PARAMETERS
 
-# A comparison of millions of characters takes minutes, and JSON may have such a name.
-_MAX_NAME_LENGTH: Final = 100
-_ALL_NAMES: Final = ", ".join(PREDICT_PARAMETERS)
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
@@ -52,7 +48,7 @@ def read_parameters(class_count: int, default_top_k: int) -> PredictParameters:
     """
     # Apps add fields of their own to a form, but write JSON for this API alone.
     if request.mimetype == JSON:
-        _check_names(request.form)
+        check_names(request.form, PREDICT_PARAMETERS)
     return _parameters(_values, class_count, default_top_k)
 
 
@@ -62,7 +58,7 @@ def check_query(class_count: int) -> None:
     Raises:
         Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
     """
-    _check_names(request.args)
+    check_names(request.args, PREDICT_PARAMETERS)
     _parameters(request.args.getlist, class_count, default_top_k=1)
 
 
@@ -81,15 +77,6 @@ def _parameters(
             f"{MAX_EXPLAINED}.",
         )
     return parameters
-
-
-def _check_names(names: Iterable[str]) -> None:
-    for name in names:
-        if name not in PREDICT_PARAMETERS:
-            start = name[:_MAX_NAME_LENGTH].lower()
-            similar = difflib.get_close_matches(start, list(PREDICT_PARAMETERS), n=1)
-            hint = f"did you mean {similar[0]}?" if similar else f"use {_ALL_NAMES}."
-            raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
 
 
 def _values(name: str) -> list[str]:

@@ -31,7 +31,7 @@ from app.feedback.entry import (
     Receipt,
 )
 from app.http.json_body import JSON
-from app.http.parameters import bad_parameter, flag
+from app.http.parameters import bad_parameter, check_names, flag
 from app.http.problems import Code, Problem, quoted
 from app.http.request_id import is_request_id, request_id
 from app.http.uploads import read_optional_photo
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 
 _SLOTS: Final = threading.BoundedSemaphore(FEEDBACK_THREADS)
+_FIELDS: Final = ("request_id", "correction", "predicted", "consent")  # besides the photo
 _CODE: Final = re.compile(r"[0-9a-f]{20}")
 _MAX_COMPARED: Final = 60  # characters; comparing longer texts is slow
 _JPEG_QUALITY: Final = 90
@@ -173,8 +174,11 @@ def _read_entry(service: AppContext) -> FeedbackEntry:
     """Return the entry in the form, without its photo.
 
     Raises:
-        Problem: 422 for a missing, repeated or invalid field.
+        Problem: 422 for a missing, repeated or invalid field, or an unknown JSON member.
     """
+    # As in /predict: apps add fields of their own to a form, but write JSON for this API alone.
+    if request.mimetype == JSON:
+        check_names(request.form, _FIELDS)
     class_ids = [item.class_id for item in service.classifier.metadata.classes]
     values = _values("request_id")
     if len(values) != 1 or not is_request_id(values[0]):

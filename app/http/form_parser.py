@@ -159,6 +159,8 @@ class FormParser(FormDataParser):
                 text = json.dumps(value, ensure_ascii=False)
                 yield _Part(name, None, text.encode(errors="replace"))
                 continue
+            if value is None:  # absent
+                continue
             for encoded in value if isinstance(value, list) else [value]:
                 photo = decode_base64(encoded) if isinstance(encoded, str) else None
                 if photo is None:

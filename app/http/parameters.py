@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from app.http.problems import Code, Problem, quoted
 
+# A comparison of millions of characters takes minutes, and JSON may have such a name.
+_MAX_COMPARED: Final = 100
 BOOLEANS: Final = {"0": False, "false": False, "1": True, "true": True}
+
+
+def check_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Check the names of parameters.
+
+    Raises:
+        Problem: 422 if one is not known.
+    """
+    for name in names:
+        if name not in known:
+            similar = difflib.get_close_matches(name[:_MAX_COMPARED].lower(), list(known), n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"use {', '.join(known)}."
+            raise Problem(Code.INVALID_PARAMETER, f"There is no parameter {quoted(name)}; {hint}")
 
 
 def flag(name: str, values: Sequence[str]) -> bool:

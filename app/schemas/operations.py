@@ -228,9 +228,14 @@ def _feedback(service: AppContext) -> dict[str, JsonObject]:
         "consent": {"type": "string", "enum": list(BOOLEANS), "description": consent},
     }
     members = {
-        PHOTO_FIELD: base64,
+        PHOTO_FIELD: {**base64, "type": ["string", "null"]},
         **fields,
-        "consent": {"type": "boolean", "description": consent},
+        "predicted": {
+            **fields["predicted"],
+            "type": ["string", "null"],
+            "enum": [*class_ids, None],
+        },
+        "consent": {"type": ["boolean", "null"], "description": consent},
     }
     required = ["request_id", "correction"]
     submit: JsonObject = {
@@ -245,7 +250,14 @@ def _feedback(service: AppContext) -> dict[str, JsonObject]:
                     "schema": {"type": "object", "properties": form, "required": required},
                     "encoding": {PHOTO_FIELD: {"contentType": "image/*"}},
                 },
-                JSON: {"schema": {"type": "object", "properties": members, "required": required}},
+                JSON: {
+                    "schema": {
+                        "type": "object",
+                        "properties": members,
+                        "required": required,
+                        "additionalProperties": False,
+                    }
+                },
             },
         },
         "responses": {"200": _success("Deletion code", examples.FEEDBACK_RECEIPT)},

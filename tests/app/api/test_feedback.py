@@ -80,6 +80,31 @@ def test_json_is_accepted(client: FlaskClient, folder: Path, photo: bytes) -> No
     assert response.get_json()["has_photo"] is False
 
 
+def test_a_json_member_of_null_is_absent(client: FlaskClient, photo: bytes) -> None:
+    members = {**FIELDS, "predicted": None, "image": None, "consent": None}
+    response = client.post("/feedback", json=members)
+    assert response.status_code == 200
+    assert response.get_json()["has_photo"] is False
+    image = base64.b64encode(photo).decode()
+    response = client.post("/feedback", json={**members, "image": image})
+    assert problem(response) == (422, "consent_missing")
+    for required in ("request_id", "correction"):
+        response = client.post("/feedback", json={**members, required: None})
+        assert problem(response) == (422, "invalid_parameter")
+
+
+@pytest.mark.parametrize("name", ["consnet", "Consent", "note", "top_k", "", "x" * 100_000])
+@pytest.mark.parametrize("value", [None, "x", 1])
+def test_an_unknown_json_member_is_refused(client: FlaskClient, name: str, value: object) -> None:
+    response = client.post("/feedback", json={**FIELDS, name: value})
+    assert problem(response) == (422, "invalid_parameter")
+    assert len(response.get_json()["detail"]) < 500
+
+
+def test_an_unknown_form_field_is_ignored(client: FlaskClient) -> None:
+    assert client.post("/feedback", **body(note="x")).status_code == 200
+
+
 @pytest.mark.parametrize("correction", ["21", "right", "other", "unsure"])
 def test_each_correction_is_accepted_without_a_photo(client: FlaskClient, correction: str) -> None:
     response = client.post("/feedback", **body(correction=correction))

@@ -209,6 +209,12 @@ def test_the_document_describes_feedback_if_it_is_on(
     assert form_schema["properties"]["predicted"]["enum"] == [
         item["class_id"] for item in client.get("/labels").get_json()["labels"]
     ]
+    json_schema = submit["requestBody"]["content"]["application/json"]["schema"]
+    members = {"request_id": "1", "correction": "21", "predicted": None, "consent": None}
+    check(document, json_schema, {**members, "image": None})
+    assert client.post("/feedback", json={**members, "image": None}).status_code == 200
+    assert set(json_schema["properties"]) == set(form_schema["properties"]) == {*members, "image"}
+    assert json_schema["additionalProperties"] is False
     fields = {"request_id": "1", "predicted": "21", "consent": "true"}
     for correction in form_schema["properties"]["correction"]["enum"]:
         values = {**fields, "correction": correction}
