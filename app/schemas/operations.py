@@ -132,11 +132,13 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
         ),
         _query_parameter(
             "family",
-            "Scientific name of a family.",
-            {"type": "string", "enum": list(families())},
+            "Scientific name of a family; empty for all.",
+            {"type": "string", "enum": ["", *families()]},
         ),
         _query_parameter(
-            "colour", "Colour of the flower.", {"type": "string", "enum": list(get_args(Colour))}
+            "colour",
+            "Colour of the flower; empty for all.",
+            {"type": "string", "enum": ["", *get_args(Colour)]},
         ),
     ]
     feedback = {} if service.feedback is None else _feedback(service)
