@@ -228,8 +228,6 @@ def _permanent_errno(error: Exception) -> int | None:
         return error.errno
     if _is_malformed(error):
         return errno.EINVAL
-    if _s3_code(error) == "KeyTooLongError":
-        return errno.ENAMETOOLONG
     status = getattr(error, "status", None)  # aiohttp's
     if isinstance(status, int) and 400 <= status < 500:
         return None if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) else errno.EACCES
@@ -243,12 +241,6 @@ def _is_malformed(error: Exception) -> bool:
         return True
     # botocore's, which is not imported for local files.
     return type(error).__name__ == "ParamValidationError"
-
-
-def _s3_code(error: Exception) -> str | None:
-    """Return S3's error code; None for other failures."""
-    response = getattr(error.__cause__, "response", None)  # botocore's ClientError
-    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
 def _create(path: Path, data: bytes) -> None:
