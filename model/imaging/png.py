@@ -45,12 +45,15 @@ def without_ancillary_chunks(data: bytes) -> bytes:
         data: A file that starts with `SIGNATURE`.
 
     Raises:
-        OddStructureError: There are too many chunks.
+        OddStructureError: There are too many chunks, or a chunk of pixels has a wrong checksum,
+            which Pillow does not check: a file padded with zeros would decode to noise.
     """
     parts: list[bytes] = []
     seen: set[bytes] = set()
     copied = 0
     for chunk in _chunks(data):
+        if chunk.kind == b"IDAT" and not _is_sound(data, chunk):
+            raise OddStructureError("damaged: the checksum of its pixels is wrong")
         if not _is_kept(data, chunk, seen):
             parts.append(data[copied : chunk.start])
             copied = chunk.end
@@ -77,6 +80,11 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
     raise OddStructureError(f"stored in more than {_MAX_CHUNKS:,} chunks")
 
 
+def _is_sound(data: bytes, chunk: _Chunk) -> bool:
+    checksum = int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
+    return zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4]) == checksum
+
+
 def _is_kept(data: bytes, chunk: _Chunk, seen: set[bytes]) -> bool:
     """Return True for a critical chunk, and for the first sound one of each that is used.
 
@@ -98,8 +106,7 @@ def _is_kept(data: bytes, chunk: _Chunk, seen: set[bytes]) -> bool:
     key = name if chunk.kind.endswith(b"Xt") else chunk.kind
     if not known or key in seen:
         return False
-    checksum = int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
-    if zlib.crc32(data[chunk.start + 4 : chunk.end - 4]) != checksum:
+    if not _is_sound(data, chunk):
         return False
     # Even if it is too large: unpacking one after the other would take minutes.
     seen.add(key)

@@ -167,6 +167,15 @@ def test_truncated_pixels_after_a_broken_text_are_refused() -> None:
     assert type(refusal(data[: len(data) // 2])) is CorruptImageError
 
 
+@pytest.mark.parametrize("padded", [12, 3_000])
+def test_a_truncated_file_padded_with_zeros_is_refused(padded: int) -> None:
+    noise = np.random.default_rng(0).integers(256, size=(60, 80, 3)).astype(np.uint8)
+    whole = encode(Image.fromarray(noise), "PNG")
+    end = whole.index(b"IEND") - 4
+    with pytest.raises(CorruptImageError):
+        decode_image(whole[: end - padded] + bytes(padded) + whole[end:])
+
+
 def test_too_many_chunks_are_refused() -> None:
     with pytest.raises(OddStructureError):
         without_ancillary_chunks(in_png(chunk(b"tEXt") * 70_000))
