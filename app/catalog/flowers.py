@@ -209,10 +209,9 @@ def catalog_sources() -> tuple[Source, ...]:
     return tuple(sorted(files.facts().sources.values(), key=lambda source: normalize(source.title)))
 
 
-@cache
-def families() -> tuple[str, ...]:
-    """Return the scientific names of all families in the catalog, sorted."""
-    return tuple(sorted({item.family for item in files.facts().flowers}))
+def families(classes: Iterable[FlowerClass]) -> list[str]:
+    """Return the scientific names of the families of classes, sorted."""
+    return sorted({item.family for item in map(describe_class, classes) if item.family})
 
 
 @cache

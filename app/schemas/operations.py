@@ -133,7 +133,7 @@ def describe_operations(service: AppContext) -> dict[str, JsonObject]:
         _query_parameter(
             "family",
             "Scientific name of a family; empty for all.",
-            {"type": "string", "enum": ["", *families()]},
+            {"type": "string", "enum": ["", *families(service.classifier.metadata.classes)]},
         ),
         _query_parameter(
             "colour",

@@ -55,8 +55,9 @@ class Filters:
         Raises:
             Problem: 422 if there is no such family or colour.
         """
+        served = families(current_context().classifier.metadata.classes)
         return cls(
-            request.args.get("q", ""), _choice("family", families()), _choice("colour", _COLOURS)
+            request.args.get("q", ""), _choice("family", served), _choice("colour", _COLOURS)
         )
 
     def __bool__(self) -> bool:

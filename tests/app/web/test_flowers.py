@@ -81,7 +81,6 @@ def test_a_search_works_without_javascript(
         ({"colour": "yellow"}, ["Blanket flower", "English marigold", "Fire lily"]),
         ({"colour": "yellow", "family": "Asteraceae"}, ["Blanket flower", "English marigold"]),
         ({"colour": "orange", "q": "lily"}, ["Fire lily"]),
-        ({"family": "Rosaceae"}, []),
     ],
 )
 def test_filters_work_without_javascript(
@@ -90,12 +89,12 @@ def test_filters_work_without_javascript(
     page = client.get("/flowers", query_string=filters, headers=PAGE).text
     listed = client.get("/flowers", query_string=filters).get_json()["flowers"]
     assert shown(page) == [item["display_name"] for item in listed] == found
-    for value in set(filters.values()) - {"lily", "Rosaceae"}:
+    for value in set(filters.values()) - {"lily"}:
         assert f'<option value="{value}" selected>' in page
 
 
 @pytest.mark.parametrize("headers", [{}, PAGE])
-@pytest.mark.parametrize("query", ["colour=beige", "family=xx", "family=rosaceae"])
+@pytest.mark.parametrize("query", ["colour=beige", "family=xx", "family=Rosaceae"])
 def test_an_unknown_colour_or_family_is_refused(
     client: FlaskClient, query: str, headers: dict[str, str]
 ) -> None:
