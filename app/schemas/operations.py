@@ -23,7 +23,8 @@ from model.imaging.formats import format_names
 
 _PAGE: Final = "text/html"
 _PHOTO_TYPES: Final = ("image/*", "application/octet-stream")
-_PREDICT_CODES: Final = (
+# Codes of every route that takes photos and parameters.
+_PHOTO_CODES: Final = (
     Code.BAD_REQUEST,
     Code.INCOMPLETE_BODY,
     Code.CROSS_SITE_REQUEST,
@@ -39,6 +40,9 @@ _PREDICT_CODES: Final = (
     Code.DAMAGED_PHOTO,
     Code.TOO_SMALL,
     Code.INVALID_PARAMETER,
+)
+_PREDICT_CODES: Final = (
+    *_PHOTO_CODES,
     Code.EXPLAIN_UNSUPPORTED,
     Code.OVERLOADED,
     Code.DECODER_BUSY,
@@ -51,21 +55,7 @@ _PREDICT_CODES: Final = (
     Code.TIMED_OUT,
 )
 _FEEDBACK_CODES: Final = (
-    Code.BAD_REQUEST,
-    Code.INCOMPLETE_BODY,
-    Code.CROSS_SITE_REQUEST,
-    Code.TOO_LARGE,
-    Code.TOO_MANY_PARTS,
-    Code.TOO_MANY_PIXELS,
-    Code.UNSUPPORTED_TYPE,
-    Code.UNSUPPORTED_ENCODING,
-    Code.UNSUPPORTED_FORMAT,
-    Code.NO_PHOTO,
-    Code.EMPTY_PHOTO,
-    Code.TOO_MANY_PHOTOS,
-    Code.DAMAGED_PHOTO,
-    Code.TOO_SMALL,
-    Code.INVALID_PARAMETER,
+    *_PHOTO_CODES,
     Code.CONSENT_MISSING,
     Code.OVERLOADED,
     Code.DECODER_BUSY,

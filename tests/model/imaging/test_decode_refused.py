@@ -65,6 +65,24 @@ def test_a_truncated_photo_is_refused(name: str, part: float) -> None:
     assert type(refusal(data[: int(part * len(data))])) is CorruptImageError
 
 
+def damaged(whole: bytes, turn: int, rng: np.random.Generator, header: int) -> bytes:
+    """Cut off the end of a file, cut out a part, or change bytes anywhere or in the header.
+
+    Half of the changes hit the header, where parsers make most decisions.
+    """
+    data = bytearray(whole)
+    first, last = sorted(rng.integers(0, len(data), 2))
+    if turn % 4 == 0:
+        del data[first + 1 :]
+    elif turn % 4 == 1:
+        del data[first:last]
+    else:
+        reach = len(data) if turn % 4 == 2 else min(len(data), header)
+        for at in rng.integers(0, reach, rng.integers(1, 6)):
+            data[at] = (0, 1, 127, 128, 255, rng.integers(256))[rng.integers(6)]
+    return bytes(data)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_damaged_photo_is_decoded_or_an_image_error(name: str) -> None:
@@ -73,19 +91,9 @@ def test_a_damaged_photo_is_decoded_or_an_image_error(name: str) -> None:
     whole, rng = SAMPLES[name], np.random.default_rng(list(name.encode()))
     outcomes = set()
     for turn in range(400):
-        data = bytearray(whole)
-        first, last = sorted(rng.integers(0, len(data), 2))
-        if turn % 4 == 0:
-            del data[first + 1 :]
-        elif turn % 4 == 1:
-            del data[first:last]
-        else:
-            # Half of the flips hit the header, where parsers make most decisions.
-            reach = len(data) if turn % 4 == 2 else min(len(data), 200)
-            for at in rng.integers(0, reach, rng.integers(1, 6)):
-                data[at] = (0, 1, 127, 128, 255, rng.integers(256))[rng.integers(6)]
+        data = damaged(whole, turn, rng, header=200)
         try:
-            image = decode_image(bytes(data), limits=limits, target_side=(None, 8)[turn % 2])
+            image = decode_image(data, limits=limits, target_side=(None, 8)[turn % 2])
         except ImageError as error:
             outcomes.add(type(error))
         else:

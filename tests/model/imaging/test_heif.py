@@ -25,7 +25,7 @@ from tests.conftest import flower_image
 from tests.model.imaging.profiles import DISPLAY_P3, converted, display_p3_converted, rgb_profile
 from tests.model.imaging.test_color import with_description
 from tests.model.imaging.test_decode import assert_close, encode, fading_flower, on_white, pixels
-from tests.model.imaging.test_decode_refused import refusal
+from tests.model.imaging.test_decode_refused import damaged, refusal
 
 HEIC = ImageLimits(heif=True)
 SIZE = (160, 128)  # multiples of 64, so that the decoder adds no margin
@@ -235,18 +235,9 @@ def test_damaged_photos_are_decoded_or_an_image_error(name: str) -> None:
     whole, rng = {"still": STILL, "tiled": TILED}[name], np.random.default_rng(0)
     outcomes = set()
     for turn in range(200):
-        data = bytearray(whole)
-        first, last = sorted(rng.integers(0, len(data), 2))
-        if turn % 4 == 0:
-            del data[first + 1 :]
-        elif turn % 4 == 1:
-            del data[first:last]
-        else:
-            reach = len(data) if turn % 4 == 2 else 600
-            for at in rng.integers(0, reach, rng.integers(1, 6)):
-                data[at] = (0, 1, 127, 128, 255, rng.integers(256))[rng.integers(6)]
+        data = damaged(whole, turn, rng, header=600)
         try:
-            image = decode_image(bytes(data), limits=limits)
+            image = decode_image(data, limits=limits)
         except ImageError as error:
             outcomes.add(type(error))
         else:
