@@ -106,6 +106,17 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export the tiny checkpoint. A process serves it without importing PyTorch for seconds."""
+    from model.backends.onnx_export import export
+    from model.checkpoint.format import load_checkpoint
+
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export(*load_checkpoint(tiny_checkpoint), path)
+    return path
+
+
 def flower_image(size: tuple[int, int] = (400, 300), seed: int = 0) -> Image.Image:
     """Draw an RGB image with smooth colors, which lossy formats change little."""
     waves = np.random.default_rng(seed).uniform(1, 4, size=(3, 2))

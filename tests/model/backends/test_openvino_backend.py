@@ -28,6 +28,7 @@ from model.checkpoint.metadata import (
     NotACheckpointError,
 )
 from model.classifier import Classifier
+from model.evaluation.datasets import labelled_photos
 from model.ood import OodRule
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_fake_checkpoint
@@ -35,20 +36,13 @@ from tests.fake_checkpoint import always, save_fake_checkpoint
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(5)]
 
 
-@pytest.fixture(scope="module")
-def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    export(*load_checkpoint(tiny_checkpoint), path)
-    return path
-
-
 def batch_of(classifier: Classifier) -> Pixels:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
 
 
 @pytest.mark.slow
-def test_logits_and_maps_match_pytorch(exported: Path, tiny_checkpoint: Path) -> None:
-    reference, served = Classifier.load(tiny_checkpoint, "cpu"), Classifier.load(exported)
+def test_logits_and_maps_match_pytorch(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
+    reference, served = Classifier.load(tiny_checkpoint, "cpu"), Classifier.load(tiny_onnx)
     assert served.metadata == reference.metadata
     assert served.network.device == "cpu"
     batch = batch_of(reference)
@@ -59,8 +53,8 @@ def test_logits_and_maps_match_pytorch(exported: Path, tiny_checkpoint: Path) ->
     np.testing.assert_allclose(got.activations, expected.activations, rtol=1e-3, atol=1e-3)
 
 
-def test_logits_survive_the_next_call(exported: Path) -> None:
-    classifier = Classifier.load(exported)
+def test_logits_survive_the_next_call(tiny_onnx: Path) -> None:
+    classifier = Classifier.load(tiny_onnx)
     first, second = batch_of(classifier)[:2]
     logits = classifier.logits(first[None])
     before = logits.copy()
@@ -69,12 +63,12 @@ def test_logits_survive_the_next_call(exported: Path) -> None:
 
 
 @pytest.mark.slow
-def test_parallel_photos_have_the_same_outputs_as_single_ones(exported: Path) -> None:
-    network = Classifier.load(exported, threads=2).network
+def test_parallel_photos_have_the_same_outputs_as_single_ones(tiny_onnx: Path) -> None:
+    network = Classifier.load(tiny_onnx, threads=2).network
     assert network.max_batch_size == 8
     assert list(network.batch_sizes(16)) == [1, 2]
     assert list(network.batch_sizes(1)) == [1]
-    batch = batch_of(Classifier.load(exported))
+    batch = batch_of(Classifier.load(tiny_onnx))
     together = network.run(batch)
     for index, image in enumerate(batch):
         alone = network.run(image[None])
@@ -84,8 +78,8 @@ def test_parallel_photos_have_the_same_outputs_as_single_ones(exported: Path) ->
         np.testing.assert_array_equal(together.activations[index], alone.activations[0])
 
 
-def test_one_thread_runs_photos_one_by_one(exported: Path) -> None:
-    classifier = Classifier.load(exported, threads=1)
+def test_one_thread_runs_photos_one_by_one(tiny_onnx: Path) -> None:
+    classifier = Classifier.load(tiny_onnx, threads=1)
     assert classifier.network.max_batch_size == 1
     batch = batch_of(classifier)
     alone = [classifier.logits(image[None])[0] for image in batch]
@@ -93,8 +87,8 @@ def test_one_thread_runs_photos_one_by_one(exported: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_threads_get_the_same_logits_as_one(exported: Path) -> None:
-    classifier = Classifier.load(exported)
+def test_eight_threads_get_the_same_logits_as_one(tiny_onnx: Path) -> None:
+    classifier = Classifier.load(tiny_onnx)
     batch = batch_of(classifier)
     expected = classifier.logits(batch)
     turns = [index % len(batch) for index in range(64)]
@@ -119,13 +113,13 @@ def test_a_network_without_maps_is_exported_without_them(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_file_accepts_any_batch_size(exported: Path) -> None:
+def test_the_file_accepts_any_batch_size(tiny_onnx: Path) -> None:
     import openvino  # its import sends telemetry unless openvino_backend is imported first
 
-    classifier = Classifier.load(exported)
+    classifier = Classifier.load(tiny_onnx)
     batch = batch_of(classifier)
     compiled = openvino.Core().compile_model(
-        str(exported), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        str(tiny_onnx), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     for size in (1, 3):
         logits = compiled({"images": batch[:size]})["logits"]
@@ -133,13 +127,13 @@ def test_the_file_accepts_any_batch_size(exported: Path) -> None:
 
 
 @pytest.mark.slow
-def test_only_the_batch_dimension_is_dynamic(exported: Path) -> None:
-    graph = onnx.load(str(exported)).graph
+def test_only_the_batch_dimension_is_dynamic(tiny_onnx: Path) -> None:
+    graph = onnx.load(str(tiny_onnx)).graph
     shapes = {
         item.name: [dim.dim_param or dim.dim_value for dim in item.type.tensor_type.shape.dim]
         for item in (*graph.input, *graph.output)
     }
-    classifier = Classifier.load(exported)
+    classifier = Classifier.load(tiny_onnx)
     outputs = classifier.network.run(batch := batch_of(classifier))
     assert outputs.activations is not None
     assert shapes == {
@@ -149,8 +143,8 @@ def test_only_the_batch_dimension_is_dynamic(exported: Path) -> None:
     }
 
 
-def test_the_number_of_threads_can_be_set(exported: Path) -> None:
-    network = Classifier.load(exported, "cpu", threads=1).network
+def test_the_number_of_threads_can_be_set(tiny_onnx: Path) -> None:
+    network = Classifier.load(tiny_onnx, "cpu", threads=1).network
     assert isinstance(network, OpenVinoBackend)
     assert network.threads == 1
 
@@ -172,9 +166,9 @@ for thread in os.listdir("/proc/self/task"):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a nice value per thread")
 @pytest.mark.parametrize("nice", [0, 3])
-def test_the_nice_value_applies_to_the_inference_threads_only(exported: Path, nice: int) -> None:
+def test_the_nice_value_applies_to_the_inference_threads_only(tiny_onnx: Path, nice: int) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", NICENESS, str(exported), str(nice)],
+        [sys.executable, "-c", NICENESS, str(tiny_onnx), str(nice)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -187,13 +181,13 @@ def test_the_nice_value_applies_to_the_inference_threads_only(exported: Path, ni
 
 
 def test_inference_works_if_nice_values_are_forbidden(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(*_: int) -> None:
         raise PermissionError
 
     monkeypatch.setattr("os.setpriority", forbidden)
-    classifier = Classifier.load(exported, nice=5)
+    classifier = Classifier.load(tiny_onnx, nice=5)
     assert classifier.logits(batch_of(classifier)).shape == (5, len(TINY_CLASSES))
 
 
@@ -212,10 +206,10 @@ def test_all_metadata_are_exported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "what", ["missing", "folder", "text", "empty", "truncated", "foreign", "version", "output"]
 )
-def test_an_unusable_file_is_an_error(exported: Path, tmp_path: Path, what: str) -> None:
+def test_an_unusable_file_is_an_error(tiny_onnx: Path, tmp_path: Path, what: str) -> None:
     path = tmp_path / "bad.onnx"
     kind: type[CheckpointError] = NotACheckpointError
-    model = onnx.load(str(exported))
+    model = onnx.load(str(tiny_onnx))
     (entry,) = model.metadata_props
     if what == "missing":
         kind = CheckpointNotFoundError
@@ -230,7 +224,7 @@ def test_an_unusable_file_is_an_error(exported: Path, tmp_path: Path, what: str)
     elif what == "text":
         path.write_text("no model")
     elif what == "truncated":
-        path.write_bytes(exported.read_bytes()[:9000])
+        path.write_bytes(tiny_onnx.read_bytes()[:9000])
     elif what == "foreign":
         del model.metadata_props[:]
         onnx.save(model, str(path))
@@ -243,8 +237,8 @@ def test_an_unusable_file_is_an_error(exported: Path, tmp_path: Path, what: str)
     assert str(path) in str(caught.value)
 
 
-def test_a_truncated_file_is_an_error(exported: Path, tmp_path: Path) -> None:
-    content = exported.read_bytes()
+def test_a_truncated_file_is_an_error(tiny_onnx: Path, tmp_path: Path) -> None:
+    content = tiny_onnx.read_bytes()
     path = tmp_path / "cut.onnx"
     for share in range(1, 20):
         path.write_bytes(content[: len(content) * share // 20])
@@ -257,24 +251,24 @@ def test_a_truncated_file_is_an_error(exported: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"Conv", b'"temperature"'])
 def test_text_that_is_not_utf_8_is_a_checkpoint_error(
-    exported: Path, tmp_path: Path, text: bytes
+    tiny_onnx: Path, tmp_path: Path, text: bytes
 ) -> None:
     path = tmp_path / "bytes.onnx"
-    path.write_bytes(exported.read_bytes().replace(text, b"\xff" * len(text)))
+    path.write_bytes(tiny_onnx.read_bytes().replace(text, b"\xff" * len(text)))
     with pytest.raises(NotACheckpointError):
         Classifier.load(path)
 
 
-def test_an_unknown_operator_is_a_checkpoint_error(exported: Path, tmp_path: Path) -> None:
-    model = onnx.load(str(exported))
+def test_an_unknown_operator_is_a_checkpoint_error(tiny_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(tiny_onnx))
     model.graph.node[0].op_type = "Bogus"
     onnx.save(model, str(tmp_path / "m.onnx"))
     with pytest.raises(CheckpointError):
         Classifier.load(tmp_path / "m.onnx")
 
 
-def test_a_class_list_of_another_length_is_an_error(exported: Path, tmp_path: Path) -> None:
-    model = onnx.load(str(exported))
+def test_a_class_list_of_another_length_is_an_error(tiny_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(tiny_onnx))
     (entry,) = model.metadata_props
     values = json.loads(entry.value)
     values["classes"].pop()
@@ -287,9 +281,9 @@ def test_a_class_list_of_another_length_is_an_error(exported: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "tpu"])
-def test_any_other_device_than_the_cpu_is_refused(exported: Path, device: str) -> None:
+def test_any_other_device_than_the_cpu_is_refused(tiny_onnx: Path, device: str) -> None:
     with pytest.raises(DeviceError, match=device):
-        Classifier.load(exported, device)
+        Classifier.load(tiny_onnx, device)
 
 
 LOADING = """
@@ -305,10 +299,10 @@ print(network)
 
 @pytest.mark.slow
 def test_loading_opens_no_connection_and_writes_nothing_to_the_home_folder(
-    exported: Path, tmp_path: Path
+    tiny_onnx: Path, tmp_path: Path
 ) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", LOADING, str(exported)],
+        [sys.executable, "-c", LOADING, str(tiny_onnx)],
         cwd=ROOT,
         env={"HOME": str(tmp_path)},  # without CI, where OpenVINO sends no telemetry anyway
         capture_output=True,
@@ -334,24 +328,20 @@ print(response.status_code, response.get_json()["model"]["checkpoint"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("settings", "served"),
-    [
-        ([], BUNDLED_INT8.name),
-        ([f"PETALSCOPE_CHECKPOINT=checkpoints/{BUNDLED_INT8.name}"], BUNDLED_INT8.name),
-    ],
-)
+@pytest.mark.parametrize("checkpoint", ["default", "tiny"])
 def test_the_service_runs_without_the_training_packages(
-    tmp_path: Path, settings: list[str], served: str
+    tiny_onnx: Path, tmp_path: Path, checkpoint: str
 ) -> None:
     photo = tmp_path / "photo.png"
     flower_image().save(photo)
+    chosen = [f"PETALSCOPE_CHECKPOINT={tiny_onnx}"] if checkpoint == "tiny" else []
     result = subprocess.run(
-        [sys.executable, "-c", WITHOUT, str(photo), "PETALSCOPE_LOG_LEVEL=warning", *settings],
+        [sys.executable, "-c", WITHOUT, str(photo), "PETALSCOPE_LOG_LEVEL=warning", *chosen],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
+    served = tiny_onnx.name if chosen else BUNDLED_INT8.name
     assert result.stdout == f"200 {served}\n", result.stderr
 
 
@@ -388,13 +378,10 @@ def test_the_bundled_checkpoint_depends_on_the_device(
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_exported_bundled_checkpoint_agrees_on_real_photos(
-    data_dir: Path, tmp_path: Path
+    data_dir: Path, bundled_float32: Path
 ) -> None:
-    from model.evaluation.datasets import labelled_photos
-
     reference = Classifier.load(BUNDLED_CHECKPOINT, "cpu")
-    export(*load_checkpoint(BUNDLED_CHECKPOINT), tmp_path / "float32.onnx")
-    served = Classifier.load(tmp_path / "float32.onnx")
+    served = Classifier.load(bundled_float32)
     assert served.metadata == reference.metadata
     photos = labelled_photos(reference, data_dir / "valid")
     batch = np.stack([photos[index][0].numpy() for index in range(0, len(photos), 33)])

@@ -12,10 +12,13 @@ import pytest
 
 from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
 from model.backends.base import Array, Pixels
+from model.backends.export_check import DEFAULT_MAX_LOST
 from model.backends.onnx_export import INPUT
 from model.backends.quantization import QuantizationError, quantize
 from model.checkpoint.format import read_metadata
 from model.classifier import Classifier
+from model.evaluation.datasets import labelled_photos
+from model.evaluation.evaluate import evaluate
 from tests.conftest import flower_image
 
 pytestmark = pytest.mark.slow
@@ -23,19 +26,12 @@ pytestmark = pytest.mark.slow
 IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(8)]
 
 
-@pytest.fixture(scope="module")
-def quantized(plain: Path) -> Path:
-    path = plain.parent / "new" / "tiny-int8.onnx"
-    quantize(plain, list(batch_of(Classifier.load(plain))[:, None]), path)
-    return path
-
-
 def batch_of(classifier: Classifier) -> Pixels:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
 
 
-def test_logits_and_maps_are_close_to_float32(plain: Path, quantized: Path) -> None:
-    reference, small = Classifier.load(plain), Classifier.load(quantized)
+def test_logits_and_maps_are_close_to_float32(tiny_onnx: Path, quantized: Path) -> None:
+    reference, small = Classifier.load(tiny_onnx), Classifier.load(quantized)
     batch = batch_of(reference)
     expected, got = reference.network.run(batch), small.network.run(batch)
     spread = expected.logits.std()
@@ -49,13 +45,13 @@ def test_logits_and_maps_are_close_to_float32(plain: Path, quantized: Path) -> N
 
 
 def test_the_file_is_much_smaller_and_keeps_its_metadata_and_shapes(
-    plain: Path, quantized: Path
+    tiny_onnx: Path, quantized: Path
 ) -> None:
-    assert quantized.stat().st_size < plain.stat().st_size / 2
-    before, after = onnx.load(str(plain)), onnx.load(str(quantized))
+    assert quantized.stat().st_size < tiny_onnx.stat().st_size / 2
+    before, after = onnx.load(str(tiny_onnx)), onnx.load(str(quantized))
     assert after.graph.input == before.graph.input
     assert after.graph.output == before.graph.output
-    assert Classifier.load(quantized).metadata == Classifier.load(plain).metadata
+    assert Classifier.load(quantized).metadata == Classifier.load(tiny_onnx).metadata
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
@@ -84,14 +80,14 @@ def run_with(runtime: str, path: Path, batch: Pixels) -> Array:
 
 @pytest.mark.parametrize("package", ["nncf", "onnxruntime"])
 def test_a_missing_package_is_named(
-    plain: Path, tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
+    tiny_onnx: Path, tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("nncf", "onnxruntime")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    photos = list(batch_of(Classifier.load(plain))[:1, None])
+    photos = list(batch_of(Classifier.load(tiny_onnx))[:1, None])
     with pytest.raises(QuantizationError, match=package):
-        quantize(plain, photos, tmp_path / "none.onnx")
+        quantize(tiny_onnx, photos, tmp_path / "none.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,11 +107,9 @@ def test_the_bundled_file_belongs_to_the_bundled_checkpoint() -> None:
 
 @pytest.mark.data
 def test_the_bundled_file_is_as_accurate_on_real_photos(data_dir: Path) -> None:
-    from model.evaluation.datasets import labelled_photos
-    from model.evaluation.evaluate import evaluate
-
-    top1 = []
-    for path in (BUNDLED_CHECKPOINT, BUNDLED_INT8):
-        classifier = Classifier.load(path, "cpu")
-        top1.append(evaluate(classifier, labelled_photos(classifier, data_dir / "valid")).top1)
-    assert top1[1] >= top1[0] - 0.002
+    classifier = Classifier.load(BUNDLED_INT8, "cpu")
+    measured = evaluate(classifier, labelled_photos(classifier, data_dir / "valid"))
+    # Measured when the checkpoint was made. Running it again in PyTorch takes a minute.
+    expected = read_metadata(BUNDLED_CHECKPOINT).metrics["valid"]
+    assert measured.n == expected["n"]
+    assert measured.top1 >= expected["top1"] - DEFAULT_MAX_LOST

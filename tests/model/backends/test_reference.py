@@ -18,8 +18,6 @@ from onnx import numpy_helper
 
 from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
 from model.backends.base import Array, Outputs, Pixels
-from model.backends.onnx_export import export
-from model.backends.quantization import quantize
 from model.backends.reference import FLOAT_TOLERANCE, check_reference, reference_input
 from model.checkpoint.format import load_checkpoint
 from model.checkpoint.metadata import (
@@ -39,16 +37,6 @@ def nan(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def reversed_classes(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return weights[::-1].copy()
-
-
-@pytest.fixture(scope="module")
-def quantized(plain: Path) -> Path:
-    classifier = Classifier.load(plain)
-    side = classifier.metadata.transform.crop
-    photos = np.random.default_rng(0).integers(256, size=(4, 1, side, side, 3)).astype(np.uint8)
-    path = plain.with_name("tiny-int8.onnx")
-    quantize(plain, list(photos), path)
-    return path
 
 
 def change_safetensors(source: Path, path: Path, change: Change) -> None:
@@ -82,9 +70,9 @@ def without_reference(path: Path) -> None:
 
 @pytest.mark.slow
 def test_written_files_have_a_reference(
-    tiny_checkpoint: Path, plain: Path, quantized: Path
+    tiny_checkpoint: Path, tiny_onnx: Path, quantized: Path
 ) -> None:
-    for path in (tiny_checkpoint, plain, quantized):
+    for path in (tiny_checkpoint, tiny_onnx, quantized):
         reference = Classifier.load(path, "cpu").metadata.reference
         assert reference is not None
         assert len(reference.logits) == 6
@@ -107,10 +95,10 @@ def test_other_weights_in_a_safetensors_file_are_refused(
     ("change", "error"), [(nan, NotANumberError), (reversed_classes, MismatchedLogitsError)]
 )
 def test_other_weights_in_an_onnx_file_are_refused(
-    plain: Path, tmp_path: Path, change: Change, error: type[CheckpointError]
+    tiny_onnx: Path, tmp_path: Path, change: Change, error: type[CheckpointError]
 ) -> None:
     path = tmp_path / "other.onnx"
-    change_onnx(plain, path, change)
+    change_onnx(tiny_onnx, path, change)
     with pytest.raises(error) as caught:
         Classifier.load(path)
     assert str(path) in str(caught.value)
@@ -125,10 +113,10 @@ def test_other_weights_in_an_int8_file_are_refused(quantized: Path, tmp_path: Pa
 
 
 def test_a_file_without_a_reference_loads_if_its_logits_are_finite(
-    plain: Path, tmp_path: Path
+    tiny_onnx: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "old.onnx"
-    path.write_bytes(plain.read_bytes())
+    path.write_bytes(tiny_onnx.read_bytes())
     without_reference(path)
     assert Classifier.load(path).metadata.reference is None
     change_onnx(path, path, nan)
@@ -140,12 +128,11 @@ def test_a_file_without_a_reference_loads_if_its_logits_are_finite(
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("layer", [0, 20])
 def test_weights_that_are_not_finite_are_refused_without_a_reference(
-    tmp_path: Path, layer: int, value: float
+    bundled_float32: Path, tmp_path: Path, layer: int, value: float
 ) -> None:
     # ReLU6 clips NaN and infinity, so the logits are finite and the same for every photo.
     path = tmp_path / "damaged.onnx"
-    export(*load_checkpoint(BUNDLED_CHECKPOINT), path)
-    model = onnx.load(str(path))
+    model = onnx.load(str(bundled_float32))
     kernel = [item for item in model.graph.initializer if len(item.dims) == 4][layer]
     damaged = np.full(tuple(kernel.dims), value, np.float32)
     kernel.CopyFrom(numpy_helper.from_array(damaged, kernel.name))
