@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from model.backbones import build_network, data_transform
-from model.checkpoint.format import save_checkpoint
+from model.backends.onnx_export import export
+from model.checkpoint.format import load_checkpoint, save_checkpoint
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Architecture, Metadata
 from model.ood import OodRule
@@ -24,7 +25,10 @@ def save_fake_checkpoint(
     temperature: float = 1.0,
     ood_rule: OodRule | None = None,
 ) -> Path:
-    """Write a checkpoint that returns `logits`, one per class, for every photo."""
+    """Write a checkpoint that returns `logits`, one per class, for every photo.
+
+    A path that ends in .onnx is exported from a .safetensors file beside it.
+    """
     architecture = Architecture("test_efficientnet", len(classes))
     network = build_network(architecture)
     classifier = network.get_classifier()  # type: ignore[operator]
@@ -35,7 +39,10 @@ def save_fake_checkpoint(
     metadata = Metadata(
         architecture, tuple(classes), data_transform(network), temperature, ood_rule=ood_rule
     )
-    save_checkpoint(path, network.state_dict(), metadata)
+    checkpoint = path.with_suffix(".safetensors")
+    save_checkpoint(checkpoint, network.state_dict(), metadata)
+    if path.suffix == ".onnx":
+        export(*load_checkpoint(checkpoint), path)
     return path
 
 

@@ -39,11 +39,11 @@ def documented_block(port: int, service_port: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[int]:
+def proxy(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Iterator[int]:
     """Run nginx in front of a service, and yield nginx's port."""
     folder = tmp_path_factory.mktemp("nginx")
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_PROXY_COUNT": "1",
         "PETALSCOPE_TRUSTED_HOSTS": HOST,
         "PETALSCOPE_RATE_LIMITS": f"{PHOTOS_PER_DAY}/day",

@@ -30,8 +30,8 @@ _FINISHED: Final = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
-    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Iterator[Server]:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_onnx)}
     with serving(tmp_path_factory.mktemp("idle"), **settings) as server:
         yield server
 
@@ -91,10 +91,10 @@ def test_an_idle_connection_can_be_reused_after_a_while(server: Server) -> None:
 
 
 def test_an_idle_connection_is_closed_after_the_time_of_the_setting(
-    tmp_path: Path, tiny_checkpoint: Path
+    tmp_path: Path, tiny_onnx: Path
 ) -> None:
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_KEEP_ALIVE_SECONDS": "2",
     }
     with serving(tmp_path, **settings) as server, ExitStack() as stack:
@@ -104,9 +104,9 @@ def test_an_idle_connection_is_closed_after_the_time_of_the_setting(
         assert 1.5 < time.monotonic() - started < 10
 
 
-def test_idle_connections_make_room_for_new_ones(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_idle_connections_make_room_for_new_ones(tmp_path: Path, tiny_onnx: Path) -> None:
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_THREADS": "4",
         "PETALSCOPE_MAX_IN_FLIGHT": "2",
     }
@@ -132,9 +132,9 @@ def test_idle_connections_make_room_for_new_ones(tmp_path: Path, tiny_checkpoint
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 def test_running_out_of_descriptors_leaves_the_worker_alive(
-    tmp_path: Path, tiny_checkpoint: Path
+    tmp_path: Path, tiny_onnx: Path
 ) -> None:
-    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_onnx)}
     with serving(tmp_path, open_files="40", **settings) as server:
         with ExitStack() as stack:
             for _ in range(45):
@@ -146,10 +146,8 @@ def test_running_out_of_descriptors_leaves_the_worker_alive(
         assert len(re.findall("Booting worker", server.error_log)) == 1
 
 
-def test_the_descriptor_limit_is_raised_to_the_hard_limit(
-    tmp_path: Path, tiny_checkpoint: Path
-) -> None:
-    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+def test_the_descriptor_limit_is_raised_to_the_hard_limit(tmp_path: Path, tiny_onnx: Path) -> None:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_onnx)}
     with serving(tmp_path, open_files="256:512", **settings) as server:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()
         assert re.search(r"Max open files\s+512\s+512", limits)

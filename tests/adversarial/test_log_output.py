@@ -50,9 +50,9 @@ def fill_log(server: Server) -> None:
 
 
 def test_a_stalled_output_does_not_delay_requests_or_the_shutdown(
-    tmp_path: Path, tiny_checkpoint: Path
+    tmp_path: Path, tiny_onnx: Path
 ) -> None:
-    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_onnx)}
     with (
         read_end(tmp_path / "out"),
         read_end(tmp_path / "err"),
@@ -76,8 +76,8 @@ def test_a_stalled_output_does_not_delay_requests_or_the_shutdown(
         assert time.monotonic() - stopping < _MAX_STOP_SECONDS
 
 
-def test_a_closed_output_prints_no_traceback(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+def test_a_closed_output_prints_no_traceback(tmp_path: Path, tiny_onnx: Path) -> None:
+    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_onnx)}
     with read_end(tmp_path / "out") as end, serving(tmp_path, **settings) as server:
         os.close(end)
         fill_log(server)

@@ -36,10 +36,10 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, redis: RedisServer
+    tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path, redis: RedisServer
 ) -> Iterator[Server]:
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_PROXY_COUNT": "1",
         "PETALSCOPE_RATE_LIMITS": f"{LIMIT}/day",
         "PETALSCOPE_RATE_LIMIT_STORAGE_URI": redis.uri,

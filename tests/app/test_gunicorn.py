@@ -249,10 +249,8 @@ def test_the_service_writes_no_file(server: Server) -> None:
     assert {path.name for path in server.folder.iterdir()} == {"out", "err"}
 
 
-def test_a_request_in_flight_at_sigterm_gets_its_response(
-    tmp_path: Path, tiny_checkpoint: Path
-) -> None:
-    with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(tiny_checkpoint)) as server:
+def test_a_request_in_flight_at_sigterm_gets_its_response(tmp_path: Path, tiny_onnx: Path) -> None:
+    with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(tiny_onnx)) as server:
         with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
             connection.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
@@ -280,7 +278,7 @@ from app.settings import Settings
 from model.classifier import Classifier
 
 settings = Settings.from_environment(os.environ)
-classifier = Classifier.load(settings.checkpoint, "cpu")
+classifier = Classifier.load(settings.checkpoint, "cpu", threads=1)  # so that one call warms up
 outputs, calls = classifier.outputs, 0
 mark = Path(os.environ["MARK"])
 
@@ -300,11 +298,11 @@ app = create_app(settings, classifier)
 
 
 def test_a_worker_whose_model_fails_responds_and_is_replaced(
-    tmp_path: Path, tiny_checkpoint: Path
+    tmp_path: Path, tiny_onnx: Path
 ) -> None:
     (tmp_path / "fails_once.py").write_text(FAILS_ONCE)
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PYTHONPATH": str(tmp_path),
         "MARK": str(tmp_path / "mark"),
     }
@@ -321,11 +319,11 @@ def test_a_worker_whose_model_fails_responds_and_is_replaced(
 
 
 def test_a_worker_whose_model_hangs_responds_and_is_replaced(
-    tmp_path: Path, tiny_checkpoint: Path
+    tmp_path: Path, tiny_onnx: Path
 ) -> None:
     (tmp_path / "fails_once.py").write_text(FAILS_ONCE)
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_BATCH_TIMEOUT_SECONDS": "1",
         "PETALSCOPE_REQUEST_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
         "PYTHONPATH": str(tmp_path),
@@ -344,7 +342,7 @@ def test_a_worker_whose_model_hangs_responds_and_is_replaced(
 @pytest.mark.parametrize(
     ("settings", "fragment"),
     [
-        ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.safetensors"}, "/nowhere/none.safetensors"),
+        ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.onnx"}, "/nowhere/none.onnx"),
         ({"PETALSCOPE_PROT": "80"}, "PETALSCOPE_PROT"),
         ({"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "soon"}, "PETALSCOPE_REQUEST_TIMEOUT_SECONDS"),
     ],

@@ -80,9 +80,7 @@ def page_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def address(page_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("service")
-    path = save_fake_checkpoint(
-        folder / "fake.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
-    )
+    path = save_fake_checkpoint(folder / "fake.onnx", always(4), ood_rule=OodRule("max_logit", 5.0))
     settings = {
         "PETALSCOPE_CHECKPOINT": str(path),
         "PETALSCOPE_CORS_ORIGINS": page_address.rstrip("/"),
@@ -156,7 +154,7 @@ def test_a_photo_is_named(run: Run) -> None:
     assert result["verdict"] == "known"
     assert result["ood"]["is_known"]
     assert result["ood"]["threshold"] == 5
-    assert result["model"]["checkpoint"] == "fake.safetensors"
+    assert result["model"]["checkpoint"] == "fake.onnx"
 
 
 def test_predict_accepts_bytes_and_explain_adds_activation_maps(run: Run) -> None:
@@ -192,7 +190,7 @@ def test_labels_model_and_flowers_are_listed(run: Run) -> None:
     )
     assert [same] == lily
     assert labels == [{"class_id": item.class_id, "name": item.name} for item in TINY_CLASSES]
-    assert model["checkpoint"] == "fake.safetensors"
+    assert model["checkpoint"] == "fake.onnx"
     assert len(flowers) == 6
     assert [item["scientific_name"] for item in lily] == ["Gloriosa superba"]
 

@@ -31,9 +31,7 @@ Ask = Callable[..., Any]
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("service")
-    path = save_fake_checkpoint(
-        folder / "fake.safetensors", always(4), ood_rule=OodRule("max_logit", 5.0)
-    )
+    path = save_fake_checkpoint(folder / "fake.onnx", always(4), ood_rule=OodRule("max_logit", 5.0))
     settings = {
         "PETALSCOPE_CHECKPOINT": str(path),
         "PETALSCOPE_FEEDBACK_DIR": str(folder / "feedback"),
@@ -111,7 +109,7 @@ def test_a_photo_is_named(ask: Ask, address: str, photo: Path) -> None:
     assert result.verdict == "known"
     assert result.ood.is_known
     assert result.ood.threshold == 5.0
-    assert result.model.checkpoint == "fake.safetensors"
+    assert result.model.checkpoint == "fake.onnx"
     assert result.request_id
     assert result.photos == ()
     assert result.best.url == "/flowers/21-fire-lily"
@@ -151,7 +149,7 @@ def test_combine_returns_a_common_and_single_results(ask: Ask, address: str, pho
 @pytest.mark.slow
 def test_labels_model_and_flowers_are_listed(ask: Ask, address: str) -> None:
     assert ask(address, "labels") == [Label(item.class_id, item.name) for item in TINY_CLASSES]
-    assert ask(address, "model")["checkpoint"] == "fake.safetensors"
+    assert ask(address, "model")["checkpoint"] == "fake.onnx"
     assert len(ask(address, "flowers")) == 6
     (lily,) = ask(address, "flowers", "gloriosa")
     assert lily.scientific_name == "Gloriosa superba"

@@ -25,11 +25,9 @@ EXAMPLES: Final = os.environ.get("CONTRACT_EXAMPLES", "15")
 SEED: Final = os.environ.get("FUZZ_SEED", "0")
 
 
-def test_the_service_conforms_to_its_openapi_document(
-    tmp_path: Path, tiny_checkpoint: Path
-) -> None:
+def test_the_service_conforms_to_its_openapi_document(tmp_path: Path, tiny_onnx: Path) -> None:
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_FEEDBACK_DIR": str(tmp_path / "feedback"),
     }
     with serving(tmp_path, **settings) as server:

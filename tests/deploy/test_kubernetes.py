@@ -230,12 +230,12 @@ def test_the_grace_period_covers_the_shutdown(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def metrics_port(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[int]:
+def metrics_port(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Iterator[int]:
     """Run the service with the variables of the base, and yield its metrics port."""
     port = free_port()
     variables = environment(service_container(render("base")))
     variables["PETALSCOPE_METRICS_PORT"] = str(port)
-    variables["PETALSCOPE_CHECKPOINT"] = str(tiny_checkpoint)
+    variables["PETALSCOPE_CHECKPOINT"] = str(tiny_onnx)
     with serving(tmp_path_factory.mktemp("service"), **variables):
         yield port
 

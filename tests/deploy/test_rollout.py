@@ -112,13 +112,13 @@ def stop_as_a_pod(service: Server) -> None:
 
 
 @pytest.mark.wrk
-def test_a_rollout_under_load_fails_no_request(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_a_rollout_under_load_fails_no_request(tmp_path: Path, tiny_onnx: Path) -> None:
     port = free_port()
     with ExitStack() as stack:
 
         def started(name: str) -> Server:
             (tmp_path / name).mkdir()
-            settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint)}
+            settings = {"PETALSCOPE_CHECKPOINT": str(tiny_onnx)}
             return stack.enter_context(serving(tmp_path / name, **settings))
 
         old = [started("old0"), started("old1")]
@@ -139,11 +139,11 @@ def test_a_rollout_under_load_fails_no_request(tmp_path: Path, tiny_checkpoint: 
 
 
 @pytest.mark.redis
-def test_services_with_one_redis_hold_one_limit(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_services_with_one_redis_hold_one_limit(tmp_path: Path, tiny_onnx: Path) -> None:
     port, photo = free_port(), encoded()
     with running_redis(tmp_path) as redis, ExitStack() as stack:
         settings = {
-            "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+            "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
             "PETALSCOPE_PROXY_COUNT": "1",
             "PETALSCOPE_RATE_LIMITS": f"{PHOTOS_PER_DAY}/day",
             "PETALSCOPE_RATE_LIMIT_STORAGE_URI": redis.uri,

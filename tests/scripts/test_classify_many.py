@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.bulk.job import Shard
-from scripts import predict
 from scripts.classify_many import main, shard_from_environment
 from tests.conftest import ROOT, flower_image
 from tests.fake_checkpoint import always, save_fake_checkpoint
@@ -30,14 +29,18 @@ MAX_RUNS = 60
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 24 photos, of which one is damaged."""
-    folder = tmp_path_factory.mktemp("photos")
+def write_photos(folder: Path, size: tuple[int, int]) -> Path:
+    """Write 24 photos, of which one is damaged, and return their folder."""
+    folder.mkdir()
     for index in range(PHOTOS):
-        flower_image((120, 100), seed=index).save(folder / f"{index:02}.png")
+        flower_image(size, seed=index).save(folder / f"{index:02}.png")
     (folder / "05.png").write_bytes(b"\x89PNG\r\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("classify_many") / "photos", (120, 100))
 
 
 @pytest.fixture
@@ -86,15 +89,17 @@ def test_all_photos_have_a_row_and_a_damaged_one_is_no_failure(
 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_repeated_it_equals_predict(
-    photos: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: Output
+    tiny_onnx: Path, tmp_path: Path
 ) -> None:
+    # Large enough that a process does not finish before it is killed.
+    photos = write_photos(tmp_path / "photos", (600, 500))
     output = tmp_path / "out"
     moments = random.Random(19)
     kills = 0
     for _ in range(MAX_RUNS):
         # Temporary files count, so that some processes are killed before they rename one.
         enough = len(list(output.glob("*"))) + moments.randint(1, 4)
-        process = started(*command(photos, output, tiny_checkpoint))
+        process = started(*command(photos, output, tiny_onnx))
         while process.poll() is None and len(list(output.glob("*"))) < enough:
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.05))
@@ -106,14 +111,14 @@ def test_killed_at_random_moments_and_repeated_it_equals_predict(
         kills += 1
     else:
         # Kills may have left only temporary files behind; the last run is not disturbed.
-        assert main(command(photos, output, tiny_checkpoint)) == 0
+        assert started(*command(photos, output, tiny_onnx)).wait() == 0
     print(f"{kills} kills")
     assert kills > 1
     assert_complete(output, photos)
 
-    capsys.readouterr()
-    predict.main([str(photos), "--checkpoint", str(tiny_checkpoint), "--format", "json"])
-    expected = {Path(item["file"]).name: item for item in json.loads(capsys.readouterr().out)}
+    predict = [sys.executable, "scripts/predict.py", str(photos), "--checkpoint", str(tiny_onnx)]
+    done = subprocess.run([*predict, "--format", "json"], cwd=ROOT, capture_output=True, text=True)
+    expected = {Path(item["file"]).name: item for item in json.loads(done.stdout)}
     for row in rows(output):
         if row["error"]:
             assert row["path"] not in expected
@@ -127,11 +132,10 @@ def test_killed_at_random_moments_and_repeated_it_equals_predict(
 
 
 @pytest.mark.slow
-def test_shards_of_two_processes_share_an_object_store(
-    photos: Path, fire_lily: Path, tmp_path: Path
-) -> None:
+def test_shards_of_two_processes_share_an_object_store(photos: Path, tmp_path: Path) -> None:
     from s3fs import S3FileSystem
 
+    fire_lily = save_fake_checkpoint(tmp_path / "fire lily.onnx", always(4))
     with running_object_store():
         store, prefix = S3FileSystem(), f"{BUCKET}/{tmp_path.name}"
         store.put(str(photos), f"{prefix}/photos", recursive=True)

@@ -80,10 +80,10 @@ def test_a_restarted_database_costs_no_error(folder: Path, postgresql: Postgresq
 
 @pytest.mark.postgresql
 def test_services_share_one_store(
-    tmp_path: Path, tiny_checkpoint: Path, folder: Path, postgresql: PostgresqlServer
+    tmp_path: Path, tiny_onnx: Path, folder: Path, postgresql: PostgresqlServer
 ) -> None:
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_FEEDBACK_DIR": str(folder),
         "PETALSCOPE_FEEDBACK_DATABASE_URL": postgresql.create_database(uuid.uuid4().hex),
     }
@@ -120,10 +120,10 @@ def deleted(server: Server, code: str) -> bool:
 
 
 def test_a_killed_service_leaves_nothing_dangling(
-    tmp_path: Path, tiny_checkpoint: Path, folder: Path
+    tmp_path: Path, tiny_onnx: Path, folder: Path
 ) -> None:
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_FEEDBACK_DIR": str(folder),
     }
     stored: list[int] = []

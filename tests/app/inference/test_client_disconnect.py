@@ -115,7 +115,7 @@ from app.settings import Settings
 from model.classifier import Classifier
 
 settings = Settings.from_environment(os.environ)
-classifier = Classifier.load(settings.checkpoint, "cpu")
+classifier = Classifier.load(settings.checkpoint, "cpu", threads=1)  # so that one call warms up
 outputs, calls = classifier.outputs, 0
 folder = Path(os.environ["BLOCKING"])
 
@@ -134,11 +134,11 @@ app = create_app(settings, classifier)
 
 
 @pytest.mark.slow
-def test_photos_of_disconnected_clients_are_not_run(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_photos_of_disconnected_clients_are_not_run(tmp_path: Path, tiny_onnx: Path) -> None:
     (tmp_path / "blocking.py").write_text(BLOCKING)
     metrics = free_port()
     settings = {
-        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_CHECKPOINT": str(tiny_onnx),
         "PETALSCOPE_METRICS_PORT": str(metrics),
         "PYTHONPATH": str(tmp_path),
         "BLOCKING": str(tmp_path),

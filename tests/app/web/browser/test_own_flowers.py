@@ -24,7 +24,7 @@ OWN = ("Märzenbecher", LONGEST, "バラ")
 def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("own")
     path = save_fake_checkpoint(
-        folder / "own.safetensors",
+        folder / "own.onnx",
         [3.0, 1.0, 0.0],
         classes=[FlowerClass(name, name) for name in OWN],
     )
