@@ -88,22 +88,22 @@ lint: $(VENV)/.dev-$(KIND) ## check style, types and imports
 
 # Two processes share the tests. `worksteal` keeps neighbouring tests, which share fixtures, together.
 WORKERS ?= 2
-PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist
 
 .PHONY: check
 check: lint ## lint, and run the fast tests (about a minute)
-	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not postgresql"
+	$(PYTEST) worksteal --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not postgresql"
 
 # A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
-# processes of their own. The adversarial tests measure response times and run alone.
+# processes of their own. Tests of response times run beside each other only: most of them wait.
 BACKEND_TESTS := tests/model/backends tests/scripts/test_export.py
-TIMED_TESTS := tests/adversarial
+TIMED_TESTS := tests/adversarial/timed
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(PYTEST) $(BACKEND_TESTS:%=--ignore=%) $(TIMED_TESTS:%=--ignore=%)
-	$(PYTEST) $(BACKEND_TESTS)
-	$(IN_VENV) -m pytest $(TIMED_TESTS)
+	$(PYTEST) worksteal $(BACKEND_TESTS:%=--ignore=%) $(TIMED_TESTS:%=--ignore=%)
+	$(PYTEST) worksteal $(BACKEND_TESTS)
+	$(PYTEST) loadfile $(TIMED_TESTS)
 
 .PHONY: soak
 soak: $(VENV)/.dev-$(KIND) ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")

@@ -31,8 +31,8 @@ from app.server.connection import READ_SIZE, ClientConnection, transfer_seconds
 from app.server.refusals import CapturedResponse, problem_response
 
 # The subclass overrides methods that gunicorn does not document.
-# tests/adversarial/test_idle_connections.py and test_slow_clients.py show whether a new version
-# still fits.
+# test_idle_connections.py and test_slow_clients.py in tests/adversarial/timed show whether a new
+# version still fits.
 _GUNICORN_MAJOR: Final = 27
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

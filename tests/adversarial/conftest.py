@@ -20,7 +20,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedService]:
     with serving(tmp_path_factory.mktemp("adversarial"), **SETTINGS) as server:
-        yield AttackedService(server)
+        service = AttackedService(server)
+        yield service
+        # Here and not in a last test, because each worker that runs these tests has a service.
+        service.assert_healthy()

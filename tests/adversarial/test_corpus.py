@@ -8,14 +8,12 @@ from typing import Final
 
 import pytest
 
-from tests.adversarial.attacked_service import AttackedService, assert_allowed_response, memory_of
+from tests.adversarial.attacked_service import AttackedService, assert_allowed_response
 from tests.adversarial.cases import Case
 from tests.adversarial.corpus import CORPUS
 
 # A valid photo takes as long as three invalid ones.
 _CASES_PER_CHECK: Final = 12
-# The allocator may retain the memory of the largest photo. A leak of 1 MiB per case exceeds this.
-_MAX_GROWTH_MIB: Final = 300
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +34,3 @@ def test_every_case_gets_an_allowed_response(
     assert_allowed_response(case, reply)
     if next(sent) % _CASES_PER_CHECK == 0:
         service.assert_unharmed()
-
-
-def test_the_service_is_healthy_after_the_corpus(service: AttackedService) -> None:
-    service.assert_unharmed()
-    grown = memory_of(service.worker) - service.memory_before
-    print(f"memory grew by {grown} MiB, from {service.memory_before} MiB")
-    assert grown < _MAX_GROWTH_MIB
-    assert "Traceback" not in service.server.error_log
-    assert {line["level"] for line in service.server.log} == {"info"}

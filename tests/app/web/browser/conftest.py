@@ -24,7 +24,7 @@ _BLOCKED_WORKER = "Service Worker registration blocked by Playwright"
 _TIMEOUT_MS = 20_000  # long enough for a busy machine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(
         tmp_path_factory.mktemp("bundled"), PETALSCOPE_MAX_BODY_MIB=str(MAX_BODY_MIB)
@@ -32,7 +32,8 @@ def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.address
 
 
-@pytest.fixture(scope="module")
+# Of the package, because asyncio.run() fails in a process while Playwright runs.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=_TIMEOUT_MS)
     with chromium() as browser:
@@ -88,14 +89,14 @@ def visit(browser: Browser) -> Iterator[Visit]:
     assert errors == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
     flower_image().save(path)
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("letter") / "letter.txt"
     path.write_text("Dear Sir, I know not what flower this is.")

@@ -42,7 +42,8 @@ def test_idle_finished_connections_delay_no_other(server: Server, request_bytes:
         for _ in range(_CONNECTIONS):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             client.sendall(request_bytes)
-        slowest, end = 0.0, time.monotonic() + 3
+        # A check that is delayed when the time is up is measured to its end.
+        slowest, end = 0.0, time.monotonic() + 1.5
         while (started := time.monotonic()) < end:
             assert server.request("GET", "/healthz")[0] == 200
             slowest = max(slowest, time.monotonic() - started)
