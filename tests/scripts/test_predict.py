@@ -9,7 +9,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from model.imaging.decode import decode_image
 from model.ood import OodRule
 from scripts import predict
 from scripts.predict import main
-from tests.conftest import ROOT, TINY_CLASSES, flower_image
+from tests.conftest import TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_fake_checkpoint
 
 Output = pytest.CaptureFixture[str]
@@ -71,24 +70,14 @@ def test_probabilities_use_the_temperature(tmp_path: Path, photo: Path, capsys: 
     )
 
 
-@pytest.mark.slow
-def test_results_match_the_service(tiny_checkpoint: Path, photo: Path) -> None:
+def test_results_match_the_service(tiny_checkpoint: Path, photo: Path, capsys: Output) -> None:
     classifier = Classifier.load(tiny_checkpoint, "cpu")
     side = classifier.metadata.transform.resize
     image = decode_image(photo.read_bytes(), target_side=side)
     served = classifier.predict([image], top_k=6)[0].predictions
-    arguments = [str(photo), "--checkpoint", str(tiny_checkpoint), "--format", "json"]
-    result = subprocess.run(
-        [sys.executable, "scripts/predict.py", *arguments, "--top-k", "6"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    (item,) = json.loads(result.stdout)
-    assert [row["class_id"] for row in item["predictions"]] == [row.class_id for row in served]
-    assert [row["probability"] for row in item["predictions"]] == pytest.approx(
+    ((_, rows),) = run_json(capsys, photo, "--checkpoint", tiny_checkpoint, "--top-k", "6")
+    assert [row["class_id"] for row in rows] == [row.class_id for row in served]
+    assert [row["probability"] for row in rows] == pytest.approx(
         [row.probability for row in served], abs=1e-6
     )
 

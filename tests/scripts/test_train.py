@@ -21,6 +21,7 @@ from model.checkpoint.format import read_metadata
 from model.data.photo_folder import PhotoFolder
 from scripts import evaluate, train
 from tests.conftest import ROOT
+from tests.model.training.conftest import interrupt_at
 
 TINY = [
     "--backbone", "test_efficientnet", "--from-scratch", "--image-size", "64", "--batch-size", "8",
@@ -88,19 +89,17 @@ def test_a_killed_run_can_be_resumed_with_the_same_result(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_training")
 def test_ctrl_c_saves_the_state_and_names_the_command_to_resume(
-    flower_folder: Path, tmp_path: Path
+    flower_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    process = start(
-        "--data", str(flower_folder), *TINY, "--epochs", "500", "--output", "run", cwd=tmp_path
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            break
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    monkeypatch.chdir(tmp_path)
+    interrupt_at(monkeypatch, 1)
+    assert train.main(["--data", str(flower_folder), *TINY, "--output", "run"]) == 130
+    out, err = capsys.readouterr()
     assert "train.py --resume run" in err
     assert "Traceback" not in out + err
     assert list((tmp_path / "run").glob("state-*"))

@@ -1,15 +1,19 @@
-"""Options of a training run that is small enough for a test."""
+"""Options of a training run that is small enough for a test, and its interruption."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from model.training.config import TrainingConfig
+from model.training.engine import Engine
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +40,18 @@ def tiny_config(**changes: Any) -> TrainingConfig:
         "workers": 0,
     }
     return TrainingConfig(**{**values, **changes})
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Send SIGINT to this process during a step, counted from 0."""
+    original = Engine.step
+
+    def interrupted(self: Engine, *args: Any, number: int, seed: int) -> torch.Tensor:
+        if number == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args, number=number, seed=seed)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
 
 
 @pytest.fixture

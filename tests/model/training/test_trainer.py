@@ -34,7 +34,7 @@ from model.training.resume import ResumeError
 from model.training.run_folder import read_config
 from model.training.trainer import Interrupted, train
 from tests.conftest import TINY_CLASSES, tiny_training
-from tests.model.training.conftest import tiny_config
+from tests.model.training.conftest import interrupt_at, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -51,18 +51,6 @@ ALL_RANDOMNESS = {
 def rows(folder: Path) -> list[dict[str, float]]:
     with (folder / "history.csv").open(encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Send SIGINT to this process during a step, counted from 0."""
-    original = Engine.step
-
-    def interrupted(self: Engine, *args: Any, number: int, seed: int) -> torch.Tensor:
-        if number == step:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, *args, number=number, seed=seed)
-
-    monkeypatch.setattr(Engine, "step", interrupted)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -343,6 +331,7 @@ def test_bfloat16_trains_on_a_cpu_too(tiny_options: MakeOptions) -> None:
 def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
     """Start worker processes without fork, as macOS and Python 3.14 do."""
     before = multiprocessing.get_start_method()
+    multiprocessing.set_forkserver_preload(["model.training.trainer"])  # once, not in each worker
     multiprocessing.set_start_method(request.param, force=True)
     yield
     multiprocessing.set_start_method(before, force=True)
