@@ -77,8 +77,10 @@ def read_json(response: HTTPResponse) -> tuple[int, Any]:
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PETALSCOPE_")}
+    # To choose a device, the service would import PyTorch for seconds.
+    chosen = {"PETALSCOPE_DEVICE": "cpu", **settings}
     # The service must accept the variable of the scripts.
-    return {**kept, **settings, "PETALSCOPE_DATA": "/data", "HOME": str(folder)}
+    return {**kept, **chosen, "PETALSCOPE_DATA": "/data", "HOME": str(folder)}
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import pytest
 from tests.adversarial.attacked_service import AttackedService
 from tests.serving import serving
 
-SETTINGS = {"PETALSCOPE_DEVICE": "cpu", "PETALSCOPE_MODEL_THREADS": "1"}
+SETTINGS = {"PETALSCOPE_MODEL_THREADS": "1"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ def test_the_service_names_real_photos_correctly(data_dir: Path, tmp_path: Path)
     chosen = photos[:: len(photos) // PHOTOS][:PHOTOS]
     assert len(chosen) == PHOTOS
     correct = 0
-    with serving(tmp_path) as server:
+    with serving(tmp_path, PETALSCOPE_DEVICE="auto") as server:
         for path in chosen:
             status, result = server.post(path.read_bytes())
             assert status == 200, (path, result)

@@ -28,7 +28,7 @@ def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         [3.0, 1.0, 0.0],
         classes=[FlowerClass(name, name) for name in OWN],
     )
-    with serving(folder, PETALSCOPE_CHECKPOINT=str(path), PETALSCOPE_DEVICE="cpu") as server:
+    with serving(folder, PETALSCOPE_CHECKPOINT=str(path)) as server:
         yield server.address
 
 
