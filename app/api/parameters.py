@@ -58,8 +58,9 @@ def check_query(class_count: int) -> None:
     Raises:
         Problem: 422, for an unknown query parameter, a repeated one or a value out of range.
     """
-    check_names(request.args, PREDICT_PARAMETERS)
-    _parameters(request.args.getlist, class_count, default_top_k=1)
+    if request.args:
+        check_names(request.args, PREDICT_PARAMETERS)
+        _parameters(request.args.getlist, class_count, default_top_k=1)
 
 
 def _parameters(

@@ -46,7 +46,7 @@ def _classify() -> ClassificationResult:
 
     def options() -> ClassifyOptions:
         max_photos = MAX_COMBINED_PHOTOS if parameters().combine else 1
-        return ClassifyOptions(parameters().top_k, parameters().explain, max_photos)
+        return ClassifyOptions(parameters().top_k, parameters().explain, max_photos=max_photos)
 
     classifications = classify_uploads(options)
     photos = tuple(serialize_result(item.result, item.activation_maps) for item in classifications)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 from app.catalog import files
@@ -91,7 +91,7 @@ class Flower:
         """True if the class ID says the same as the name: "rose", or "wild_rose"."""
         return _hyphenate(self.class_id) == _hyphenate(self.name)
 
-    @property
+    @cached_property
     def slug(self) -> str:
         """The last part of its URL: "18-peruvian-lily", or a class ID that is a word, "rose"."""
         class_id, words = unicodedata.normalize("NFC", self.class_id), _hyphenate(self.name)

@@ -150,11 +150,13 @@ def _reencode(service: AppContext, photo: bytes) -> bytes:
     transform = service.classifier.metadata.transform
     transform = replace(transform, resize=max(transform.resize, _MIN_DECODED_SIDE))
     try:
-        image = prepare_photo(photo, settings.image_limits, transform, deadline).preview
+        prepared = prepare_photo(photo, settings.image_limits, transform, deadline, preview=True)
     except DeadlineExceededError as error:
         raise Problem(
             Code.TIMED_OUT, "The photo was not decoded in time; try again later."
         ) from error
+    image = prepared.preview
+    assert image is not None  # noqa: S101 - requested
     min_side = max(settings.min_side, DEFAULT_LIMITS.min_side)
     if min(image.size) < min_side:
         raise Problem(

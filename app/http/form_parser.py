@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Final, NamedTuple
 
@@ -44,6 +45,9 @@ _MAX_JSON_TOKENS: Final = 3 * (_MAX_JSON_VALUES + 1)
 _JSON_WHITESPACE: Final = " \t\r\n"
 _GZIP_SIGNATURE: Final = b"\x1f\x8b"
 _LONGEST_SIGNATURE: Final = 12  # bytes
+_LINE_BREAKS: Final = (b"\n", b"\r")
+# Spaces and a line break follow a boundary; the last one ends in "--".
+_BOUNDARY_SUFFIX: Final = re.compile(rb"--[^\S\n\r]*(?:\r\n|\n|\r)?|[^\S\n\r]*(?:\r\n|\n|\r)")
 
 
 class _Part(NamedTuple):
@@ -211,11 +215,74 @@ def _not_json(data: bytes) -> str:
     return f"The body is not valid JSON but {kind}, and its Content-Type is {JSON}."
 
 
+@dataclass(frozen=True)
+class BoundaryLine:
+    """A line with a boundary, with the methods of `re.Match` that Werkzeug's decoder calls."""
+
+    first: int
+    last: int
+    suffix: bytes
+
+    def start(self) -> int:
+        """Return the index of the line break before the boundary, if there is one."""
+        return self.first
+
+    def end(self) -> int:
+        """Return the index after the line."""
+        return self.last
+
+    def group(self, number: int) -> bytes:
+        """Return what follows the boundary; it starts with "--" after the last part."""
+        return self.suffix
+
+
+class BoundaryPattern:
+    """A boundary in a form, with the method of `re.Pattern` that Werkzeug's decoder calls.
+
+    Each client and most requests have a boundary of their own. Compiling Werkzeug's two patterns
+    takes longer than all other work on the form, and `find` is a hundred times as fast as `search`.
+
+    Args:
+        boundary: The boundary.
+        after_line_break: The boundary must start a line. Otherwise it may start anywhere.
+    """
+
+    def __init__(self, boundary: bytes, *, after_line_break: bool) -> None:
+        self._delimiter = b"--" + boundary
+        self._after_line_break = after_line_break
+        # A delimiter that starts a line cannot overlap one that does not.
+        self._step = len(self._delimiter) if after_line_break else 1
+
+    def search(self, data: bytes | bytearray, start: int = 0) -> BoundaryLine | None:
+        """Return the first line with the boundary from the index `start` on, or None."""
+        found = data.find(self._delimiter, start)
+        while found >= 0:
+            suffix = _BOUNDARY_SUFFIX.match(data, found + len(self._delimiter))
+            line_break = data.endswith(_LINE_BREAKS, start, found)
+            if suffix and (line_break or not self._after_line_break):
+                length = data.endswith(b"\r\n", start, found) + line_break
+                return BoundaryLine(found - length, suffix.end(), suffix[0])
+            found = data.find(self._delimiter, found + self._step)
+        return None
+
+
 class _PartDecoder(MultipartDecoder):
-    """Werkzeug's decoder for part headers in any charset.
+    """Werkzeug's decoder for part headers in any charset, with a faster search for boundaries.
 
     Windows programs send file names in Latin-1, GBK or Shift-JIS, and Werkzeug requires UTF-8.
     """
+
+    def __init__(
+        self, boundary: bytes, max_form_memory_size: int | None, *, max_parts: int | None
+    ) -> None:
+        super().__init__(b"", max_form_memory_size, max_parts=max_parts)
+        self.boundary = boundary
+        self.preamble_re = BoundaryPattern(  # type: ignore[assignment]
+            boundary, after_line_break=False
+        )
+        self.boundary_re = BoundaryPattern(  # type: ignore[assignment]
+            boundary, after_line_break=True
+        )
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
         return super()._parse_headers(data.decode(errors="replace").encode())

@@ -87,7 +87,7 @@ def _answer_preflight() -> Response | None:
 def _allowed_origin() -> str | None:
     """Return the value of Access-Control-Allow-Origin, or None if the origin is not allowed."""
     origins = current_context().settings.cors_origins
-    if not current_route_options().allows_cors:
+    if not origins or not current_route_options().allows_cors:
         return None
     if "*" in origins:
         return "*"

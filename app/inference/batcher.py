@@ -14,8 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -26,6 +25,7 @@ from app.inference.batch_size import BatchSizeLimit
 from app.inference.errors import (
     AbandonedError,
     BatcherClosedError,
+    BatchingError,
     BatchOutOfMemoryError,
     DeadlineExceededError,
     ModelFailedError,
@@ -66,10 +66,10 @@ class Slots(Generic[Output]):
     Attributes:
         add: Acquire further slots, a number of 0 or more. Raises `TooManyInFlightError` or
             `BatcherClosedError`.
-        infer: Run the model on photos, uint8 (H, W, 3) each, until a deadline (a time of the
-            clock). The photos are queued together, so that one batch can hold all of them. Raises
-            `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`, `ModelFailedError`
-            or `BatcherClosedError`.
+        infer: Run the model on one or more photos, uint8 (H, W, 3) each, until a deadline (a time
+            of the clock). The photos are queued together, so that one batch can hold all of them.
+            Raises `DeadlineExceededError`, `AbandonedError`, `BatchOutOfMemoryError`,
+            `ModelFailedError` or `BatcherClosedError`.
     """
 
     add: Callable[[int], None]
@@ -84,13 +84,51 @@ class _Holder:
     slots: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Entry(Generic[Output]):
+def _acquired_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(eq=False)
+class _Submission:
+    """Photos of one request, submitted together.
+
+    Attributes:
+        holder: The request.
+        deadline: When the request stops waiting.
+        submitted: When the photos were submitted.
+        unfinished: Number of photos without an output.
+        error: The first failure of a photo, or of the request; queued photos are not run then.
+        done: Released once all photos have an output, or one has failed. A future per photo would
+            be a condition with two more locks each.
+    """
+
     holder: _Holder
-    inputs: Pixels
     deadline: float
     submitted: float
-    future: Future[Inference[Output]] = field(default_factory=Future)
+    unfinished: int
+    error: type[BatchingError] | None = None
+    done: threading.Lock = field(default_factory=_acquired_lock)
+
+    def finish_photo(self) -> None:
+        """Count an output; the caller holds the batcher's lock."""
+        self.unfinished -= 1
+        if not self.unfinished and self.error is None:
+            self.done.release()
+
+    def fail(self, error: type[BatchingError]) -> None:
+        """Fail the request unless it is done; the caller holds the batcher's lock."""
+        if self.unfinished and self.error is None:
+            self.error = error
+            self.done.release()
+
+
+@dataclass(eq=False)
+class _Entry(Generic[Output]):
+    submission: _Submission
+    inputs: Pixels
+    inference: Inference[Output] | None = None
 
 
 class Batcher(Generic[Output]):
@@ -212,40 +250,38 @@ class Batcher(Generic[Output]):
     def _drop_abandoned(self) -> None:
         """Release the slots of all queued photos whose client disconnected."""
         self._next_sweep = self._clock() + _SWEEP_SECONDS
-        for entry in [entry for entry in self._waiting if not entry.holder.is_connected()]:
+        for entry in list(self._waiting):
+            if entry.submission.holder.is_connected():
+                continue
             self._waiting.remove(entry)
-            if entry.future.set_running_or_notify_cancel():
-                entry.future.set_exception(AbandonedError())
-            self._release(entry.holder, 1)
+            entry.submission.fail(AbandonedError)
+            self._release(entry.submission.holder, 1)
 
     def _infer(
         self, holder: _Holder, inputs: Sequence[Pixels], deadline: float
     ) -> list[Inference[Output]]:
-        submitted = self._clock()
-        entries = [_Entry[Output](holder, photo, deadline, submitted) for photo in inputs]
+        submission = _Submission(holder, deadline, self._clock(), len(inputs))
+        entries = [_Entry[Output](submission, photo) for photo in inputs]
         with self._changed:
             if not self.accepting:
                 raise BatcherClosedError
             self._waiting.extend(entries)
             self._changed.notify()
         try:
-            return [
-                entry.future.result(timeout=max(0.0, deadline - self._clock())) for entry in entries
-            ]
-        except TimeoutError:
-            raise DeadlineExceededError from None
+            submission.done.acquire(timeout=max(0.0, deadline - self._clock()))
         finally:
-            self._withdraw(entries)
+            self._withdraw(submission)
+        if submission.error is not None:
+            raise submission.error
+        return [entry.inference for entry in entries if entry.inference is not None]
 
-    def _withdraw(self, entries: Sequence[_Entry[Output]]) -> None:
+    def _withdraw(self, submission: _Submission) -> None:
         """Remove photos without an output from the queue, whose slots the caller releases."""
-        unfinished = [entry for entry in entries if not entry.future.done()]
-        if unfinished:
+        if submission.unfinished:
             with self._changed:
-                for entry in unfinished:
-                    entry.future.cancel()
-                    if entry in self._waiting:
-                        self._waiting.remove(entry)
+                submission.fail(DeadlineExceededError)
+                for entry in [item for item in self._waiting if item.submission is submission]:
+                    self._waiting.remove(entry)
 
     def _work(self) -> None:
         try:
@@ -270,12 +306,13 @@ class Batcher(Generic[Output]):
         most = self._batch_size.current()
         while self._waiting and len(batch) < most:
             entry = self._waiting.popleft()
-            if not entry.future.set_running_or_notify_cancel():
+            submission = entry.submission
+            if submission.error is not None:
                 continue
-            if self._clock() >= entry.deadline:
-                entry.future.set_exception(DeadlineExceededError())
-            elif not entry.holder.is_connected():
-                entry.future.set_exception(AbandonedError())
+            if self._clock() >= submission.deadline:
+                submission.fail(DeadlineExceededError)
+            elif not submission.holder.is_connected():
+                submission.fail(AbandonedError)
             else:
                 batch.append(entry)
         return batch
@@ -290,7 +327,8 @@ class Batcher(Generic[Output]):
                 batch = rest
             elif len(part) == 1:
                 _log.error("out of memory with a single photo")
-                part[0].future.set_exception(BatchOutOfMemoryError())
+                with self._changed:
+                    part[0].submission.fail(BatchOutOfMemoryError)
                 batch = rest
             else:
                 self._batch_size.note_out_of_memory(len(part))
@@ -300,14 +338,17 @@ class Batcher(Generic[Output]):
         started = self._clock()
         try:
             with self._watchdog.watch():
-                outputs = self._run(np.stack([entry.inputs for entry in part]))
+                outputs = self._run(_stacked([entry.inputs for entry in part]))
         except self._out_of_memory:
             # The caller retries outside this block: the traceback keeps the memory alive.
             return False
         ran = self._clock() - started
         self._on_batch(len(part))
-        for entry, output in zip(part, outputs, strict=True):
-            entry.future.set_result(Inference(output, started - entry.submitted, ran))
+        with self._changed:
+            for entry, output in zip(part, outputs, strict=True):
+                waited = started - entry.submission.submitted
+                entry.inference = Inference(output, waited, ran)
+                entry.submission.finish_photo()
         return True
 
     def _stall(self) -> None:
@@ -321,17 +362,17 @@ class Batcher(Generic[Output]):
                 return
             self._failure = failure
             self._open = False
-            waiting = [
-                entry for entry in self._waiting if entry.future.set_running_or_notify_cancel()
-            ]
+            for entry in (*self._running, *self._waiting):
+                entry.submission.fail(failure)
             self._waiting.clear()
-        for entry in (*self._running, *waiting):
-            # The thread of a stalled batch may set results at the same moment.
-            with suppress(InvalidStateError):
-                entry.future.set_exception(failure())
         _log.critical(
             "%s; the process exits and must be restarted",
             "a batch exceeds its maximum duration" if error is None else "the model failed",
             exc_info=error,
         )
         self._on_failure()
+
+
+def _stacked(photos: Sequence[Pixels]) -> Pixels:
+    """Return photos as a batch; a single one is not copied."""
+    return photos[0][None] if len(photos) == 1 else np.stack(photos)

@@ -45,20 +45,28 @@ class PreparedPhoto:
     """A photo, ready for the network.
 
     Attributes:
-        preview: Upright RGB image whose longer side has at most `PREVIEW_SIDE` pixels.
+        size: Width and height of the upright photo, in pixels, after the reduction of a JPEG.
+        preview: Upright RGB image whose longer side has at most `PREVIEW_SIDE` pixels; None unless
+            requested.
         inputs: Input of the network, uint8 (H, W, 3).
         seconds: Duration of the preparation, including the wait for the decode limiter.
     """
 
-    preview: Image.Image
+    size: tuple[int, int]
+    preview: Image.Image | None
     inputs: Pixels
     seconds: float
 
 
 def prepare_photo(
-    data: bytes, limits: ImageLimits, transform: EvaluationTransform, deadline: float
+    data: bytes,
+    limits: ImageLimits,
+    transform: EvaluationTransform,
+    deadline: float,
+    *,
+    preview: bool = False,
 ) -> PreparedPhoto:
-    """Decode and transform a photo, and reduce it to its preview.
+    """Decode and transform a photo.
 
     The image of full size exists only inside the decode limiter.
 
@@ -67,6 +75,7 @@ def prepare_photo(
         limits: Image sizes to refuse.
         transform: Transform of the network.
         deadline: When the request times out, by `time.monotonic`.
+        preview: Return a preview, which takes longer than the transform if the photo is large.
 
     Raises:
         Problem: 413, 415 or 422 for the photo; 429 if the decode limiter stays full.
@@ -84,9 +93,12 @@ def prepare_photo(
         except (DecodeLimitError, ImageError) as error:
             problem = _problem(error, data)
         else:
-            inputs = transform(image)
-            image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-            return PreparedPhoto(image, inputs, time.monotonic() - started)
+            inputs, size = transform(image), image.size
+            if preview:
+                image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+            reduced = image if preview else None
+            del image  # inside the limiter
+            return PreparedPhoto(size, reduced, inputs, time.monotonic() - started)
     # Raised outside the handler: the traceback of its exception refers to the decoded pixels.
     raise problem
 

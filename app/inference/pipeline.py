@@ -55,11 +55,13 @@ class ClassifyOptions:
     Attributes:
         top_k: Number of predictions.
         explain: Draw the activation map of each prediction; the model must have them.
+        preview: Return a preview of the photo.
         max_photos: Maximum number of photos; no more than the slots of the service.
     """
 
     top_k: int
     explain: bool = False
+    preview: bool = False
     max_photos: int = 1
 
 
@@ -68,13 +70,13 @@ class Classification:
     """A classified photo.
 
     Attributes:
-        preview: Upright RGB image, reduced in size.
+        preview: Upright RGB image, reduced in size; None unless requested.
         logits: float32 (classes,), before temperature scaling.
         result: Ranked predictions and the verdict.
         activation_maps: Data URL of each prediction's activation map; None unless requested.
     """
 
-    preview: Image.Image
+    preview: Image.Image | None
     logits: Array
     result: ClassificationResult
     activation_maps: tuple[str, ...] | None
@@ -176,7 +178,13 @@ def _classify(
     photos: list[PreparedPhoto] = []
     while found:
         photos.append(
-            prepare_photo(found.pop(0), settings.image_limits, metadata.transform, deadline)
+            prepare_photo(
+                found.pop(0),
+                settings.image_limits,
+                metadata.transform,
+                deadline,
+                preview=options.preview,
+            )
         )
     seconds = [photo.seconds for photo in photos]
     note_step("decode", seconds, sum(seconds))
@@ -207,7 +215,7 @@ def _classification(
         activation_maps = draw_overlays(
             result.predictions,
             output.activations,
-            photo.preview.size,
+            photo.size,
             service.classifier.metadata,
             deadline,
         )

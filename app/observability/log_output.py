@@ -11,8 +11,8 @@ import logging
 import os
 import select
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
-from queue import Full, Queue
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any, Final
 
 from gunicorn import glogging  # type: ignore[import-untyped]
@@ -29,28 +29,31 @@ _FLUSH_SECONDS: Final = 2.0
 _PIECE_BYTES: Final = select.PIPE_BUF
 
 
-class JsonLog(QueueHandler):
+class JsonLog(logging.Handler):
     """Handler that queues formatted lines for a writer thread; a full queue drops them."""
 
     def __init__(self) -> None:
-        self._lines: Queue[Any] = Queue(_MAX_QUEUED_LINES)
-        super().__init__(self._lines)
+        super().__init__()
         self.setFormatter(_Formatter())
-        _Writer(self._lines).start()
+        # A Queue has a bound, but takes locks in Python.
+        self._lines: SimpleQueue[str | Event] = SimpleQueue()
+        Thread(target=_write_queued, args=(self._lines,), name="log", daemon=True).start()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Queue a line without blocking."""
-        try:
-            self._lines.put_nowait(record)
-        except Full:
+        if self._lines.qsize() >= _MAX_QUEUED_LINES:
             LOG_LINES_DROPPED.inc()
+            return
+        try:
+            self._lines.put(self.format(record))
+        except Exception:
+            self.handleError(record)
 
     def flush(self) -> None:
         """Wait until all queued lines are written, at most `_FLUSH_SECONDS`."""
-        with self._lines.all_tasks_done:
-            self._lines.all_tasks_done.wait_for(
-                lambda: not self._lines.unfinished_tasks, _FLUSH_SECONDS
-            )
+        written = Event()
+        self._lines.put(written)
+        written.wait(_FLUSH_SECONDS)
 
 
 class ServerLogger(glogging.Logger):  # type: ignore[misc]
@@ -86,23 +89,25 @@ class _Formatter(JsonFormatter):
             log_data["exception"] = message_dict["exc_info"]
 
 
-class _Writer(QueueListener):
-    """Thread that writes queued lines to standard output.
-
-    It holds no lock while it waits for the reader: `logging.shutdown` would wait for the lock.
-    """
-
-    def handle(self, record: logging.LogRecord) -> None:
-        """Write a line; it waits as long as standard output is stalled."""
-        _write_line(_STANDARD_OUTPUT, record.getMessage(), timeout=None)
-
-
 class _StandardError(logging.Handler):
     """Handler that writes to standard error without waiting."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write or drop a line."""
         _write_line(_STANDARD_ERROR, self.format(record), timeout=0)
+
+
+def _write_queued(lines: SimpleQueue[str | Event]) -> None:
+    """Write queued lines to standard output, and set queued events; wait while it is stalled.
+
+    No lock is held meanwhile: `logging.shutdown` would wait for it.
+    """
+    while True:
+        line = lines.get()
+        if isinstance(line, Event):
+            line.set()
+        else:
+            _write_line(_STANDARD_OUTPUT, line, timeout=None)
 
 
 def _write_line(descriptor: int, text: str, timeout: float | None) -> None:

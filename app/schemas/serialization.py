@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
-from flask import url_for
+from flask import g, url_for
 
 from app.catalog.files import Toxicity
 from app.catalog.flowers import Flower, describe_class, sources_of
@@ -20,6 +22,9 @@ from model.checkpoint.metadata import FORMAT_VERSION
 if TYPE_CHECKING:
     from model.classifier import ClassificationResult, OodResult
     from model.ood import OodRule
+
+# Characters that url_for keeps in a path.
+_UNQUOTED: Final = "!$&'()*+,/:;=@"
 
 
 def serialize_result(
@@ -65,19 +70,27 @@ def serialize_prediction(
     """
     flower = describe_class(item)
     return responses.Prediction(
-        class_id=item.class_id,
-        name=item.name,
-        display_name=flower.display_name,
-        translations={
-            language: responses.TranslatedName(display_name=names.display_name)
-            for language, names in flower.translations.items()
-        },
+        **_class_fields(flower),
         probability=probability,
-        scientific_name=flower.scientific_name,
-        toxicity=_toxicity(flower.toxicity),
         url=_flower_url(flower),
         activation_map=activation_map,
     )
+
+
+@cache
+def _class_fields(flower: Flower) -> dict[str, Any]:
+    """Return the fields of a prediction that are the same in each response."""
+    return {
+        "class_id": flower.class_id,
+        "name": flower.name,
+        "display_name": flower.display_name,
+        "translations": {
+            language: responses.TranslatedName(display_name=names.display_name)
+            for language, names in flower.translations.items()
+        },
+        "scientific_name": flower.scientific_name,
+        "toxicity": _toxicity(flower.toxicity),
+    }
 
 
 def serialize_flower(flower: Flower) -> responses.Flower:
@@ -204,4 +217,7 @@ def serialize_service() -> responses.ServiceInfo:
 
 
 def _flower_url(flower: Flower) -> str:
-    return api_url("flowers.flower", slug=flower.slug)
+    # A call of url_for per request instead of one per flower.
+    if "flowers_url" not in g:
+        g.flowers_url = api_url("flowers.index")
+    return f"{g.flowers_url}/{quote(flower.slug, safe=_UNQUOTED)}"

@@ -49,11 +49,12 @@ def classify() -> Response:
     """Classify the uploaded photo and render it with the result."""
     service = current_context()
     classes = len(service.classifier.metadata.classes)
-    options = ClassifyOptions(min(DEFAULT_TOP_K, classes), explain=service.explains)
+    options = ClassifyOptions(min(DEFAULT_TOP_K, classes), explain=service.explains, preview=True)
     try:
         classification = classify_upload(options)
     except Problem as problem:
         return _page(problem=problem)
+    assert classification.preview is not None  # noqa: S101 - requested
     predictions = serialize_predictions(classification.result, classification.activation_maps)
     return _page(
         data_url(classification.preview, "JPEG"),

@@ -137,7 +137,8 @@ class OpenVinoBackend:
         request = self._requests().single
         results = []
         for image in batch:
-            request.infer({0: np.ascontiguousarray(image[None])})
+            # Without `share_outputs`, OpenVINO copies them as well.
+            request.infer(np.ascontiguousarray(image[None]), share_inputs=True, share_outputs=True)
             results.append(self._copied(request))
         return results
 
@@ -150,7 +151,7 @@ class OpenVinoBackend:
 
         queue.set_callback(keep)
         for index, image in enumerate(batch):
-            queue.start_async({0: np.ascontiguousarray(image[None])}, index)
+            queue.start_async(np.ascontiguousarray(image[None]), index, share_inputs=True)
         queue.wait_all()
         return [results[index] for index in range(len(batch))]
 

@@ -46,7 +46,7 @@ from model.regular_file import read_regular_file
 # A reduced JPEG keeps at least this multiple of the target side: accuracy is that of full decoding
 # (docs/accuracy.md, E16).
 _DRAFT_OVERSAMPLING: Final = 1.25
-# A decoded pixel takes 8 bytes, in the image and its upright copy. A coefficient takes 2.
+# A decoded pixel takes 8 bytes, in the image and its turned copy. A coefficient takes 2.
 _COEFFICIENTS_PER_PIXEL: Final = 4
 # Pillow's error for an AVIF that is decoded, but whose colors libavif cannot convert to RGB.
 _AVIF_MATRIX_ERROR: Final = "Conversion from YUV failed"

@@ -38,16 +38,22 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return a copy, turned by the EXIF orientation; an unreadable EXIF block is ignored."""
+    """Return an image turned by the EXIF orientation; an unreadable EXIF block is ignored.
+
+    The result is a copy, unless it is a JPEG that is not turned.
+    """
     for key in _EXIF_KEYS:
         if len(image.info.get(key) or "") > _MAX_EXIF_BYTES:
             del image.info[key]
     try:
-        return ImageOps.exif_transpose(image)
+        if image.format != "JPEG":  # other decoders keep memory as long as their image exists
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
     except Exception:
         return image.copy()
+    return image
 
 
 def _without_palette(image: Image.Image) -> Image.Image:

@@ -6,13 +6,16 @@ import base64
 import gzip
 import io
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.sansio.multipart import MultipartDecoder
 from werkzeug.test import EnvironBuilder, TestResponse
 
+from app.http.form_parser import BoundaryPattern
 from app.http.problems import Code, Problem
 from app.http.request_body import UploadRequest
 from app.http.uploads import HOW_TO_SEND, read_photos
@@ -346,3 +349,25 @@ def test_json_has_the_limits_of_a_form(make_app: MakeApp) -> None:
 def test_the_page_takes_a_photo_without_a_file_name(client: FlaskClient) -> None:
     body = parts((disposition(NAME), PHOTO))
     assert client.post("/", data=body, content_type=FORM).status_code == 200
+
+
+@pytest.mark.parametrize("after_line_break", [False, True])
+@pytest.mark.parametrize("boundary", [b"b", b"-", b"--", b"a-a", b"boundary"])
+def test_boundaries_are_found_where_werkzeugs_patterns_find_them(
+    boundary: bytes, after_line_break: bool
+) -> None:
+    decoder = MultipartDecoder(boundary)
+    expected = decoder.boundary_re if after_line_break else decoder.preamble_re
+    pattern = BoundaryPattern(boundary, after_line_break=after_line_break)
+    pieces = [b"\r", b"\n", b"\r\n", b"-", b"--", b" ", b"\t", b"a", boundary, b"--" + boundary]
+    rng = random.Random(0)
+    matches = 0
+    for _ in range(2000):
+        data = b"".join(rng.choices(pieces, k=rng.randint(0, 12)))
+        start = rng.randint(0, len(data)) if rng.random() < 0.3 else 0
+        want, got = expected.search(data, start), pattern.search(data, start)
+        assert (got is None) == (want is None), data
+        if want and got:
+            assert (got.start(), got.end(), got.group(1)) == (*want.span(), want[1]), data
+            matches += 1
+    assert matches > 100

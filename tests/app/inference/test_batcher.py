@@ -245,6 +245,20 @@ def test_a_photo_out_of_memory_fails_its_request(harness: Harness) -> None:
     assert harness.infer_together(4.0, 5.0) == [4, 5]
 
 
+def test_queued_photos_of_a_failed_request_are_not_run(harness: Harness) -> None:
+    def fail(batch: Pixels) -> None:
+        if 1.0 in values_of(batch):
+            raise MemoryError
+
+    harness.batcher.close()
+    harness.make(max_batch_size=1)
+    harness.model.fail = fail
+    with pytest.raises(BatchOutOfMemoryError):
+        harness.infer_together(1.0, 2.0, 3.0)
+    assert output_of(harness.infer(4.0)) == 4.0
+    assert harness.model.batches == [[1.0], [4.0]]
+
+
 def test_a_disconnected_client_frees_the_slots_of_all_its_queued_photos(harness: Harness) -> None:
     harness.batcher.close()
     harness.make(max_in_flight=4)

@@ -26,9 +26,9 @@ LARGE = encoded("PNG", (2400, 1800))
 
 @pytest.fixture
 def prepare(classifier: Classifier) -> Any:
-    def prepare(data: bytes, seconds: float = 60) -> PreparedPhoto:
-        deadline = time.monotonic() + seconds
-        return prepare_photo(data, ImageLimits(), classifier.metadata.transform, deadline)
+    def prepare(data: bytes, seconds: float = 60, *, preview: bool = True) -> PreparedPhoto:
+        deadline, transform = time.monotonic() + seconds, classifier.metadata.transform
+        return prepare_photo(data, ImageLimits(), transform, deadline, preview=preview)
 
     return prepare
 
@@ -45,10 +45,17 @@ def test_the_input_is_made_of_the_full_image_and_the_preview_is_small(
     prepared = prepare(LARGE)
     np.testing.assert_array_equal(prepared.inputs, classifier.preprocess(decode_image(LARGE)))
     assert prepared.preview.size == (PREVIEW_SIDE, PREVIEW_SIDE * 3 // 4)
+    assert prepared.size == (2400, 1800)
 
 
 def test_a_small_photo_is_its_own_preview(prepare: Any, photo: bytes) -> None:
     assert prepare(photo).preview.size == (400, 300)
+
+
+def test_a_preview_is_only_made_on_request(prepare: Any, photo: bytes) -> None:
+    prepared = prepare(photo, preview=False)
+    assert prepared.preview is None
+    assert prepared.size == (400, 300)
 
 
 def images_of(size: tuple[int, int]) -> int:
@@ -57,9 +64,10 @@ def images_of(size: tuple[int, int]) -> int:
     return sum(image.size == size for image in images)
 
 
+@pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize("data", [LARGE, LARGE[:-4000]], ids=["whole", "truncated"])
 def test_no_large_image_outlives_the_decode_limiter(
-    prepare: Any, data: bytes, monkeypatch: pytest.MonkeyPatch
+    prepare: Any, data: bytes, preview: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[int] = []
 
@@ -71,5 +79,5 @@ def test_no_large_image_outlives_the_decode_limiter(
 
     monkeypatch.setattr(photos, "DECODE_LIMITER", Limiter())
     with suppress(Problem):
-        prepare(data)
+        prepare(data, preview=preview)
     assert left == [0]
