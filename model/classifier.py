@@ -15,7 +15,7 @@ from model.backends.base import Array, Backend, Outputs, Pixels
 from model.backends.reference import check_reference
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import CheckpointError, Metadata
-from model.cpu_quota import quota_threads
+from model.control_groups import quota_threads
 from model.ood import Verdict, verdict
 
 _DIGEST_LENGTH: Final = 12
