@@ -92,18 +92,19 @@ PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: check
 check: lint ## lint, and run the fast tests (about a minute)
-	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not postgresql"
+	$(PYTEST) --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not docker and not postgresql"
 
 # A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
-# processes of their own. The adversarial tests measure response times and run alone.
+# processes of their own. The adversarial tests measure response times, and the container's tests
+# share one image: they run alone.
 BACKEND_TESTS := tests/model/backends tests/scripts/test_export.py
-TIMED_TESTS := tests/adversarial
+ALONE := tests/adversarial tests/deploy/test_container.py
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(PYTEST) $(BACKEND_TESTS:%=--ignore=%) $(TIMED_TESTS:%=--ignore=%)
+	$(PYTEST) $(BACKEND_TESTS:%=--ignore=%) $(ALONE:%=--ignore=%)
 	$(PYTEST) $(BACKEND_TESTS)
-	$(IN_VENV) -m pytest $(TIMED_TESTS)
+	$(IN_VENV) -m pytest $(ALONE)
 
 .PHONY: soak
 soak: $(VENV)/.dev-$(KIND) ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")
