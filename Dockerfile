@@ -1,60 +1,68 @@
-# syntax=docker/dockerfile:1
-#
 # The service as an image; docs/deploying.md has the commands to build and run it.
 #
-# The build stage installs the pinned packages into /opt/venv. The final stage adds app/, model/ and
-# checkpoints/ under /app. The container writes only to /dev/shm, so it runs with --read-only.
+# `build` installs the pinned packages into /opt/venv and collects the service's files in /app.
+# `system` is the base image without package installers. The image is a copy of both in an empty
+# one, so that removed files take no space. The container writes only to /dev/shm, so it runs with
+# --read-only.
 
 # BASE takes a digest too: python:3.11-slim-bookworm@sha256:...
 ARG BASE=python:3.11-slim-bookworm
-
-FROM ${BASE} AS build
-
 # cuda: PyTorch, for a GPU, and OpenVINO, for the CPU if there is none. cpu: OpenVINO only.
 ARG DEVICE=cuda
+
+
+FROM ${BASE} AS build
+ARG DEVICE
 # true: pillow-heif too, for PETALSCOPE_HEIF.
 ARG HEIF=false
 COPY requirements.txt requirements-cuda.txt requirements-heif.txt /build/
-# Without pip in the environment. PyTorch pins setuptools, which only its C++ extensions import.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv --without-pip /opt/venv \
-    && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
+# --no-deps, because the files pin every package. PyTorch pins setuptools, which only its C++
+# extensions import. Of OpenVINO, only ONNX files on a CPU are used.
+RUN case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
         *) echo "DEVICE is $DEVICE; it must be cpu or cuda." >&2; exit 1 ;; esac \
-    && python -m pip --python /opt/venv/bin/python install --requirement "/build/$set" \
-    && case "$HEIF" in false) ;; true) python -m pip --python /opt/venv/bin/python install \
-        --requirement /build/requirements-heif.txt ;; \
+    && case "$HEIF" in false) heif= ;; true) heif="--requirement /build/requirements-heif.txt" ;; \
         *) echo "HEIF is $HEIF; it must be true or false." >&2; exit 1 ;; esac \
-    && python -m pip --python /opt/venv/bin/python uninstall --yes setuptools
+    && python -m venv --without-pip /opt/venv \
+    && pip="python -m pip --python /opt/venv/bin/python --no-cache-dir" \
+    && $pip install --no-deps --requirement "/build/$set" $heif \
+    && $pip check \
+    && $pip uninstall --yes setuptools \
+    && cd /opt/venv/lib/python3.*/site-packages/openvino \
+    && rm -rf cmake include libs/cache.json libs/libopenvino_intel_[gn]pu_plugin.so \
+    && find libs -name 'libopenvino_*_frontend.so*' \
+        ! -name '*_onnx_*' ! -name '*_ir_*' -exec rm {} +
+COPY LICENSE NOTICE gunicorn.conf.py wsgi.py /app/
+COPY LICENSES /app/LICENSES/
+COPY checkpoints /app/checkpoints/
+COPY model /app/model/
+COPY app /app/app/
+# Readable by any user, regardless of the umask of the checkout. Only PyTorch runs .safetensors.
+RUN chmod -R u=rwX,go=rX /app \
+    && if [ "$DEVICE" = cpu ]; then rm /app/checkpoints/*.safetensors; fi
 
 
-FROM ${BASE}
+FROM ${BASE} AS system
+# The service installs nothing: no package installer for an attacker to use, or a scanner to report.
+RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip \
+        /usr/local/bin/pip* /usr/local/bin/wheel \
+    && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin petalscope
 
+
+FROM scratch AS service
 LABEL org.opencontainers.image.title="Petalscope" \
       org.opencontainers.image.description="A web service that names the flower in a photo" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
-
-# The service installs nothing: no package installer for an attacker to use, or a scanner to report.
-RUN python -m pip uninstall --yes pip setuptools wheel \
-    && python -c "import ensurepip, shutil; shutil.rmtree(ensurepip.__path__[0])"
-
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
-        --shell /usr/sbin/nologin petalscope
-
+COPY --from=system / /
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app
 WORKDIR /app
-# Readable by any user, regardless of the umask of the checkout.
-COPY --chmod=755 LICENSE NOTICE gunicorn.conf.py wsgi.py ./
-COPY --chmod=755 LICENSES ./LICENSES/
-COPY --chmod=755 checkpoints ./checkpoints/
-COPY --chmod=755 model ./model/
-COPY --chmod=755 app ./app/
 
-ENV PATH=/opt/venv/bin:$PATH \
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TMPDIR=/dev/shm \
-    NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     PETALSCOPE_HOST=0.0.0.0 \
     PETALSCOPE_PORT=8000
 
@@ -66,3 +74,17 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; service = http.client.HTTPConnection('127.0.0.1', int(os.environ['PETALSCOPE_PORT']), timeout=4); service.request('GET', '/readyz'); sys.exit(service.getresponse().status != 200)"]
 CMD ["python", "-m", "gunicorn", "--config", "gunicorn.conf.py"]
+
+
+FROM service AS device-cpu
+
+
+FROM service AS device-cuda
+# The version of cuda-toolkit in requirements-cuda.txt. With an older driver, the container does not
+# start, and the engine names the cause.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    NVIDIA_REQUIRE_CUDA="cuda>=13.0"
+
+
+FROM device-${DEVICE}

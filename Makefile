@@ -92,18 +92,22 @@ PYTEST = $(IN_VENV) -m pytest --numprocesses $(WORKERS) --dist
 
 .PHONY: check
 check: lint ## lint, and run the fast tests (about a minute)
-	$(PYTEST) worksteal --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not postgresql"
+	$(PYTEST) worksteal --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not docker and not postgresql"
 
 # A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
-# processes of their own. Tests of response times run beside each other only: most of them wait.
+# processes of their own. Tests of response times run beside each other only: most of them wait. The
+# container's tests share one image.
 BACKEND_TESTS := tests/model/backends tests/scripts/test_export.py
 TIMED_TESTS := tests/adversarial/timed
+CONTAINER_TESTS := tests/deploy/test_container.py
+LATER := $(BACKEND_TESTS) $(TIMED_TESTS) $(CONTAINER_TESTS)
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(PYTEST) worksteal $(BACKEND_TESTS:%=--ignore=%) $(TIMED_TESTS:%=--ignore=%)
+	$(PYTEST) worksteal $(LATER:%=--ignore=%)
 	$(PYTEST) worksteal $(BACKEND_TESTS)
 	$(PYTEST) loadfile $(TIMED_TESTS)
+	$(IN_VENV) -m pytest $(CONTAINER_TESTS)
 
 .PHONY: soak
 soak: $(VENV)/.dev-$(KIND) ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")

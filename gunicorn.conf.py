@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import math
 import os
 import socket
 import sys
@@ -21,9 +20,10 @@ from app.observability.start_log import log_start
 from app.server.address import AddressError, check_address
 from app.server.worker import max_connections, raise_descriptor_limit
 from app.settings import Settings, SettingsError
+from model.control_groups import usable_memory
 
 try:
-    _settings = Settings.from_environment(os.environ)
+    _settings = Settings.from_environment(os.environ).fitted(usable_memory())
 except SettingsError as error:
     print(f"petalscope: {error}", file=sys.stderr)
     raise SystemExit(1) from None
@@ -44,8 +44,7 @@ preload_app = False
 # Heartbeat timeout of the worker's main loop, long enough to load a checkpoint from a slow disk.
 # The app enforces the deadline of a request.
 timeout = 120
-# A request in progress at SIGTERM may use its whole deadline, and its response takes time to send.
-graceful_timeout = math.ceil(_settings.request_timeout_seconds) + 20
+graceful_timeout = _settings.shutdown_seconds
 keepalive = _settings.keep_alive_seconds
 
 # glibc creates up to eight malloc arenas per core, and each keeps the memory of the largest photo

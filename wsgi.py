@@ -8,6 +8,7 @@ from typing import Final
 
 from app import create_app
 from app.settings import Settings
+from model.control_groups import usable_memory
 from model.errors import PetalscopeError
 
 # gunicorn's Arbiter.APP_LOAD_ERROR: its master halts with this code, where it would start the
@@ -15,7 +16,7 @@ from model.errors import PetalscopeError
 _APP_LOAD_ERROR: Final = 4
 
 try:
-    app = create_app(Settings.from_environment(os.environ))
+    app = create_app(Settings.from_environment(os.environ).fitted(usable_memory()))
 except PetalscopeError as error:
     print(f"petalscope: {error}", file=sys.stderr)
     raise SystemExit(_APP_LOAD_ERROR) from None

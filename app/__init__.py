@@ -119,7 +119,8 @@ def create_app(
         settings, checkpoint, classifier, batcher, explains, metrics, pictures, store
     )
     install_context(app, service)
-    metrics.describe(service.model, settings.max_in_flight, lambda: batcher.in_flight)
+    served = {**service.model, "backend": network.name, "device": network.device}
+    metrics.describe(served, settings.max_in_flight, lambda: batcher.in_flight)
     init_request_log(app, settings.log_level)
     init_rendering(app)
     init_error_handlers(app, render_error_page)

@@ -24,6 +24,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.photo_limits import LARGEST_DEFAULTS, MIB, PhotoLimits, default_limits
+from model import has_pytorch
 from model.data import DATA_VARIABLE
 from model.errors import PetalscopeError
 from model.imaging import heif
@@ -152,14 +154,18 @@ class Settings(BaseSettings):
         "timeout of a load balancer in front; 0 closes it after each response",
     )
     max_body_mib: int = Field(
-        32, ge=1, le=1024, description="Largest request body, in MiB (1,048,576 bytes)"
+        LARGEST_DEFAULTS.body_mib,
+        ge=1,
+        le=1024,
+        description="Largest request body, in MiB (1,048,576 bytes); the default is lower if there "
+        "is little memory",
     )
     max_megapixels: int = Field(
-        64,
+        LARGEST_DEFAULTS.megapixels,
         ge=1,
         le=1000,
         description="Most pixels to decode per photo, in millions; a JPEG that is decoded at "
-        "reduced scale may have four times as many",
+        "reduced scale may have four times as many; the default is lower if there is little memory",
     )
     min_side: int = Field(16, ge=1, le=1024, description="Shortest side of a photo, in pixels")
     heif: bool = Field(
@@ -188,7 +194,8 @@ class Settings(BaseSettings):
     )
     torch_compile: bool = Field(
         False,
-        description="Compile the network with torch.compile, which takes minutes at start-up",
+        description="Compile the network of a .safetensors checkpoint with torch.compile, which "
+        "takes minutes at start-up; needs a C++ compiler, which the images do not have",
     )
     max_batch_size: int = Field(
         16,
@@ -203,10 +210,18 @@ class Settings(BaseSettings):
         "the process is replaced",
     )
     max_in_flight: int = Field(
-        24,
+        LARGEST_DEFAULTS.in_flight,
         ge=1,
         description="Maximum photos in flight; further requests get 429. It must be below "
-        "PETALSCOPE_THREADS, so that health checks always find a thread",
+        "PETALSCOPE_THREADS, so that health checks always find a thread. The default is lower if "
+        "there is little memory",
+    )
+    shutdown_seconds: int = Field(
+        8,
+        ge=2,
+        le=600,
+        description="Seconds to finish the requests in hand after SIGTERM; Docker kills the "
+        "container after 10 s unless --stop-timeout is longer",
     )
     pictures: _AbsolutePath | None = Field(
         None,
@@ -316,6 +331,37 @@ class Settings(BaseSettings):
         """Read keyword arguments only; `from_environment` reads the environment."""
         return (init_settings,)
 
+    @property
+    def photo_limits(self) -> PhotoLimits:
+        """Limits that bound the memory of photos."""
+        return PhotoLimits(self.max_megapixels, self.max_body_mib, self.max_in_flight)
+
+    @property
+    def may_run_pytorch(self) -> bool:
+        """True if PyTorch is installed and the checkpoint or the device may need it."""
+        if self.checkpoint is None:
+            needed = self.device != "cpu"
+        else:
+            needed = self.checkpoint.suffix != ".onnx"
+        return needed and has_pytorch()
+
+    def fitted(self, memory: int) -> Settings:
+        """Return the settings with limits on photos, where none are set, that fit into memory.
+
+        Args:
+            memory: Memory of the machine or container, in bytes.
+
+        Raises:
+            SettingsError: A limit does not suit the other settings.
+        """
+        limits = default_limits(memory, self.may_run_pytorch)
+        fitting = {
+            "max_megapixels": limits.megapixels,
+            "max_body_mib": limits.body_mib,
+            "max_in_flight": limits.in_flight,
+        }
+        return Settings(**{**fitting, **self.model_dump(exclude_unset=True)})
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings from environment variables. An empty optional variable means not set.
@@ -354,7 +400,7 @@ class Settings(BaseSettings):
     @property
     def max_body_bytes(self) -> int:
         """Largest request body, in bytes."""
-        return self.max_body_mib * 1024 * 1024
+        return self.max_body_mib * MIB
 
 
 def _variable(name: str) -> str:

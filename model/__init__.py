@@ -1,8 +1,9 @@
 """Training and inference code shared by the scripts and the service; independent of Flask."""
 
 import importlib.util
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 __version__ = "0.1.0"
 
@@ -21,8 +22,25 @@ def bundled_checkpoint(device: str) -> Path:
     return BUNDLED_CHECKPOINT if on_gpu else BUNDLED_INT8
 
 
+def has_pytorch() -> bool:
+    """Return True if PyTorch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def missing_gpu() -> str:
+    """Return the reason why PyTorch with CUDA finds no GPU; "" if it finds one or is not loaded."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or torch.version.cuda is None or torch.cuda.is_available():
+        return ""
+    try:
+        torch.cuda.init()
+    except Exception as error:
+        return str(error)
+    return "PyTorch finds none"
+
+
 def _has_gpu() -> bool:
-    if importlib.util.find_spec("torch") is None:
+    if not has_pytorch():
         return False
     import torch
 

@@ -11,11 +11,12 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from model.backends.base import Array, Backend, Outputs, Pixels
+from model import has_pytorch
+from model.backends.base import Array, Backend, DeviceError, Outputs, Pixels
 from model.backends.reference import check_reference
 from model.checkpoint.labels import FlowerClass
-from model.checkpoint.metadata import CheckpointError, Metadata
-from model.cpu_quota import quota_threads
+from model.checkpoint.metadata import Metadata, MissingPyTorchError, check_file
+from model.control_groups import quota_threads
 from model.ood import Verdict, verdict
 
 _DIGEST_LENGTH: Final = 12
@@ -99,7 +100,8 @@ class Classifier:
         Raises:
             CheckpointError: The file cannot be used, or its network computes other logits than
                 the reference in it.
-            DeviceError: The device is unknown or not present.
+            DeviceError: The device is unknown, not present, or needs PyTorch, which is missing.
+            CompilerError: `compiled`, and there is no compiler.
         """
         network, metadata = _load(path, device, threads or quota_threads(), nice, compiled)
         check_reference(network, metadata, path)
@@ -229,15 +231,24 @@ def _load(
         from model.backends.openvino_backend import load_onnx
 
         return load_onnx(path, device, threads, nice)
+    if device.startswith("cuda") and not has_pytorch():
+        raise DeviceError(
+            f"The device {device} needs PyTorch, which is not installed: use the image built with "
+            "DEVICE=cuda, or install requirements-cuda.txt."
+        )
+    check_file(path)
     try:
-        from model.backends.torch_backend import TorchBackend, resolve_device
+        from model.backends.torch_backend import TorchBackend, check_compiler, resolve_device
         from model.checkpoint.format import load_checkpoint
     except ModuleNotFoundError as error:
-        raise CheckpointError(
-            f"{path.name} needs PyTorch, which is not installed: install requirements-cuda.txt, or "
-            "convert the file to .onnx with scripts/export.py."
+        raise MissingPyTorchError(
+            f"{path.name} needs PyTorch, which is not installed: convert it to .onnx with "
+            "scripts/export.py, use the image built with DEVICE=cuda, or install "
+            "requirements-cuda.txt."
         ) from error
     chosen = resolve_device(device)
+    if compiled:
+        check_compiler(chosen)
     module, metadata = load_checkpoint(path)
     backend = TorchBackend(module, chosen, metadata.transform, threads, compiled=compiled)
     return backend, metadata

@@ -30,6 +30,9 @@ TINY_CLASSES = (
     FlowerClass("21", "fire lily"),
     FlowerClass("5", "english marigold"),
 )
+_MARKERS = (
+    "data", "browser", "redis", "nginx", "docker", "postgresql", "wrk", "slurm", "cuda",
+)  # fmt: skip
 
 
 def _missing(marker: str) -> str | None:
@@ -47,6 +50,10 @@ def _missing(marker: str) -> str | None:
         return "install slurm-wlm"
     if marker == "postgresql" and find_postgresql() is None:
         return "install PostgreSQL's server"
+    if marker == "docker":
+        from tests.docker_engine import missing_engine  # which imports this module
+
+        return missing_engine()
     if marker == "cuda":
         import torch
 
@@ -57,7 +64,7 @@ def _missing(marker: str) -> str | None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose tool or data is missing; fail it in CI, where only a GPU may be missing."""
-    for marker in ("data", "browser", "redis", "nginx", "postgresql", "wrk", "slurm", "cuda"):
+    for marker in _MARKERS:
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             if os.environ.get("CI") and marker != "cuda":
                 pytest.fail(f"CI must run this test: {reason}", pytrace=False)

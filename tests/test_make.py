@@ -289,7 +289,10 @@ def clone(tmp_path: Path) -> Checkout:
     return clone
 
 
-COMMANDS = ("chromium", "nginx", "pg_createcluster", "python3", "redis-server", "slurmctld", "wrk")
+COMMANDS = (
+    "chromium", "debootstrap", "dockerd", "nginx", "pg_createcluster", "python3", "redis-server",
+    "slurmctld", "wrk",
+)  # fmt: skip
 
 
 def run_ci(clone: Checkout) -> int:
@@ -315,7 +318,8 @@ def test_ci_installs_missing_packages(clone: Checkout) -> None:
     assert update == "apt-get update"
     assert install.startswith("apt-get install --yes")
     assert install.endswith(
-        "chromium fonts-liberation redis-server postgresql nginx wrk slurm-wlm python3 python3-venv"
+        "chromium fonts-liberation redis-server postgresql nginx wrk docker.io debootstrap "
+        "slurm-wlm python3 python3-venv"
     )
     assert make.startswith("make test ")
 

@@ -118,6 +118,28 @@ def test_building_a_wheel_is_refused_with_a_remedy(tmp_path: Path) -> None:
     assert not (tmp_path / "dist").exists()
 
 
+def test_the_gpu_image_requires_the_cuda_of_its_packages() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (required,) = re.findall(r'NVIDIA_REQUIRE_CUDA="cuda>=([\d.]+)"', dockerfile)
+    toolkit = pins(ROOT / "requirements-cuda.txt")["cuda-toolkit"]
+    assert toolkit.startswith(f"{required}.")
+    page = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    assert f"CUDA {required} " in page
+
+
+@pytest.mark.slow
+def test_the_documented_compute_capabilities_are_those_of_pytorch() -> None:
+    import torch
+
+    compiled = set(re.findall(r"code=sm_(\d+)", torch.__config__.show()))
+    if not compiled:
+        pytest.skip("needs PyTorch with CUDA")
+    page = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"has kernels for ([\d., and]+)\.", page)
+    documented = {number.replace(".", "") for number in re.findall(r"\d+\.\d", sentence)}
+    assert documented == compiled
+
+
 def test_the_licenses_of_code_and_pretrained_weights_are_included() -> None:
     assert project()["license"] == "MIT"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")

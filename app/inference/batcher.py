@@ -223,11 +223,15 @@ class Batcher(Generic[Output]):
             with self._changed:
                 self._release(holder, holder.slots)
 
-    def close(self) -> None:
-        """Refuse new photos, run the queued ones, and end the thread unless the model hangs."""
+    def refuse(self) -> None:
+        """Refuse new photos; run those that are queued."""
         with self._changed:
             self._open = False
             self._changed.notify()
+
+    def close(self) -> None:
+        """Refuse new photos, run the queued ones, and end the thread unless the model hangs."""
+        self.refuse()
         self._finished.wait()
         self._watchdog.stop()
 

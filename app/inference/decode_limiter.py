@@ -1,7 +1,7 @@
 """Limit on the pixels decoded concurrently: a file of 500 bytes can decode to over a gigabyte.
 
 The batcher's slots bound the number of photos, not their size. Small photos never wait here; large
-ones share a pixel budget. Decoding takes up to 21 bytes per pixel (a WebP with transparency).
+ones share a pixel budget.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-# Photos up to this size bypass the limit: one in each of 24 slots takes half a gigabyte. A phone's
-# 12-megapixel JPEG qualifies, since it is decoded at reduced scale.
-_SMALL_PIXELS: Final = 1_000_000
+from app.photo_limits import SMALL_PIXELS
 
 
 class DecodeLimitError(Exception):
@@ -43,7 +40,7 @@ class DecodeLimiter:
         Raises:
             DecodeLimitError: The budget stayed exhausted until the timeout.
         """
-        if pixels <= _SMALL_PIXELS:
+        if pixels <= SMALL_PIXELS:
             yield
             return
         with self._changed:

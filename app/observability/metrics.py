@@ -92,14 +92,16 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def describe(self, model: Mapping[str, str], limit: int, in_flight: Callable[[], int]) -> None:
-        """Register the model's metadata and the number of photos in flight.
+        """Register the model and where it runs, and the number of photos in flight.
 
         Args:
             model: Labels of `petalscope_model_info`.
             limit: Maximum number of photos in flight.
             in_flight: Returns the current number of photos in flight.
         """
-        Info("petalscope_model", "Served model.", registry=self._registry).info(dict(model))
+        Info("petalscope_model", "Served model and where it runs.", registry=self._registry).info(
+            dict(model)
+        )
         Gauge(
             "petalscope_photos_in_flight_limit",
             "Maximum number of photos in flight.",

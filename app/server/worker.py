@@ -11,6 +11,7 @@ instead of gunicorn's HTML page.
 from __future__ import annotations
 
 import errno
+import math
 import resource
 import selectors
 import socket
@@ -27,6 +28,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.workers import gthread  # type: ignore[import-untyped]
 
 from app.context import context_of
+from app.photo_limits import MAX_HELD_BODIES
 from app.server.connection import READ_SIZE, ClientConnection, transfer_seconds
 from app.server.refusals import CapturedResponse, problem_response
 
@@ -40,8 +42,8 @@ _LINGER_SECONDS: Final = 2.0
 _SWEEP_SECONDS: Final = 0.5
 # Without a pause, the accept loop spins until another connection closes.
 _ACCEPT_RETRY_SECONDS: Final = 0.02
-# The bytes of received requests and unsent responses together, in bodies of the largest size.
-_MAX_HELD_BODIES: Final = 8
+# At a shutdown, uploads may take this part of the time; the rest is for photos being classified.
+_UPLOAD_SHARE: Final = 0.75
 # app.http.request_body reads ahead by this much before it sees that a chunked body is too large.
 _READ_AHEAD_BYTES: Final = 1024 * 1024
 
@@ -91,6 +93,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self._held_bytes = 0
         self._max_body_bytes = 0
         self._next_sweep = 0.0
+        self._upload_end = math.inf  # when a stopping worker ends uploads, by `time.monotonic`
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -108,6 +111,18 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         """Load the app, and read its limit for bodies."""
         super().load_wsgi()
         self._max_body_bytes = context_of(self.wsgi).settings.max_body_bytes
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Handle SIGTERM: begin the shutdown."""
+        if self.alive:
+            self._upload_end = time.monotonic() + _UPLOAD_SHARE * self.cfg.graceful_timeout
+        super().handle_exit(sig, frame)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events; a stopping worker wakes up in time to end uploads."""
+        super().wait_for_and_dispatch_events(
+            timeout if self.alive else min(timeout, _SWEEP_SECONDS)
+        )
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, or leave it in the backlog while no descriptor is free."""
@@ -179,8 +194,14 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SWEEP_SECONDS
+        ends_uploads = now >= self._upload_end
+        if ends_uploads:
+            # Their photos get 503.
+            context_of(self.wsgi).batcher.refuse()
         for conn in list(self._waiting):
-            if conn.deadline <= now or (conn.is_silent and not self.alive):
+            is_upload = not (conn.is_finished or conn.sock.unsent)
+            is_ended = (ends_uploads and is_upload) or (conn.is_silent and not self.alive)
+            if is_ended or conn.deadline <= now:
                 self._give_up(conn)
 
     def _receive(self, conn: ClientConnection) -> None:
@@ -317,7 +338,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         size = len(conn.received) + len(conn.sock.unsent)
         self._held_bytes += size - conn.counted_bytes
         conn.counted_bytes = size
-        if self._held_bytes <= _MAX_HELD_BODIES * self._max_body_bytes:
+        if self._held_bytes <= MAX_HELD_BODIES * self._max_body_bytes:
             return True
         oldest = next((one for one in self._waiting if one.counted_bytes >= READ_SIZE), None)
         if oldest is not None:

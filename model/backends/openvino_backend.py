@@ -21,11 +21,11 @@ import numpy as np
 from model.backends.base import Array, DeviceError, Outputs, Pixels
 from model.checkpoint.metadata import (
     METADATA_KEY,
-    CheckpointNotFoundError,
     Metadata,
     MismatchedClassesError,
     NotACheckpointError,
     NotANumberError,
+    check_file,
     parse_metadata,
 )
 
@@ -225,10 +225,7 @@ def load_onnx(
         known = re.fullmatch("cuda(?::[0-9]+)?", device)
         advice = "use the .safetensors file for CUDA" if known else "choose auto or cpu"
         raise DeviceError(f"An .onnx file runs on the CPU, not on {device}; {advice}.")
-    if not path.is_file():
-        raise CheckpointNotFoundError(f"There is no checkpoint at {path}.")
-    if not os.access(path, os.R_OK):
-        raise CheckpointNotFoundError(f"{path} cannot be read: permission denied.")
+    check_file(path)
     try:
         # Only the ONNX reader: the others would also try a damaged file and print to stderr.
         reader = FrontEndManager().load_by_framework("onnx")

@@ -7,7 +7,9 @@ are padded to powers of two, because CUDA libraries tune their kernels for each 
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 
 import numpy as np
 import torch
@@ -17,7 +19,12 @@ from model.backends.base import Array, DeviceError, Outputs, Pixels
 from model.backends.normalization import InputNormalization
 from model.backends.reference import make_reference, reference_input
 from model.checkpoint.metadata import Reference
+from model.errors import PetalscopeError
 from model.imaging.transforms import EvaluationTransform
+
+
+class CompilerError(PetalscopeError):
+    """A missing compiler, which `torch.compile` needs."""
 
 
 class TorchBackend:
@@ -155,6 +162,21 @@ def network_reference(network: nn.Module, transform: EvaluationTransform) -> Ref
     """
     inputs = InputNormalization(transform)(torch.from_numpy(reference_input(transform)))
     return make_reference(_array(network(inputs))[0])
+
+
+def check_compiler(device: torch.device) -> None:
+    """Check that `torch.compile` finds a compiler for a device.
+
+    Raises:
+        CompilerError: It does not.
+    """
+    # Triton compiles C for a GPU, TorchInductor C++ for a CPU.
+    variable, commands = ("CC", ("gcc", "clang")) if device.type == "cuda" else ("CXX", ("g++",))
+    if not any(map(shutil.which, (os.environ.get(variable, ""), *commands))):
+        raise CompilerError(
+            f"torch.compile needs {' or '.join(commands)}, which the images do not have: install "
+            "it, or set PETALSCOPE_TORCH_COMPILE to false."
+        )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -31,6 +31,7 @@ from model.checkpoint.metadata import (
     NotANumberError,
     TruncatedCheckpointError,
     UnknownArchitectureError,
+    check_file,
     parse_metadata,
 )
 
@@ -148,6 +149,7 @@ def _float32(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _read_header(path: Path) -> str | None:
     """Check the header of a safetensors file; return Petalscope's metadata text, or None."""
+    check_file(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -155,8 +157,6 @@ def _read_header(path: Path) -> str | None:
             if not 2 <= length <= _LARGEST_HEADER:
                 raise NotACheckpointError(f"{path} is not a safetensors file.")
             content = file.read(length)
-    except FileNotFoundError:
-        raise CheckpointNotFoundError(f"There is no checkpoint at {path}.") from None
     except OSError as error:
         raise CheckpointNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
     if len(content) < length and content[:1] in (b"", b"{"):

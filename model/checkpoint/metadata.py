@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -48,6 +50,10 @@ class CheckpointNotFoundError(CheckpointError):
     """A checkpoint file that is missing or unreadable."""
 
 
+class MissingPyTorchError(CheckpointError):
+    """A checkpoint file that needs PyTorch, which is not installed."""
+
+
 class NotACheckpointError(CheckpointError):
     """A file without valid Petalscope metadata."""
 
@@ -82,6 +88,29 @@ class MismatchedLogitsError(CheckpointError):
 
 class InferenceFailedError(CheckpointError):
     """A network that fails on the reference image."""
+
+
+def check_file(path: Path) -> None:
+    """Check that a checkpoint is a file that can be read.
+
+    Raises:
+        CheckpointNotFoundError: It is missing, no regular file or unreadable.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise CheckpointNotFoundError(f"There is no checkpoint at {path}.") from None
+    except OSError as error:
+        raise CheckpointNotFoundError(f"{path} cannot be read: {error.strerror}.") from error
+    if stat.S_ISDIR(mode):
+        raise CheckpointNotFoundError(
+            f"{path} is a folder, not a checkpoint. Docker creates an empty folder if the file to "
+            "mount does not exist."
+        )
+    if not stat.S_ISREG(mode):
+        raise CheckpointNotFoundError(f"{path} is not a regular file.")
+    if not os.access(path, os.R_OK):
+        raise CheckpointNotFoundError(f"{path} cannot be read: permission denied.")
 
 
 @dataclass(frozen=True)

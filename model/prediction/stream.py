@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from model.backends.base import Array, Pixels
-from model.cpu_quota import usable_cores
+from model.control_groups import usable_cores
 from model.imaging.decode import decode_image
 from model.imaging.formats import ImageError
 from model.regular_file import read_regular_file

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, IncompleteRead
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 from tests.adversarial.attacked_service import GOOD_PHOTO, worker_of
 from tests.adversarial.conftest import SETTINGS
@@ -99,6 +100,47 @@ def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> N
         assert set(logged) == received
         # Connections in the listen backlog, at most one per sender, are never read.
         assert load.counted[UNREAD] <= SENDERS
+        assert "Traceback" not in server.error_log
+
+
+def upload(server: Server, length: int) -> socket.socket:
+    """Begin to send a photo of `length` bytes; return once the service has accepted the request."""
+    connection = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
+    connection.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
+    )
+    assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    return connection
+
+
+def response(connection: socket.socket) -> tuple[int, Any]:
+    received = HTTPResponse(connection)
+    received.begin()
+    return read_json(received)
+
+
+def test_uploads_at_a_shutdown_finish_in_time_or_get_503(tmp_path: Path) -> None:
+    grace = 4.0
+    settings = {**SETTINGS, "PETALSCOPE_SHUTDOWN_SECONDS": f"{grace:g}"}
+    with (
+        serving(tmp_path, **settings) as server,
+        closing(upload(server, len(GOOD_PHOTO))) as slow,
+        closing(upload(server, 1_000_000)) as endless,
+    ):
+        signalled = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: not server.is_ready(timeout=0.5))
+        for at in range(0, len(GOOD_PHOTO), len(GOOD_PHOTO) // 10 + 1):
+            slow.sendall(GOOD_PHOTO[at : at + len(GOOD_PHOTO) // 10 + 1])
+            endless.sendall(GOOD_PHOTO[:1000])
+            time.sleep(grace / 40)
+        assert response(slow)[0] == 200
+        status, problem = response(endless)
+        assert (status, problem["code"]) == (503, "shutting_down")
+        assert time.monotonic() - signalled < grace
+        assert server.process.wait(TIMEOUT_SECONDS) == 0
+        assert time.monotonic() - signalled < grace + 2
         assert "Traceback" not in server.error_log
 
 

@@ -30,7 +30,11 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
-    settings = {"PETALSCOPE_CHECKPOINT": str(tiny_checkpoint), "PETALSCOPE_MAX_BODY_MIB": "2"}
+    settings = {
+        "PETALSCOPE_CHECKPOINT": str(tiny_checkpoint),
+        "PETALSCOPE_DEVICE": "cpu",
+        "PETALSCOPE_MAX_BODY_MIB": "2",
+    }
     with serving(tmp_path_factory.mktemp("server"), **settings) as server:
         yield server
 
@@ -224,6 +228,7 @@ def test_the_start_is_one_line_with_what_runs_and_where(
     assert digest.startswith(started["checkpoint_version"])
     assert (started["backend"], started["device"]) == ("pytorch", "cpu")
     assert started["threads"] >= 1
+    assert started["max_body_mib"] == 2
     assert started["address"] == f"http://127.0.0.1:{server.port}"
 
 
@@ -345,6 +350,7 @@ def test_a_worker_whose_model_hangs_responds_and_is_replaced(
         ({"PETALSCOPE_CHECKPOINT": "/nowhere/none.onnx"}, "/nowhere/none.onnx"),
         ({"PETALSCOPE_PROT": "80"}, "PETALSCOPE_PROT"),
         ({"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "soon"}, "PETALSCOPE_REQUEST_TIMEOUT_SECONDS"),
+        ({"PETALSCOPE_DEVICE": "cuda:99"}, "cuda:99"),
     ],
 )
 def test_a_bad_configuration_stops_the_start_with_one_line(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.photo_limits import MIB
 from app.settings import Settings, SettingsError
 
 
@@ -37,6 +39,7 @@ def test_every_setting_has_a_variable() -> None:
             "PETALSCOPE_MAX_BATCH_SIZE": "4",
             "PETALSCOPE_BATCH_TIMEOUT_SECONDS": "30",
             "PETALSCOPE_MAX_IN_FLIGHT": "6",
+            "PETALSCOPE_SHUTDOWN_SECONDS": "60",
             "PETALSCOPE_PICTURES": "/srv/pictures",
             "PETALSCOPE_CORS_ORIGINS": "https://Example.org:443, http://localhost:3000,",
             "PETALSCOPE_API_KEYS_FILE": "/run/secrets/keys",
@@ -71,6 +74,7 @@ def test_every_setting_has_a_variable() -> None:
         max_batch_size=4,
         batch_timeout_seconds=30,
         max_in_flight=6,
+        shutdown_seconds=60,
         pictures=Path("/srv/pictures"),
         cors_origins=("https://example.org", "http://localhost:3000"),
         api_keys_file=Path("/run/secrets/keys"),
@@ -100,6 +104,31 @@ def test_an_empty_optional_variable_means_not_set(name: str) -> None:
 def test_a_misspelt_keyword_names_the_nearest_setting() -> None:
     with pytest.raises(SettingsError, match="port"):
         Settings(prot=80)
+
+
+def test_limits_that_are_not_set_fit_into_the_memory() -> None:
+    environ = {"PETALSCOPE_DEVICE": "cpu", "PETALSCOPE_MAX_MEGAPIXELS": "40"}
+    settings = Settings.from_environment(environ)
+    fitted = settings.fitted(512 * MIB)
+    assert fitted.max_megapixels == 40
+    assert 1 <= fitted.max_body_mib < settings.max_body_mib
+    assert 1 <= fitted.max_in_flight < settings.max_in_flight
+    assert fitted.device == "cpu"
+    assert settings.fitted(64 * 1024 * MIB) == settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "pytorch"),
+    [
+        ({"device": "cpu"}, False),
+        ({"device": "auto"}, True),
+        ({"device": "cuda:1"}, True),
+        ({"device": "cpu", "checkpoint": Path("mine.safetensors")}, True),
+        ({"device": "auto", "checkpoint": Path("mine.onnx")}, False),
+    ],
+)
+def test_pytorch_takes_memory_where_it_may_run(settings: dict[str, Any], pytorch: bool) -> None:
+    assert Settings(**settings).may_run_pytorch is pytorch
 
 
 def test_a_relative_checkpoint_is_found_from_the_working_directory(

@@ -68,6 +68,7 @@ def test_requests_photos_and_durations_are_measured(app: Flask, port: int, photo
     info = next(dict(labels) for name, labels in samples if name == "model_info")
     assert info["architecture"]
     assert info["version"]
+    assert (info["backend"], info["device"]) == ("pytorch", "cpu")
     assert samples["process_resident_memory_bytes", ()] > 0
 
 

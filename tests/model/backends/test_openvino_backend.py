@@ -346,15 +346,27 @@ def test_the_service_runs_without_the_training_packages(
 
 
 @pytest.mark.slow
-def test_a_safetensors_file_without_pytorch_names_the_requirements(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "device", "error", "fragment"),
+    [
+        (BUNDLED_CHECKPOINT, "auto", "MissingPyTorchError", "scripts/export.py"),
+        (Path("/nowhere/mine.safetensors"), "auto", "CheckpointNotFoundError", "/nowhere/mine"),
+        (BUNDLED_CHECKPOINT, "cuda", "DeviceError", "DEVICE=cuda"),
+    ],
+)
+def test_the_error_without_pytorch_names_the_cause(
+    path: Path, device: str, error: str, fragment: str
+) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
         "from model.classifier import Classifier\n"
-        f"Classifier.load(Path({str(BUNDLED_CHECKPOINT)!r}))"
+        f"Classifier.load(Path({str(path)!r}), {device!r})"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "requirements-cuda.txt" in result.stderr.splitlines()[-1]
+    last = result.stderr.splitlines()[-1]
+    assert error in last
+    assert fragment in last
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from model.backends.base import Pixels
-from model.backends.torch_backend import TorchBackend
+from model.backends.torch_backend import CompilerError, TorchBackend, check_compiler
 from model.checkpoint.format import load_checkpoint
 from model.imaging.transforms import EvaluationTransform
 
@@ -64,6 +64,23 @@ def test_padded_batch_sizes_are_powers_of_two(
     assert TorchBackend(module, CPU, transform).batch_sizes(16) == [1]
     # A size that is not compiled at the start would be compiled by a request.
     assert TorchBackend(module, CPU, transform, compiled=True).batch_sizes(4) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("device", "variable", "command"), [("cpu", "CXX", "g++"), ("cuda", "CC", "gcc")]
+)
+def test_compiling_needs_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, variable: str, command: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(CompilerError) as caught:
+        check_compiler(torch.device(device))
+    assert command in str(caught.value)
+    assert "PETALSCOPE_TORCH_COMPILE" in str(caught.value)
+    (tmp_path / "mine").touch(0o755)
+    monkeypatch.setenv(variable, "mine")
+    check_compiler(torch.device(device))
 
 
 @pytest.mark.slow

@@ -1,0 +1,357 @@
+"""The image, built and run by a Docker engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import time
+import zlib
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
+from tests.app.conftest import encoded
+from tests.conftest import ROOT
+from tests.docker_engine import Engine, EngineError, base_image, running_engine
+from tests.serving import TIMEOUT_SECONDS, free_port, read_json, until
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+IMAGE = "petalscope-test"
+PAGE = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+PHOTO = encoded()
+MAX_IMAGE_BYTES = 400_000_000
+# Docker kills a container so long after SIGTERM.
+DOCKER_GRACE_SECONDS = 10
+SENDERS = 6
+
+
+def documented_options() -> list[str]:
+    """Return the limits of the documented `docker run`."""
+    (options,) = re.findall(r"docker run (--read-only .*?) -p 8000:8000 \S+$", PAGE, re.M | re.S)
+    return shlex.split(options.replace("\\\n", " "))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    try:
+        with running_engine() as engine:
+            yield engine
+    except EngineError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run this test, but dockerd does not start: {error}")
+        pytest.skip("dockerd does not start")
+
+
+@pytest.fixture(scope="module")
+def base(engine: Engine) -> Iterator[str]:
+    with base_image(engine) as name:
+        yield name
+
+
+def build(engine: Engine, base: str, *options: str) -> subprocess.CompletedProcess[str]:
+    arguments = ("--network", "host", "--build-arg", f"BASE={base}", *options, ".")
+    return engine.run("build", *arguments, check=False)
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, base: str) -> Iterator[str]:
+    done = build(engine, base, "--build-arg", "DEVICE=cpu", "--tag", IMAGE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    yield IMAGE
+    engine.run("rmi", "--force", IMAGE)
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container of the image, in the machine's network."""
+
+    engine: Engine
+    name: str
+    port: int
+
+    def send(
+        self, body: bytes, content_type: str = "image/*", timeout: float = TIMEOUT_SECONDS
+    ) -> tuple[int, Any]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        with closing(connection):
+            connection.request("POST", "/predict", body, {"Content-Type": content_type})
+            return read_json(connection.getresponse())
+
+    def assert_names_a_photo(self) -> None:
+        status, result = self.send(PHOTO)
+        assert status == 200
+        assert len(result["predictions"]) == 5
+
+    @property
+    def state(self) -> dict[str, Any]:
+        state = self.engine.inspect(self.name)["State"]
+        assert isinstance(state, dict)
+        return state
+
+    @property
+    def log(self) -> str:
+        return self.engine.run("logs", self.name).stdout
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """The log line of the start."""
+        lines = map(json.loads, self.log.splitlines())
+        return next(line for line in lines if line["message"] == "started")
+
+    @property
+    def workers(self) -> list[int]:
+        """Process IDs of the children of gunicorn's master."""
+        children = Path(f"/proc/{self.state['Pid']}/task/{self.state['Pid']}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+@contextmanager
+def running(engine: Engine, image: str, *options: str, **settings: str) -> Iterator[Container]:
+    """Run the image as a random user until the block ends; wait until it is healthy."""
+    port = free_port()
+    settings = {"PETALSCOPE_HOST": "127.0.0.1", "PETALSCOPE_PORT": str(port), **settings}
+    variables = [f"--env={name}={value}" for name, value in settings.items()]
+    name = f"{image}-{port}"
+    engine.run(
+        *("run", "--detach", "--name", name, "--network", "host", "--user", "54321:54321"),
+        *("--health-interval", "1s", *options, *variables, image),
+    )
+    container = Container(engine, name, port)
+    try:
+        until(lambda: container.state["Health"]["Status"] == "healthy" or not is_up(container))
+        assert is_up(container), container.log
+        yield container
+    finally:
+        engine.run("rm", "--force", "--volumes", name)
+
+
+def is_up(container: Container) -> bool:
+    return bool(container.state["Running"])
+
+
+@pytest.fixture(scope="module")
+def documented(engine: Engine, image: str) -> Iterator[Container]:
+    with running(engine, image, *documented_options()) as container:
+        yield container
+
+
+def test_the_image_has_only_what_it_needs(engine: Engine, image: str) -> None:
+    size = engine.inspect(image)["Size"]
+    print(f"{size / 1e6:.0f} MB")
+    assert size < MAX_IMAGE_BYTES
+    variables = engine.inspect(image)["Config"]["Env"]
+    assert not [variable for variable in variables if variable.startswith("NVIDIA")]
+    code = (
+        "import importlib.util as util, os;"
+        "names = ('pip', 'setuptools', 'ensurepip', 'torch');"
+        "print([name for name in names if util.find_spec(name)], sorted(os.listdir('checkpoints')))"
+    )
+    listed = engine.run("run", "--rm", "--network=none", image, "python", "-c", code).stdout
+    assert listed == f"[] {sorted(['README.md', BUNDLED_INT8.name])}\n"
+
+
+def test_the_build_context_has_only_what_is_copied(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /context/\n")
+    tag = f"{IMAGE}-context"
+    engine.run("build", "--file", tmp_path / "Dockerfile", "--tag", tag, ".")
+    try:
+        container = engine.run("create", tag, "none").stdout.strip()
+        engine.run("cp", f"{container}:/context", tmp_path)
+        engine.run("rm", container)
+    finally:
+        engine.run("rmi", "--force", tag)
+    dockerfiles = (ROOT / "Dockerfile", ROOT / "deploy" / "kubernetes" / "bulk" / "Dockerfile")
+    copied = {
+        Path(source).parts[0]
+        for path in dockerfiles
+        for line in re.findall(r"^COPY ([^-\n].*)$", path.read_text(), re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert {path.name for path in (tmp_path / "context").iterdir()} == copied
+    unwanted = [
+        path
+        for path in (tmp_path / "context").rglob("*")
+        if path.name == "__pycache__" or path.name.startswith(".")
+    ]
+    assert unwanted == []
+
+
+def test_an_unknown_device_stops_the_build_with_a_sentence(engine: Engine, base: str) -> None:
+    done = build(engine, base, "--build-arg", "DEVICE=gpu")
+    assert done.returncode != 0
+    assert "must be cpu or cuda" in done.stdout + done.stderr
+
+
+def test_any_user_can_run_it_read_only_with_the_documented_limits(documented: Container) -> None:
+    documented.assert_names_a_photo()
+    assert documented.start["device"] == "cpu"
+    assert documented.start["max_megapixels"] == 64
+    assert [json.loads(line)["level"] for line in documented.log.splitlines()].count("warning") == 0
+
+
+def test_a_photo_of_64_megapixels_fits_into_the_documented_memory(documented: Container) -> None:
+    (worker,) = documented.workers
+    photo = saved(clear_image((8000, 8000)), "PNG", compress_level=1)
+    assert documented.send(photo)[0] == 200
+    assert documented.workers == [worker]
+
+
+def test_a_killed_worker_is_replaced(documented: Container) -> None:
+    (worker,) = documented.workers
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: documented.workers not in ([], [worker]))
+    until(lambda: answers(documented))
+    documented.assert_names_a_photo()
+    assert is_up(documented)
+
+
+def answers(container: Container) -> bool:
+    try:
+        return container.send(PHOTO, timeout=5)[0] == 200
+    except OSError:
+        return False
+
+
+def upload(container: Container, length: int) -> socket.socket:
+    """Begin to send a photo of `length` bytes; return once the service has accepted the request."""
+    connection = socket.create_connection(("127.0.0.1", container.port), TIMEOUT_SECONDS)
+    connection.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
+    )
+    assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    return connection
+
+
+def response(connection: socket.socket) -> tuple[int, Any]:
+    received = HTTPResponse(connection)
+    received.begin()
+    return read_json(received)
+
+
+def test_docker_stop_answers_uploads_in_progress(engine: Engine, image: str) -> None:
+    # A checkpoint of one's own, mounted as documented.
+    mount = ("--volume", f"{BUNDLED_INT8}:/mine.onnx:ro")
+    with (
+        running(engine, image, *mount, PETALSCOPE_CHECKPOINT="/mine.onnx") as container,
+        closing(upload(container, len(PHOTO))) as slow,
+        closing(upload(container, 1_000_000)) as endless,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        assert container.start["checkpoint"] == "mine.onnx"
+        began = time.monotonic()
+        stopped = thread.submit(engine.run, "stop", container.name)
+        endless.sendall(PHOTO[:1000])
+        for part in range(4):
+            time.sleep(0.7)
+            slow.sendall(PHOTO[part * len(PHOTO) // 4 : (part + 1) * len(PHOTO) // 4])
+        assert response(slow)[0] == 200
+        status, problem = response(endless)
+        assert (status, problem["code"]) == (503, "shutting_down")
+        stopped.result()
+        assert time.monotonic() - began < DOCKER_GRACE_SECONDS
+        assert container.state["ExitCode"] == 0
+
+
+def clear_image(size: tuple[int, int]) -> Image.Image:
+    """Draw an image with transparency."""
+    return Image.merge("RGBA", 4 * [Image.linear_gradient("L").resize(size)])
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def padded_png(size: tuple[int, int], length: int) -> bytes:
+    """Return a PNG with transparency of `length` bytes; a chunk that no decoder reads fills it."""
+    data = saved(clear_image(size), "PNG", compress_level=1)
+    body = b"prVt" + bytes(length - len(data) - 12)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:33] + chunk + data[33:]
+
+
+def worst_photos(megapixels: int, body_bytes: int) -> list[tuple[bytes, str]]:
+    """Return the bodies, with their types, that take the most memory within the limits."""
+    size = (1000 * megapixels, 1000)
+    small = padded_png((1000, 1000), (body_bytes - 100) // 4 * 3)
+    return [
+        (saved(clear_image(size), "WEBP", lossless=True, quality=0), "image/webp"),
+        (saved(clear_image((1000, 1000)), "WEBP", lossless=True, quality=0), "image/webp"),
+        (padded_png(size, body_bytes), "image/png"),
+        (b'{"image": "%s"}' % b64encode(small), "application/json"),
+        (saved(clear_image(size).convert("RGB"), "JPEG", progressive=True), "image/jpeg"),
+    ]
+
+
+def test_the_worst_photos_fit_into_512_megabytes(engine: Engine, image: str) -> None:
+    options = ("--memory", "512m", "--memory-swap", "512m", "--cpus", "1", "--read-only")
+    with running(engine, image, *options) as container:
+        assert container.start["threads"] == 1
+        assert container.start["memory_mib"] == 512
+        (worker,) = container.workers
+        limits = container.start
+        worst = worst_photos(limits["max_megapixels"], limits["max_body_mib"] * 1024 * 1024)
+        bodies = [*worst, *worst, *worst]
+        with ThreadPoolExecutor(SENDERS) as senders:
+            responses = list(senders.map(lambda body: container.send(*body), bodies))
+        counted = Counter(status for status, _ in responses)
+        print(f"{dict(counted)}; limits {limits}")
+        assert set(counted) <= {200, 429}
+        for body in worst:
+            assert container.send(*body)[0] == 200
+        assert container.workers == [worker]
+        assert container.state["OOMKilled"] is False
+        container.assert_names_a_photo()
+
+
+@pytest.mark.parametrize(
+    ("mounted", "settings", "fragment"),
+    [
+        (None, {"PETALSCOPE_PROT": "80"}, "PETALSCOPE_PORT"),
+        (None, {"PETALSCOPE_DEVICE": "cuda"}, "DEVICE=cuda"),
+        (None, {"PETALSCOPE_CHECKPOINT": "/mine.onnx"}, "There is no checkpoint at /mine.onnx"),
+        ("missing.onnx", {"PETALSCOPE_CHECKPOINT": "/mine.onnx"}, "/mine.onnx is a folder"),
+        (
+            BUNDLED_CHECKPOINT,
+            {"PETALSCOPE_CHECKPOINT": "/mine.safetensors"},
+            "scripts/export.py",
+        ),
+    ],
+)
+def test_a_wrong_setting_ends_the_container_with_one_sentence(
+    engine: Engine,
+    image: str,
+    tmp_path: Path,
+    mounted: str | Path | None,
+    settings: dict[str, str],
+    fragment: str,
+) -> None:
+    variables = [f"--env={name}={value}" for name, value in settings.items()]
+    if mounted is not None:
+        target = settings["PETALSCOPE_CHECKPOINT"]
+        variables += ["--volume", f"{tmp_path / mounted}:{target}:ro"]
+    done = engine.run("run", "--rm", "--network=none", *variables, image, check=False)
+    assert done.returncode not in (0, 125)  # 125: the engine failed
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("petalscope: ")]
+    assert fragment in line
