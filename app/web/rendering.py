@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from flask import Flask, Response, make_response, render_template
 
 from app.catalog.files import POISONOUS
-from app.catalog.flowers import hyphenated_names
+from app.catalog.flowers import describe_classes, hyphenated_names
 from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
@@ -133,7 +133,7 @@ def script_texts() -> dict[str, Any]:
         "titles": messages("titles"),
         "details": details(),
         "toxicity": messages("toxicity"),
-        "hyphenated": hyphenated_names(current_language()),
+        "hyphenated": _hyphenated_names(),
     }
 
 
@@ -162,6 +162,15 @@ def _licence_url(licence: str) -> str | None:
     """Return the address of a Creative Commons licence such as "CC BY-SA 4.0", or None."""
     found = _CREATIVE_COMMONS.fullmatch(licence)
     return found and f"https://creativecommons.org/licenses/{found[1].lower()}/{found[2]}/"
+
+
+def _hyphenated_names() -> dict[str, str]:
+    """Return the served flowers' names that have soft hyphens, by plain name."""
+    language = current_language()
+    flowers = describe_classes(current_context().classifier.metadata.classes)
+    served = {flower.name_in(language) for flower in flowers if flower.in_catalog}
+    known = hyphenated_names(language)
+    return {name: hyphenated for name, hyphenated in known.items() if name in served}
 
 
 def _hyphenate(name: str) -> str:
