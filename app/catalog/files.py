@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 FOLDER: Final = Path(__file__).parent
 ENGLISH: Final = "en"  # complete, and the fallback
+BREAK_MARK: Final = "|"  # in a common name: a narrow column may break the word here
 
 Rank = Literal["species", "genus", "hybrid", "cultivar", "uncertain"]
 # `unknown`: no source rates the plant. `none_known`: sources list it as harmless.
@@ -97,7 +98,8 @@ class FlowerTexts(_Model):
     """Names and sentences of one flower in one language.
 
     Attributes:
-        names: Codes of the sources by common name, the usual name first.
+        names: Codes of the sources by common name, the usual name first. Long words have a
+            `BREAK_MARK` between their parts.
         note: Explanation of a misleading or ambiguous name.
         features: How the flower is recognized in a photo.
         toxicity_note: Explanation of the toxicity.

@@ -11,12 +11,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Literal
+from typing import Final, Literal
 
 from app.catalog import files
 from app.catalog.files import ENGLISH, Colour, Rank, Source, Toxicity
 from app.catalog.search import normalize
 from model.checkpoint.labels import FlowerClass
+
+_SOFT_HYPHEN: Final = "\xad"
 
 Sentence = Literal["note", "features", "toxicity_note"]
 
@@ -215,6 +217,20 @@ def families(classes: Iterable[FlowerClass]) -> list[str]:
 
 
 @cache
+def hyphenated_names(language: str) -> dict[str, str]:
+    """Return the common names with long words in a language, with soft hyphens, by plain name."""
+    catalog = files.texts()
+    if language not in catalog:
+        return {}
+    return {
+        _without_breaks(name): name.replace(files.BREAK_MARK, _SOFT_HYPHEN)
+        for flower in catalog[language].flowers.values()
+        for name in flower.names
+        if files.BREAK_MARK in name
+    }
+
+
+@cache
 def _flowers() -> dict[str, Flower]:
     catalog = files.texts()
     return {
@@ -243,7 +259,7 @@ def _flower(item: files.FlowerFacts, names: dict[str, CommonNames]) -> Flower:
 
 
 def _common_names(item: files.FlowerTexts) -> CommonNames:
-    names = tuple(item.names)
+    names = tuple(map(_without_breaks, item.names))
     return CommonNames(
         names[0] if names else None,
         names[1:],
@@ -251,6 +267,10 @@ def _common_names(item: files.FlowerTexts) -> CommonNames:
         item.features or "",
         item.toxicity_note or "",
     )
+
+
+def _without_breaks(name: str) -> str:
+    return name.replace(files.BREAK_MARK, "")
 
 
 def _hyphenate(text: str) -> str:

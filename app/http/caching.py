@@ -38,8 +38,8 @@ def _set_cache_control(response: Response) -> Response:
         # Without the header, caches may store a response at their own discretion.
         cache_control.private = True
         cache_control.no_cache = True
-    elif _needs_key():
-        # A shared cache would serve it without a key.
+    elif _needs_key() or "Set-Cookie" in response.headers:
+        # A shared cache would serve it without a key, or set the cookie for other readers.
         cache_control.public = False
         cache_control.private = True
     return response

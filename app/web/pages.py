@@ -1,4 +1,4 @@
-"""Routes of the start page and of the API documentation.
+"""Routes of the start page, the pages about the service and the API documentation.
 
 Without JavaScript, the start page's form sends the photo to `POST /`. The response embeds the photo
 as a data URL; the service never stores it.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, make_response, request
 
 from app.catalog.flowers import catalog_sources, describe_classes
 from app.context import current_context
 from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_json
 from app.http.data_urls import data_url
-from app.http.problems import Problem
+from app.http.problems import Code, Problem
 from app.http.request_id import request_id
 from app.http.route_options import route_options
 from app.http.uploads import PHOTO_FIELD
@@ -29,8 +30,11 @@ from app.schemas.serialization import serialize_predictions, serialize_service
 from app.web.pictures import picture_of
 from app.web.rendering import limits, render_page, script_texts
 from app.web.translations import ENGLISH, current_language
+from model import BUNDLED_CHECKPOINT
 
 pages: Final = Blueprint("pages", __name__)
+
+_SHOWN_METRICS: Final = frozenset({"n", "top1", "top5"})
 
 
 @pages.get("/")
@@ -78,6 +82,43 @@ def about() -> Response:
     return cacheable(page)
 
 
+@pages.get("/about/model")
+def model() -> Response:
+    """Render what the model is and how accurate it is."""
+    service = current_context()
+    metadata = service.classifier.metadata
+    page = render_page(
+        "model.html",
+        model=service.model,
+        class_count=len(metadata.classes),
+        side=metadata.transform.crop,
+        rule=metadata.ood_rule,
+        metrics=[
+            (name, metrics)
+            for name, metrics in metadata.metrics.items()
+            if metrics.keys() >= _SHOWN_METRICS
+        ],
+        has_card=_model_card() is not None,
+    )
+    return cacheable(page)
+
+
+@pages.get("/about/model/card")
+def model_card() -> Response:
+    """Return the model card, which is Markdown, as plain text.
+
+    Raises:
+        Problem: 404 if the served checkpoint has none.
+    """
+    card = _model_card()
+    if card is None:
+        raise Problem(Code.NOT_FOUND, "The served checkpoint has no model card.")
+    response = make_response(card.read_text(encoding="utf-8"))
+    response.content_type = "text/plain; charset=utf-8"
+    response.content_language.add(ENGLISH)
+    return cacheable(response)
+
+
 @pages.get("/docs")
 def docs() -> Response:
     """Render the API documentation, with a form for sending a photo."""
@@ -90,6 +131,13 @@ def docs() -> Response:
         as_json=partial(json.dumps, indent=2, ensure_ascii=False),
     )
     return cacheable(page)
+
+
+def _model_card() -> Path | None:
+    """Return the file of the bundled model's card; None for another model, or if it is missing."""
+    folder = current_context().checkpoint.parent
+    card = folder / "README.md"
+    return card if folder == BUNDLED_CHECKPOINT.parent and card.is_file() else None
 
 
 def _page(

@@ -9,6 +9,7 @@ from typing import Final, cast
 from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, url_for
 
 from app.http.route_options import route_options
+from app.web.language_choice import add_language_headers
 from app.web.rendering import THEME_COLORS, render_page
 from app.web.translations import current_language, text
 
@@ -52,7 +53,7 @@ def manifest() -> Response:
         ],
     )
     response.mimetype = "application/manifest+json"
-    response.vary.add("Accept-Language")
+    add_language_headers(response)
     return response
 
 
@@ -65,7 +66,7 @@ def offline() -> Response:
 @pwa.get("/service-worker.js")
 def worker() -> Response:
     """Return the service worker, with a hash of the cached content in its cache name."""
-    digest = hashlib.sha256(render_template("offline.html").encode())
+    digest = hashlib.sha256(render_page("offline.html").get_data())
     folder = Path(cast(str, current_app.static_folder))
     for name in _OFFLINE_ASSETS:
         digest.update((folder / name).read_bytes())
@@ -77,6 +78,6 @@ def worker() -> Response:
     )
     response = make_response(script)
     response.mimetype = "text/javascript"
-    response.vary.add("Accept-Language")
+    add_language_headers(response)
     response.cache_control.no_cache = True
     return response

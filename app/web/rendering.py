@@ -10,14 +10,22 @@ from urllib.parse import urlencode
 from flask import Flask, Response, make_response, render_template
 
 from app.catalog.files import POISONOUS
+from app.catalog.flowers import describe_classes, hyphenated_names
 from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
 from app.schemas.responses import Prediction
+from app.web.language_choice import (
+    add_language_headers,
+    language_links,
+    remember_language,
+    url_without_language,
+)
 from app.web.pictures import picture_of, picture_url, thumbnail_url
 from app.web.translations import (
     ENGLISH,
     current_language,
+    format_decimal,
     format_percent,
     messages,
     text,
@@ -50,9 +58,12 @@ def init_rendering(app: Flask) -> None:
     """Register the template globals of `app`."""
     app.jinja_env.globals.update(
         text=text,
+        format_decimal=format_decimal,
         format_percent=format_percent,
         language=current_language,
         english=ENGLISH,
+        language_links=language_links,
+        url_without_language=url_without_language,
         wikipedia_url=_wikipedia_url,
         gbif_url=_gbif_url,
         licence_url=_licence_url,
@@ -63,6 +74,7 @@ def init_rendering(app: Flask) -> None:
         takes_feedback=_takes_feedback,
     )
     app.jinja_env.tests["poisonous"] = _is_poisonous
+    app.jinja_env.filters["hyphenate"] = _hyphenate
 
 
 def render_page(
@@ -76,17 +88,20 @@ def render_page(
 
     Args:
         template: File name of the template.
-        language: Language of a template that is not translated; None to negotiate it.
+        language: Language of a template that is not translated; None for the reader's.
         problem: The problem to show; sets the status and headers.
         values: Variables of the template.
     """
     if language is not None:
         use_language(language)
     problem_text = problem and _translate(problem)
-    response = make_response(render_template(template, problem=problem_text, **values))
+    is_translated = language is None
+    page = render_template(template, problem=problem_text, is_translated=is_translated, **values)
+    response = make_response(page)
     response.content_language.add(current_language())
-    if language is None:
-        response.vary.add("Accept-Language")
+    if is_translated:
+        add_language_headers(response)
+        remember_language(response)
     if problem is not None:
         response.status_code = problem.status
         response.headers.update(problem.headers)
@@ -118,6 +133,7 @@ def script_texts() -> dict[str, Any]:
         "titles": messages("titles"),
         "details": details(),
         "toxicity": messages("toxicity"),
+        "hyphenated": _hyphenated_names(),
     }
 
 
@@ -146,6 +162,20 @@ def _licence_url(licence: str) -> str | None:
     """Return the address of a Creative Commons licence such as "CC BY-SA 4.0", or None."""
     found = _CREATIVE_COMMONS.fullmatch(licence)
     return found and f"https://creativecommons.org/licenses/{found[1].lower()}/{found[2]}/"
+
+
+def _hyphenated_names() -> dict[str, str]:
+    """Return the served flowers' names that have soft hyphens, by plain name."""
+    language = current_language()
+    flowers = describe_classes(current_context().classifier.metadata.classes)
+    served = {flower.name_in(language) for flower in flowers if flower.in_catalog}
+    known = hyphenated_names(language)
+    return {name: hyphenated for name, hyphenated in known.items() if name in served}
+
+
+def _hyphenate(name: str) -> str:
+    """Return a flower's name with soft hyphens in its long words, if the catalog has them."""
+    return hyphenated_names(current_language()).get(name, name)
 
 
 def _is_poisonous(prediction: Prediction) -> bool:

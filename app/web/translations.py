@@ -18,6 +18,8 @@ from werkzeug.datastructures import LanguageAccept
 
 _FOLDER: Final = Path(__file__).with_name("languages")
 ENGLISH: Final = "en"  # the API's language and the fallback
+LANGUAGE_PARAMETER: Final = "lang"
+LANGUAGE_COOKIE: Final = "language"
 
 
 @cache
@@ -52,15 +54,32 @@ def choose_language(accepted: LanguageAccept) -> str:
 
 
 def use_language(language: str) -> None:
-    """Set the language of the current request, regardless of Accept-Language."""
+    """Set the language of the current request, regardless of the reader's choice."""
     g.language = language
 
 
 def current_language() -> str:
-    """Return the language of the current request."""
+    """Return the language of the current request.
+
+    `?lang=` comes before the cookie, and the cookie before Accept-Language. A language that is not
+    available is ignored.
+    """
     if "language" not in g:
-        g.language = choose_language(request.accept_languages)
+        g.language = (
+            asked_language()
+            or _available(request.cookies.get(LANGUAGE_COOKIE))
+            or choose_language(request.accept_languages)
+        )
     return str(g.language)
+
+
+def asked_language() -> str | None:
+    """Return the language that the request's `?lang=` names; None if it names no available one."""
+    return _available(request.args.get(LANGUAGE_PARAMETER))
+
+
+def _available(language: str | None) -> str | None:
+    return language if language in message_catalogs() else None
 
 
 def text(key: str, **values: Any) -> Markup:
@@ -97,12 +116,17 @@ def messages(table: str) -> dict[str, str]:
     }
 
 
+def format_decimal(number: float) -> str:
+    """Format a number in the current language: "6.0" in English, "6,0" in German."""
+    return f"{number:.1f}".replace(".", messages("language")["decimal"])
+
+
 def format_percent(probability: float) -> str:
     """Format a probability in the current language: "97.3%" in English, "97,3 %" in German."""
     formats = messages("language")
 
     def percent(value: float) -> str:
-        return formats["percent"].format(number=f"{value:.1f}".replace(".", formats["decimal"]))
+        return formats["percent"].format(number=format_decimal(value))
 
     if probability < 0.001:
         return formats["less_than"].format(percent=percent(0.1))

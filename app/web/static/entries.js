@@ -3,7 +3,7 @@
  * An entry is one photo, or several photos of one plant combined (`parts`). It is pending until it
  * has a `result` or a `problem`. Entries exist only in this page's memory. */
 
-import { format, texts } from "./messages.js";
+import { format, hyphenated, texts } from "./messages.js";
 import { languageOf, nameOf } from "./result.js";
 
 export const state = {
@@ -38,7 +38,7 @@ function drawTile(entry) {
   const label = tile.querySelector(".label");
   const best = result?.predictions[0];
   label.lang = best ? languageOf(best) : document.documentElement.lang;
-  label.textContent = best ? nameOf(best) : problem ? texts.not_named : entry.label;
+  label.textContent = best ? hyphenated(nameOf(best)) : problem ? texts.not_named : entry.label;
   tile.querySelector(".of").textContent = parts && result ? entry.label : "";
   const button = tile.querySelector("button");
   button.disabled = waiting.includes(entry) || (selected !== null && !canCombine(entry));

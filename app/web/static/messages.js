@@ -17,6 +17,10 @@ export function percent(probability) {
   return written(probability * 100);
 }
 
+/* Return a flower's name for display, with soft hyphens in long words. */
+export const hyphenated = (name) =>
+  Object.hasOwn(texts.hyphenated, name) ? texts.hyphenated[name] : name;
+
 /* Return a copy of a template's element, with text set by selector. */
 export function copy(id, contents = {}) {
   const element = document.getElementById(id).content.firstElementChild.cloneNode(true);

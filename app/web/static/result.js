@@ -1,6 +1,6 @@
 /* A classification result, the response of POST /predict, as markup and as text. */
 
-import { copy, fill, percent } from "./messages.js";
+import { copy, fill, hyphenated, percent } from "./messages.js";
 import { warningElement } from "./warning.js";
 
 const { lang } = document.documentElement;
@@ -53,7 +53,7 @@ function predictionElement(prediction) {
   const { display_name: english, probability } = prediction;
   const name = nameOf(prediction);
   const row = copy("prediction", {
-    ".name": name,
+    ".name": hyphenated(name),
     ".english": english,
     ".percent": percent(probability),
   });

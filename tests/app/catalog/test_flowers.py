@@ -11,6 +11,7 @@ from app.catalog.flowers import (
     Flower,
     describe_class,
     describe_classes,
+    hyphenated_names,
     look_alikes,
     sources_of,
 )
@@ -369,3 +370,29 @@ def test_umlauts_are_sorted_with_their_base_letters() -> None:
 )
 def test_a_search_finds_words_of_any_name(query: str, found: set[str]) -> None:
     assert {flower.class_id for flower in search(FLOWERS, query)} == found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_long_words_of_names_have_soft_hyphens_for_display_only(language: str) -> None:
+    hyphenated = hyphenated_names(language)
+    for name, displayed in hyphenated.items():
+        assert displayed.replace("\xad", "") == name
+        # No part is shorter than three letters.
+        assert all(len(part) >= 3 for part in re.split("[\xad -]", displayed)), name
+    names = [name for flower in FLOWERS for name in flower.names]
+    assert not any(files.BREAK_MARK in name or "\xad" in name for name in names)
+    assert set(hyphenated) <= set(names)
+
+
+def test_long_german_words_have_soft_hyphens() -> None:
+    hyphenated = hyphenated_names("de")
+    assert hyphenated["Paradiesvogelblume"] == "Paradies\xadvogel\xadblume"
+    for flower in FLOWERS:
+        name = flower.name_in("de")
+        is_long = any(len(word) > 12 for word in re.split("[ -]", name))
+        if flower.name_language("de") == "de" and is_long:
+            assert name in hyphenated
+
+
+def test_a_language_without_names_has_no_soft_hyphens() -> None:
+    assert hyphenated_names("xx") == {}

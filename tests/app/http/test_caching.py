@@ -23,6 +23,7 @@ CACHEABLE = [
     ("/flowers/21-fire-lily", {}),
     ("/openapi.json", {}),
     ("/docs", BROWSER),
+    ("/about/model", BROWSER),
     ("/static/style.css", {}),
     ("/static/icon.svg", {}),
 ]
@@ -31,8 +32,10 @@ CACHEABLE = [
 def paths_of_get_routes(app: Flask) -> Iterator[str]:
     values: dict[str, Any] = {"slug": "21-fire-lily", "filename": "style.css"}
     for rule in app.url_map.iter_rules():
-        # Pictures need a folder; test_pictures.py tests them.
-        if "GET" in (rule.methods or ()) and "file" not in rule.arguments:
+        # Pictures need a folder, and only the bundled model has a card.
+        if rule.endpoint == "pages.model_card" or "file" in rule.arguments:
+            continue
+        if "GET" in (rule.methods or ()):
             with app.test_request_context():
                 yield url_for(rule.endpoint, **{name: values[name] for name in rule.arguments})
 
@@ -99,21 +102,22 @@ def test_a_shared_cache_does_not_store_the_page(client: FlaskClient) -> None:
     response = client.get("/", headers=BROWSER)
     assert response.cache_control.private
     assert not response.cache_control.public
-    assert {"accept", "accept-language"} <= response.vary.as_set()
+    assert {"accept", "accept-language", "cookie"} <= response.vary.as_set()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("header", ["Accept", "Accept-Language", "X-Forwarded-Prefix"])
+@pytest.mark.parametrize("header", ["Accept", "Accept-Language", "Cookie", "X-Forwarded-Prefix"])
 def test_vary_names_each_header_that_changes_a_shared_response(
     make_app: MakeApp, header: str
 ) -> None:
     values = {
         "Accept": ("text/html", "application/json"),
         "Accept-Language": ("en", "de"),
+        "Cookie": ("language=en", "language=de"),
         "X-Forwarded-Prefix": ("/a", "/b"),
     }
     app = make_app(proxy_count=1)
-    client = app.test_client()
+    client = app.test_client(use_cookies=False)  # the header sets them
     for path in paths_of_get_routes(app):
         one, two = (
             client.get(path, headers={**BROWSER, header: value}, buffered=True)

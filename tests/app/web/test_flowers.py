@@ -27,8 +27,9 @@ NAMES = sorted(item.name for item in TINY_CLASSES)
 
 
 def shown(page: str) -> list[str]:
-    """Return the names in the list that are not hidden."""
-    return re.findall(r"<li data-id[^>]*\"(?! hidden)>\s*<a [^>]*>([^<]+)</a>", page)
+    """Return the names in the list that are not hidden, without soft hyphens."""
+    found = re.findall(r"<li data-id[^>]*\"(?! hidden)>\s*<a [^>]*>([^<]+)</a>", page)
+    return [name.replace("\xad", "") for name in found]
 
 
 def test_the_list_contains_the_classes_of_the_model(client: FlaskClient) -> None:

@@ -6,20 +6,27 @@ import base64
 import html
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
+from app.context import context_of, install_context
+from model import BUNDLED_INT8
 from model.backends.base import Outputs
+from model.classifier import Classifier
 from model.imaging.formats import FORMAT_NAMES, format_names
+from model.ood import OodRule
 from tests.app.conftest import MakeApp, encoded, form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT, flower_image
 
 PHOTO = re.compile(r'"data:image/jpeg;base64,([A-Za-z0-9+/=]+)"')
+BROWSER = {"Accept": "text/html"}
 MAP = re.compile(r'"data:image/png;base64,[A-Za-z0-9+/=]+"')
 
 
@@ -95,7 +102,7 @@ def test_each_name_links_to_its_flower(client: FlaskClient, photo: bytes) -> Non
 
 def test_the_german_page_shows_german_and_english_names(client: FlaskClient, photo: bytes) -> None:
     german = {"Accept-Language": "de"}
-    page = html.unescape(client.post("/", **form(photo), headers=german).text)
+    page = html.unescape(client.post("/", **form(photo), headers=german).text).replace("\xad", "")
     result = client.post("/predict", **form(photo), headers=german).get_json()
     for item in result["predictions"]:
         name = item["translations"]["de"]["display_name"]
@@ -170,3 +177,101 @@ def test_every_script_of_the_page_is_preloaded(client: FlaskClient) -> None:
     scripts = {path.name for path in (ROOT / "app" / "web" / "static").glob("*.js")}
     preloaded = re.findall(r'rel="modulepreload" href="/static/([^"]+)"', client.get("/").text)
     assert sorted(preloaded) == sorted(scripts - {"page.js", "flower.js", "flowers.js"})
+
+
+def current_links(page: str) -> list[tuple[str, str]]:
+    """Return the address and the aria-current of the marked links in the masthead."""
+    masthead = page.split("</header>")[0]
+    return re.findall(r'<a href="([^"]+)" aria-current="(\w+)">', masthead)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", [("/", "page")]),
+        ("/flowers", [("/flowers", "page")]),
+        ("/flowers?q=lily", [("/flowers", "page")]),
+        ("/flowers/21-fire-lily", [("/flowers", "true")]),
+        ("/about", [("/about", "page")]),
+        ("/about/model", [("/about", "true")]),
+        ("/docs", []),
+        ("/offline", []),
+        ("/nothing", []),
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_each_page_links_to_the_sections_and_marks_its_own(
+    client: FlaskClient, path: str, expected: list[tuple[str, str]], language: str
+) -> None:
+    page = client.get(path, headers={**BROWSER, "Accept-Language": language}).text
+    shown = "en" if path == "/docs" else language
+    for name, address in (("identify", "/"), ("flowers", "/flowers"), ("about", "/about")):
+        label = re.escape(message(f"nav.{name}", shown))
+        assert re.search(rf'<a href="{address}"[^>]*>{label}</a>', page)
+    assert current_links(page) == expected
+
+
+def test_a_result_belongs_to_the_section_of_the_start_page(
+    client: FlaskClient, photo: bytes
+) -> None:
+    assert current_links(client.post("/", **form(photo)).text) == [("/", "page")]
+
+
+def main_text(page: str) -> str:
+    """Return the text of the page's main element, its spaces collapsed."""
+    found = re.search("<main.*</main>", page, re.DOTALL)
+    assert found
+    return " ".join(html.unescape(re.sub("<[^>]+>", " ", found[0])).split())
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_page_about_the_model_has_its_facts_and_thresholds(
+    client: FlaskClient, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    rule = OodRule("max_logit", 6.04, known_probability=0.5)
+    metrics = {"valid": {"n": 818, "top1": 0.9939, "top5": 0.9976}, "unmeasured": {"n": 3}}
+    changed = replace(classifier.metadata, ood_rule=rule, metrics=metrics)
+    monkeypatch.setattr(classifier, "metadata", changed)
+    response = client.get("/about/model", headers={**BROWSER, "Accept-Language": language})
+    assert response.content_type == "text/html; charset=utf-8"
+    shown = main_text(response.text)
+    decimal = message("language.decimal", language)
+    model = client.get("/model").get_json()
+    for fact in (model["architecture"]["backbone"], model["version"], model["checkpoint"], "818"):
+        assert fact in shown
+    for number in ("99.4", "99.8", "50.0", "6.0"):
+        assert number.replace(".", decimal) in shown
+    assert "unmeasured" not in shown
+    side = classifier.metadata.transform.crop
+    assert message("model.pixels", language, side=side) in shown
+    assert message("model.unsure", language) in shown
+    assert 'href="/v1/model"' in response.text
+    assert client.get("/v1/model", headers=BROWSER).is_json
+
+
+def test_the_page_about_a_model_without_rule_and_metrics_says_so(client: FlaskClient) -> None:
+    shown = main_text(client.get("/about/model").text)
+    assert message("model.verdicts_none") in shown
+    assert message("model.accuracy_none") in shown
+    assert message("model.unsure") not in shown
+
+
+def test_a_rule_without_a_lowest_probability_has_two_verdicts(
+    client: FlaskClient, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = OodRule("max_logit", 6.04, known_probability=0.0)
+    monkeypatch.setattr(classifier, "metadata", replace(classifier.metadata, ood_rule=rule))
+    shown = main_text(client.get("/about/model").text)
+    assert message("model.known_score", threshold="6.0") in shown
+    assert message("model.unsure") not in shown
+
+
+def test_only_the_bundled_model_has_a_card(client: FlaskClient, app: Flask) -> None:
+    address = "/about/model/card"
+    assert f'href="{address}"' not in client.get("/about/model").text
+    assert client.get(address).status_code == 404
+    install_context(app, replace(context_of(app), checkpoint=BUNDLED_INT8))
+    assert f'href="{address}"' in client.get("/about/model").text
+    response = client.get(address)
+    assert response.content_type == "text/plain; charset=utf-8"
+    assert response.text == (BUNDLED_INT8.parent / "README.md").read_text(encoding="utf-8")

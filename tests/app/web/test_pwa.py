@@ -64,7 +64,14 @@ def test_the_manifest_is_translated(client: FlaskClient) -> None:
     manifest = response.get_json(force=True)
     assert manifest["lang"] == "de"
     assert manifest["description"] == message("page.description", "de")
-    assert "Accept-Language" in response.vary
+    assert {"accept-language", "cookie"} <= response.vary.as_set()
+
+
+def test_a_page_links_to_the_manifest_in_its_own_language(client: FlaskClient) -> None:
+    # Browsers fetch a manifest without cookies.
+    page = client.get("/?lang=de", headers={"Accept": "text/html"}).text
+    (address,) = re.findall('<link rel="manifest" href="([^"]+)">', page)
+    assert client.get(address).get_json(force=True)["lang"] == "de"
 
 
 def test_the_browser_toolbar_has_the_background_color_of_the_page(client: FlaskClient) -> None:

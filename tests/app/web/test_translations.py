@@ -108,6 +108,7 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     used |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # `script_texts` adds these from other tables.
     used -= {"script.titles", "script.decimal", "script.details", "script.toxicity"}
+    used -= {"script.hyphenated"}  # from the catalog
     assert used <= messages
     # Keys that the code composes.
     used |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
@@ -117,6 +118,7 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     used |= {f"titles.{code.status}" for code in Code} | {"titles.other"}
     used |= {f"titles.{code}" for code in Code}
     used |= {f"language.{name}" for name in ("percent", "less_than", "more_than", "decimal")}
+    used |= {"language.name"}
     used |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}
     used |= {f"script.{word}_detail" for word in ("large", "large_combined")}
     assert messages <= used

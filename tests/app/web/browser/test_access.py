@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.web.translations import message_catalogs
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
     LONG_NAMES,
@@ -63,6 +64,7 @@ def test_no_state_of_the_page_breaks_wcag(
         "flowers/9-monkshood",
         "flowers/67-spring-crocus",
         "about",
+        "about/model",
         "docs",
         "nothing/here",
     ],
@@ -166,7 +168,7 @@ def test_every_control_is_reachable_by_keyboard(
     # Until both are classified, there is also a Cancel button.
     expect(page.locator("#status")).to_have_text(message("script.done"))
     page.get_by_label(message("page.explain")).check()
-    page.focus(".brand")
+    page.focus(".masthead nav a:last-child")
     seen = []
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -185,8 +187,9 @@ def test_every_control_is_reachable_by_keyboard(
         assert ring, found
         seen.append(found)
     assert seen[:6] == ["checkbox", "radio", "name", "wikipedia", "gbif", "name"]
-    # Copy ×2, two file inputs' button, combine, two tiles, four links.
-    assert seen[9:] == ["button", "button", "file", "button", "button", "button", *"AAAA"]
+    # Copy ×2, two file inputs' button, combine, two tiles, then the links of the footer.
+    assert seen[9:15] == ["button", "button", "file", "button", "button", "button"]
+    assert seen[15:] == ["A"] * (2 + len(message_catalogs()))
     # A selected tile keeps the focus.
     first = page.locator(".tile").first
     page.locator(".tile").last.click()
@@ -196,14 +199,14 @@ def test_every_control_is_reachable_by_keyboard(
     expect(first).to_be_focused()
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("language", sorted(message_catalogs()))
 @pytest.mark.parametrize(
     ("encoding", "limit"), [("gzip", MAX_COMPRESSED_BYTES), ("identity", MAX_UNCOMPRESSED_BYTES)]
 )
 def test_the_page_weight_is_limited(
     bundled_service: str, encoding: str, limit: int, language: str
 ) -> None:
-    files = ("style.css", "icon.svg", *(path.name for path in SCRIPTS))
+    files = ("style.css", "print.css", "icon.svg", *(path.name for path in SCRIPTS))
     page = ("", *(f"static/{name}" for name in files))
     # The browser fetches these in the background.
     background = ("manifest.webmanifest", "service-worker.js", "offline")
