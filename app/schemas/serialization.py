@@ -154,15 +154,15 @@ def _picture(item: StoredPicture) -> dict[str, Any]:
 
 
 def _credited(item: StoredPicture) -> responses.CreditedPicture:
-    credits = item.picture
+    picture = item.picture
     return responses.CreditedPicture(
         **_picture(item),
-        title=credits.title,
-        author=credits.author,
-        work=credits.work,
-        year=credits.year,
-        licence=credits.licence,
-        source=credits.source,
+        title=picture.title,
+        author=picture.author,
+        work=picture.work,
+        year=picture.year,
+        licence=picture.licence,
+        source=picture.source,
     )
 
 

@@ -139,7 +139,7 @@ def details() -> dict[str, str]:
 def _similarity(probability: float, best: float) -> float:
     """Return the length of a bar without percentage, in (0, 1]; 1 for the best prediction.
 
-    It is linear in the logarithm of the probability, as the logits are, so that the bars compare the
+    It is linear in the logarithm of the probability, as the logits are. The bars compare the
     names with each other and say nothing about certainty.
     """
     if probability == 0:
