@@ -1,5 +1,6 @@
 /* The menu of the result on display: copy it as text or JSON, and share or save a picture of it. */
 
+import { writeToClipboard } from "./clipboard.js";
 import { announce } from "./display.js";
 import { state } from "./entries.js";
 import { texts } from "./messages.js";
@@ -10,29 +11,8 @@ const DONE_MS = 2000;
 const menu = document.querySelector(".menu");
 const summary = menu.querySelector("summary");
 
-/* -- Copying -------------------------------------------------------------- */
-
-async function writeToClipboard(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // The Clipboard API requires HTTPS.
-    const field = document.createElement("textarea");
-    field.value = text;
-    field.className = "unseen";
-    document.body.append(field);
-    field.select();
-    const isCopied = document.execCommand("copy");
-    field.remove();
-    return isCopied;
-  }
-}
-
 const copyAs = (format) => async () =>
   (await writeToClipboard(format(state.shown.result))) ? texts.copied : texts.not_copied;
-
-/* -- Sharing -------------------------------------------------------------- */
 
 const canShare = (file) => Boolean(navigator.canShare?.({ files: [file] }));
 
@@ -74,8 +54,6 @@ async function save() {
     return texts.not_saved;
   }
 }
-
-/* -- The menu ------------------------------------------------------------- */
 
 const ACTIONS = { share, save, text: copyAs(textOf), json: copyAs(jsonOf) };
 
