@@ -32,7 +32,13 @@ _ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
 _GBIF: Final = "https://www.gbif.org/species/search"
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(?:-NC)?(?:-SA|-ND)?) (\d\.\d)")
 _NUMBER_FORMATS: Final = ("decimal", "percent", "less_than", "more_than")
-_SHORT_VERDICTS: Final = ("unsure_name", "unknown_flower")
+_SCRIPT_VERDICTS: Final = (
+    "most_likely_name",
+    "most_likely_percent",
+    "unsure_name",
+    "unknown_flower",
+    "closest_name",
+)
 # Names of a known flower that are less likely are in the details.
 _MIN_SHOWN_PROBABILITY: Final = 0.01
 _SIMILARITY_DECADES: Final = 3  # of probability, from the longest bar to none; also in result.js
@@ -123,7 +129,7 @@ def script_texts() -> dict[str, Any]:
     return {
         **messages("script"),
         **{name: messages("language")[name] for name in _NUMBER_FORMATS},
-        **{name: messages("verdict")[name] for name in _SHORT_VERDICTS},
+        **{name: messages("verdict")[name] for name in _SCRIPT_VERDICTS},
         "titles": messages("titles"),
         "details": details(),
         "toxicity": messages("toxicity"),

@@ -166,16 +166,16 @@ function verdictOf({ predictions: [best], verdict }) {
 export function captionOf(result) {
   const { predictions: [best], verdict } = result;
   const { heading, lead } = verdictOf(result);
-  if (verdict === "unknown") return [heading, `${lead} ${nameOf(best)}`];
+  if (verdict === "unknown") return [heading, format("closest_name", { name: nameOf(best) })];
   if (verdict === "unsure") return [heading, lead];
-  return [heading, `${lead}, ${percent(best.probability)}`];
+  return [heading, format("most_likely_percent", { percent: percent(best.probability) })];
 }
 
 /* Return the verdict and the best name, for screen readers. */
 export function summaryOf(result) {
   const { predictions: [best], verdict } = result;
   if (verdict === "unsure" || verdict === "unknown") return captionOf(result).join(" ");
-  return `${verdictOf(result).lead}: ${nameOf(best)}, ${percent(best.probability)}`;
+  return format("most_likely_name", { name: nameOf(best), percent: percent(best.probability) });
 }
 
 /* Return the verdict and the names, without probabilities for an unknown flower. */
