@@ -105,6 +105,26 @@ _OptionalToxicity = Annotated[
 ]
 
 
+class Picture(JsonBody):
+    """A picture of a flower, for comparison with the photo."""
+
+    url: str = Field(description="Path of the picture.")
+    thumbnail_url: str = Field(description="Path of a square cut from it, 128 pixels a side.")
+    width: int = Field(ge=1, description="Width of the picture, in pixels.")
+    height: int = Field(ge=1, description="Height of the picture, in pixels.")
+
+
+class CreditedPicture(Picture):
+    """A picture of a flower, with its credits."""
+
+    title: str = Field(description="What the picture shows.")
+    author: str = Field(description="Painter or photographer.")
+    work: str = Field(description="Book or collection.")
+    year: str = Field(description="Year of publication.")
+    licence: str = Field(description="Licence, such as `CC BY 4.0` or `Public domain`.")
+    source: str | None = Field(description="Address of the original; null if there is none.")
+
+
 class Prediction(JsonBody):
     """One predicted class."""
 
@@ -119,10 +139,15 @@ class Prediction(JsonBody):
     scientific_name: str | None = Field(description="Species or genus; null if neither is certain.")
     toxicity: _OptionalToxicity
     url: _FlowerUrl
+    picture: Picture | None = Field(
+        description="Picture of the flower; null if the service has none. `GET /flowers/{slug}` "
+        "has its credits."
+    )
     activation_map: _Optional[_PngDataUrl] = Field(
         default=None,
         description="Present with `explain=1`: a transparent PNG as a data URL, to lay over the "
-        "upright photo. Colour marks the areas that look like this flower.",
+        "upright photo. Green marks the areas that look like this flower; what the model does not "
+        "see is darkened.",
     )
 
 
@@ -227,6 +252,9 @@ class Flower(JsonBody):
         description="Names and sentences in the other languages, by language code such as `de`. "
         "Contains every language, independent of Accept-Language. Empty if the class is not in the "
         "catalog."
+    )
+    picture: CreditedPicture | None = Field(
+        description="Picture of the flower; null if the service has none. Show its credits with it."
     )
     url: _FlowerUrl
 

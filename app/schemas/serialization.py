@@ -12,6 +12,7 @@ from flask import g, url_for
 
 from app.catalog.files import Toxicity
 from app.catalog.flowers import Flower, describe_class, sources_of
+from app.catalog.pictures import StoredPicture
 from app.context import AppContext, current_context
 from app.http.api_version import api_url
 from app.schemas import responses
@@ -69,10 +70,12 @@ def serialize_prediction(
         activation_map: Data URL of its activation map; None to leave it out.
     """
     flower = describe_class(item)
+    picture = picture_of(flower)
     return responses.Prediction(
         **_class_fields(flower),
         probability=probability,
         url=_flower_url(flower),
+        picture=None if picture is None else responses.Picture(**_picture(picture)),
         activation_map=activation_map,
     )
 
@@ -95,6 +98,7 @@ def _class_fields(flower: Flower) -> dict[str, Any]:
 
 def serialize_flower(flower: Flower) -> responses.Flower:
     """Convert a catalog entry."""
+    picture = picture_of(flower)
     return responses.Flower(
         class_id=flower.class_id,
         name=flower.name,
@@ -121,6 +125,7 @@ def serialize_flower(flower: Flower) -> responses.Flower:
             )
             for language, names in flower.translations.items()
         },
+        picture=None if picture is None else _credited(picture),
         url=_flower_url(flower),
     )
 
@@ -133,6 +138,44 @@ def serialize_flowers(flowers: Sequence[Flower]) -> responses.Flowers:
             code: responses.Source(title=source.title, url=source.url)
             for code, source in sources_of(flowers).items()
         },
+    )
+
+
+def picture_of(flower: Flower) -> StoredPicture | None:
+    """Return the picture of a flower, or None."""
+    return current_context().pictures.of(flower)
+
+
+def picture_url(item: StoredPicture) -> str:
+    """Return the address of a picture, which is never stale because it has the version."""
+    return url_for("pictures.picture", file=item.picture.file, v=item.version)
+
+
+def thumbnail_url(item: StoredPicture) -> str:
+    """Return the address of a picture's thumbnail."""
+    return url_for("pictures.thumbnail", file=item.picture.file, v=item.version)
+
+
+def _picture(item: StoredPicture) -> dict[str, Any]:
+    width, height = item.size
+    return {
+        "url": picture_url(item),
+        "thumbnail_url": thumbnail_url(item),
+        "width": width,
+        "height": height,
+    }
+
+
+def _credited(item: StoredPicture) -> responses.CreditedPicture:
+    picture = item.picture
+    return responses.CreditedPicture(
+        **_picture(item),
+        title=picture.title,
+        author=picture.author,
+        work=picture.work,
+        year=picture.year,
+        licence=picture.licence,
+        source=picture.source,
     )
 
 

@@ -23,8 +23,7 @@ from app.http.caching import cacheable
 from app.http.content_negotiation import prefers_html
 from app.http.problems import Code, Problem, quoted
 from app.http.route_options import route_options
-from app.schemas.serialization import serialize_flower, serialize_flowers
-from app.web.pictures import picture_of
+from app.schemas.serialization import picture_of, serialize_flower, serialize_flowers
 from app.web.rendering import render_page
 from app.web.translations import ENGLISH, current_language, text
 

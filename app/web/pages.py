@@ -26,8 +26,7 @@ from app.http.uploads import PHOTO_FIELD
 from app.inference.pipeline import DEFAULT_TOP_K, ClassifyOptions, classify_upload
 from app.schemas.openapi import describe_api
 from app.schemas.responses import MAX_COMBINED_PHOTOS, Prediction
-from app.schemas.serialization import serialize_predictions, serialize_service
-from app.web.pictures import picture_of
+from app.schemas.serialization import picture_of, serialize_predictions, serialize_service
 from app.web.rendering import limits, render_page, script_texts
 from app.web.translations import ENGLISH, current_language
 from model import BUNDLED_CHECKPOINT

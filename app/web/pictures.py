@@ -1,12 +1,11 @@
-"""Routes of the pictures of the flowers, and their addresses."""
+"""Routes of the pictures of the flowers."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, make_response, request, url_for
+from flask import Blueprint, Response, make_response, request
 
-from app.catalog.flowers import Flower
 from app.catalog.pictures import StoredPicture
 from app.context import current_context
 from app.http.caching import cacheable
@@ -29,21 +28,6 @@ def thumbnail(file: str) -> Response:
     """Return a small square cut from a picture."""
     found = _find(file)
     return _response(found, found.thumbnail, "image/webp")
-
-
-def picture_of(flower: Flower) -> StoredPicture | None:
-    """Return the picture of a flower, or None."""
-    return current_context().pictures.of(flower)
-
-
-def picture_url(item: StoredPicture) -> str:
-    """Return the address of a picture."""
-    return url_for("pictures.picture", file=item.picture.file, v=item.version)
-
-
-def thumbnail_url(item: StoredPicture) -> str:
-    """Return the address of a picture's thumbnail."""
-    return url_for("pictures.thumbnail", file=item.picture.file, v=item.version)
 
 
 def _find(file: str) -> StoredPicture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,13 +16,13 @@ from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
 from app.schemas.responses import Prediction
+from app.schemas.serialization import picture_of, picture_url, thumbnail_url
 from app.web.language_choice import (
     add_language_headers,
     language_links,
     remember_language,
     url_without_language,
 )
-from app.web.pictures import picture_of, picture_url, thumbnail_url
 from app.web.translations import (
     ENGLISH,
     current_language,
@@ -39,6 +40,17 @@ _ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
 _GBIF: Final = "https://www.gbif.org/species/search"
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(?:-NC)?(?:-SA|-ND)?) (\d\.\d)")
 _NUMBER_FORMATS: Final = ("decimal", "percent", "less_than", "more_than")
+_SCRIPT_VERDICTS: Final = (
+    "most_likely_name",
+    "most_likely_percent",
+    "unsure_name",
+    "unknown_flower",
+    "closest_name",
+)
+# Names of a known flower that are less likely are in the details.
+_MIN_SHOWN_PROBABILITY: Final = 0.01
+_SIMILARITY_DECADES: Final = 3  # of probability, from the longest bar to none; also in result.js
+_MIN_SIMILARITY: Final = 0.04  # a bar that can be seen
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,8 @@ def init_rendering(app: Flask) -> None:
         text=text,
         format_decimal=format_decimal,
         format_percent=format_percent,
+        similarity=_similarity,
+        min_shown_probability=_MIN_SHOWN_PROBABILITY,
         language=current_language,
         english=ENGLISH,
         language_links=language_links,
@@ -130,6 +144,7 @@ def script_texts() -> dict[str, Any]:
     return {
         **messages("script"),
         **{name: messages("language")[name] for name in _NUMBER_FORMATS},
+        **{name: messages("verdict")[name] for name in _SCRIPT_VERDICTS},
         "titles": messages("titles"),
         "details": details(),
         "toxicity": messages("toxicity"),
@@ -141,6 +156,17 @@ def details() -> dict[str, str]:
     """Return problem details by code; empty in English, where the problem's own detail is used."""
     values = {**limits(), "id": request_id()}
     return {code: detail.format(**values) for code, detail in messages("details").items()}
+
+
+def _similarity(probability: float, best: float) -> float:
+    """Return the length of a bar without percentage, in (0, 1]; 1 for the best prediction.
+
+    It is linear in the logarithm of the probability, as the logits are. The bars compare the
+    names with each other and say nothing about certainty.
+    """
+    if probability == 0:
+        return _MIN_SIMILARITY
+    return max(_MIN_SIMILARITY, 1 - math.log10(best / probability) / _SIMILARITY_DECADES)
 
 
 def _takes_feedback() -> bool:

@@ -24,6 +24,20 @@ const RETRY_STATUSES = new Set([429, 503]);
  * @property {string[]} parts  Poisonous parts, such as "all" or "seeds"; may be empty.
  * @property {string[]} sources  Codes of the sources; the service's `/flowers` resolves them.
  *
+ * @typedef {object} Picture
+ * @property {string} url  Path of the picture.
+ * @property {string} thumbnail_url  Path of a square cut from it, 128 pixels a side.
+ * @property {number} width  Width in pixels.
+ * @property {number} height  Height in pixels.
+ *
+ * @typedef {object} Credits  To show with a picture.
+ * @property {string} title  What the picture shows.
+ * @property {string} author  Painter or photographer.
+ * @property {string} work  Book or collection.
+ * @property {string} year  Year of publication.
+ * @property {string} licence  Licence, such as "CC BY 4.0" or "Public domain".
+ * @property {string | null} source  Address of the original.
+ *
  * @typedef {object} Prediction
  * @property {string} class_id  Class ID, such as "18".
  * @property {string} name  Common name in the data set, such as "peruvian lily".
@@ -32,6 +46,7 @@ const RETRY_STATUSES = new Set([429, 503]);
  * @property {string | null} [scientific_name]  Scientific name, or null if uncertain.
  * @property {Toxicity | null} [toxicity]  Null if the class is not in the service's catalog.
  * @property {string} url  Path of the flower's page.
+ * @property {Picture | null} [picture]  Null if the service has none.
  * @property {Record<string, { display_name: string | null }>} translations  Names by language code,
  *   such as "de"; null if no name is certain.
  * @property {string} [activation_map]  Transparent PNG to lay over the upright photo, as a data URL.
@@ -65,6 +80,7 @@ const RETRY_STATUSES = new Set([429, 503]);
  * @property {string} note
  * @property {string} [features]  How the flower is recognized in a photo; may be empty.
  * @property {string} [toxicity_note]  May be empty.
+ * @property {(Picture & Credits) | null} [picture]  Null if the service has none.
  * @property {Record<string, { display_name: string | null, other_names: string[], note: string,
  *   features: string, toxicity_note: string }>} translations  Names and sentences by language code,
  *   such as "de".

@@ -88,6 +88,44 @@ class Toxicity:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture of a flower.
+
+    Attributes:
+        url: Path of the picture.
+        thumbnail_url: Path of a square cut from it, 128 pixels a side.
+        width: Width in pixels.
+        height: Height in pixels.
+    """
+
+    url: str
+    thumbnail_url: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class CreditedPicture(Picture):
+    """A picture of a flower, with its credits.
+
+    Attributes:
+        title: What the picture shows.
+        author: Painter or photographer.
+        work: Book or collection.
+        year: Year of publication.
+        licence: Licence, such as "CC BY 4.0" or "Public domain".
+        source: Address of the original, or None.
+    """
+
+    title: str
+    author: str
+    work: str
+    year: str
+    licence: str
+    source: str | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One predicted class.
 
@@ -99,6 +137,7 @@ class Prediction:
         url: Path of the flower's page.
         scientific_name: Scientific name, or None if uncertain.
         toxicity: Toxicity, or None if the class is not in the service's catalog.
+        picture: Picture, or None if the service has none.
         activation_map: Transparent PNG to lay over the upright photo; None without `explain`.
         translations: Names by language code: `translations["de"]["display_name"]`, which is None if
             no name is certain.
@@ -111,6 +150,7 @@ class Prediction:
     url: str
     scientific_name: str | None = None
     toxicity: Toxicity | None = None
+    picture: Picture | None = None
     activation_map: bytes | None = field(default=None, repr=False)
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
@@ -204,6 +244,7 @@ class Flower:
         note: Remark on a misleading name; may be empty.
         features: How the flower is recognized in a photo; may be empty.
         toxicity_note: Explanation of the toxicity; may be empty.
+        picture: Picture with its credits, or None if the service has none.
         url: Path of the flower's page.
         translations: `display_name`, `other_names`, `note`, `features` and `toxicity_note` by
             language code, such as "de"; `display_name` is None if no name is certain.
@@ -225,6 +266,7 @@ class Flower:
     sources: tuple[str, ...] = ()
     features: str = ""
     toxicity_note: str = ""
+    picture: CreditedPicture | None = None
     translations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
@@ -693,16 +735,23 @@ def _parse_photo_result(body: Mapping[str, Any]) -> PhotoResult:
 def _parse_prediction(item: Mapping[str, Any]) -> Prediction:
     data_url = item.get("activation_map")
     png = base64.b64decode(data_url.partition(",")[2]) if data_url else None
-    return _parse(Prediction, {**item, "toxicity": _toxicity(item), "activation_map": png})
+    toxicity = _parse_member(Toxicity, item, "toxicity")
+    picture = _parse_member(Picture, item, "picture")
+    return _parse(
+        Prediction, {**item, "toxicity": toxicity, "picture": picture, "activation_map": png}
+    )
 
 
 def _parse_flower(item: Mapping[str, Any]) -> Flower:
-    return _parse(Flower, {**item, "toxicity": _toxicity(item)})
+    toxicity = _parse_member(Toxicity, item, "toxicity")
+    picture = _parse_member(CreditedPicture, item, "picture")
+    return _parse(Flower, {**item, "toxicity": toxicity, "picture": picture})
 
 
-def _toxicity(item: Mapping[str, Any]) -> Toxicity | None:
-    toxicity = item.get("toxicity")
-    return toxicity and _parse(Toxicity, toxicity)
+def _parse_member(kind: type[_T], item: Mapping[str, Any], name: str) -> _T | None:
+    """Build a dataclass from a member of a JSON object; None if it is null or absent."""
+    value = item.get(name)
+    return value and _parse(kind, value)
 
 
 def _parse(kind: type[_T], values: Mapping[str, Any]) -> _T:

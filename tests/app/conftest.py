@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,6 +20,7 @@ from app.context import context_of
 from app.settings import Settings
 from model.backends.base import Outputs
 from model.classifier import Classifier
+from model.ood import OodRule
 from tests.conftest import flower_image
 
 Run = Callable[[npt.NDArray[np.uint8]], list[Outputs]]
@@ -86,13 +88,19 @@ def classifier(tiny_checkpoint: Path) -> Classifier:
 
 @pytest.fixture
 def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]:
-    """Return a function that creates an app; `run` replaces the model."""
+    """Return a function that creates an app; `run` replaces the model, `ood_rule` its rule."""
     apps: list[Flask] = []
 
-    def make(*, run: Run | None = None, end_process: Any = None, **settings: Any) -> Flask:
-        served = classifier
+    def make(
+        *,
+        run: Run | None = None,
+        ood_rule: OodRule | None = None,
+        end_process: Any = None,
+        **settings: Any,
+    ) -> Flask:
+        metadata = replace(classifier.metadata, ood_rule=ood_rule)
+        served = Classifier(classifier.network, metadata, classifier.version)
         if run is not None:
-            served = Classifier.load(tiny_checkpoint, "cpu")
             served.outputs = run  # type: ignore[assignment, method-assign]
         chosen = {"end_process": end_process} if end_process is not None else {}
         app = create_app(Settings(checkpoint=tiny_checkpoint, **settings), served, **chosen)

@@ -91,7 +91,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     "name",
     [
         *("ClassificationResult", "PhotoResult", "Prediction", "Ood", "Model", "Label", "Flower"),
-        "FeedbackReceipt",
+        *("FeedbackReceipt", "Picture", "CreditedPicture"),
     ],
 )
 def test_the_client_has_every_field_of_the_response(name: str) -> None:

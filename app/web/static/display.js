@@ -2,11 +2,11 @@
 
 import { clickedEntry, drawList, isPending, scrollToTile, state, tiles } from "./entries.js";
 import { copy, fill, format } from "./messages.js";
-import { nameOf, resultElement } from "./result.js";
+import { labelOf, nameOf, resultElement } from "./result.js";
 
 const main = document.querySelector("main");
 const sheet = main.querySelector(".sheet");
-const tools = main.querySelector(".tools");
+const menu = main.querySelector(".menu");
 const status = document.getElementById("status");
 let panel = document.getElementById("panel");
 
@@ -21,6 +21,18 @@ const start = {
 export function announce(message) {
   status.textContent = message;
 }
+
+/* Mark this place in the history as having a result, or none, for the way back from flower.js. */
+function markPlace(hasResult) {
+  try {
+    if (hasResult) sessionStorage.setItem("result", window.navigation?.currentEntry.key ?? "");
+    else sessionStorage.removeItem("result");
+  } catch {
+    // The browser blocks storage; the way back is found without it.
+  }
+}
+
+markPlace(false);
 
 /* -- Photo ---------------------------------------------------------------- */
 
@@ -119,7 +131,8 @@ export function show(entry) {
     if (entry.photos || !isPending(entry)) setMount(entry.mount);
     if (entry.result) {
       setPanel(resultElement(entry.result));
-      title = `${nameOf(entry.result.predictions[0])} · Petalscope`;
+      title = `${labelOf(entry.result).text} · Petalscope`;
+      markPlace(true);
     } else if (entry.problem) {
       setPanel(problemElement(entry.problem));
       title = `${entry.problem.title} · Petalscope`;
@@ -129,7 +142,8 @@ export function show(entry) {
   }
   document.title = title;
   main.classList.toggle("pending", isPending(entry));
-  tools.hidden = !entry?.result;
+  menu.hidden = !entry?.result;
+  menu.open = false;
   drawList();
   if (entry) scrollToTile(entry);
 }

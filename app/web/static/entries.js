@@ -4,7 +4,7 @@
  * has a `result` or a `problem`. Entries exist only in this page's memory. */
 
 import { format, hyphenated, texts } from "./messages.js";
-import { languageOf, nameOf } from "./result.js";
+import { labelOf, nameOf } from "./result.js";
 
 export const state = {
   entries: [], // oldest first
@@ -36,9 +36,11 @@ function drawTile(entry) {
   image.hidden = !thumbnail;
   if (thumbnail && image.src !== thumbnail) image.src = thumbnail;
   const label = tile.querySelector(".label");
-  const best = result?.predictions[0];
-  label.lang = best ? languageOf(best) : document.documentElement.lang;
-  label.textContent = best ? hyphenated(nameOf(best)) : problem ? texts.not_named : entry.label;
+  const { text, language } = result
+    ? labelOf(result, (best) => hyphenated(nameOf(best)))
+    : { text: problem ? texts.not_named : entry.label, language: document.documentElement.lang };
+  label.lang = language;
+  label.textContent = text;
   tile.querySelector(".of").textContent = parts && result ? entry.label : "";
   const button = tile.querySelector("button");
   button.disabled = waiting.includes(entry) || (selected !== null && !canCombine(entry));

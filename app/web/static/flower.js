@@ -1,14 +1,32 @@
-/* Shows the way back to visitors who came to a flower's page from their photo. */
+/* Shows the way back to visitors who came to a flower's page from their photo, directly or by way of
+ * other flowers. */
 
 const link = document.querySelector(".back");
-const from = document.referrer && new URL(document.referrer);
 
-if (from && from.origin === location.origin && from.pathname === new URL(link.href).pathname) {
+/* Return the place in the history where the visitor's result is, if the browser can tell. */
+function placeOfResult() {
+  try {
+    const key = sessionStorage.getItem("result");
+    return key && window.navigation?.entries().find((entry) => entry.key === key);
+  } catch {
+    return null; // the browser blocks storage
+  }
+}
+
+function cameFromStartPage() {
+  const from = document.referrer && new URL(document.referrer);
+  return from && from.origin === location.origin && from.pathname === new URL(link.href).pathname;
+}
+
+const place = placeOfResult();
+
+if (place || cameFromStartPage()) {
   link.hidden = false;
-  // The browser restores the page with its photos; opening the address would start anew.
+  // The browser restores the page with its photos; opening the address would start without them.
   link.addEventListener("click", (event) => {
-    if (history.length < 2) return; // opened in a new tab
+    if (!place && history.length < 2) return; // opened in a new tab
     event.preventDefault();
-    history.back();
+    if (place) navigation.traverseTo(place.key);
+    else history.back();
   });
 }

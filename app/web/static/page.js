@@ -17,7 +17,7 @@ setScripted(true);
 const modules = Promise.all([
   import("./queue.js"),
   import("./combine.js"),
-  import("./clipboard.js"),
+  import("./menu.js"),
 ]);
 modules.catch(() => setScripted(false));
 

@@ -1,9 +1,12 @@
 /* A classification result, the response of POST /predict, as markup and as text. */
 
-import { copy, fill, hyphenated, percent } from "./messages.js";
+import { copy, fill, format, hyphenated, percent, texts } from "./messages.js";
 import { warningElement } from "./warning.js";
 
 const { lang } = document.documentElement;
+const minShown = Number(document.querySelector("main").dataset.minShown);
+const SIMILARITY_DECADES = 3;
+const MIN_SIMILARITY = 0.04;
 
 const translatedName = ({ translations }) => translations[lang]?.display_name;
 
@@ -22,18 +25,15 @@ export function languageOf(prediction) {
   return latinName(prediction) ? "la" : "en";
 }
 
-export const verdictText = (verdict) => document.getElementById(verdict).content.textContent;
-
 function setSearchTerm(link, parameter, term) {
   const url = new URL(link.href);
   url.searchParams.set(parameter, term);
   link.href = url;
 }
 
-/* Same markup as the macro `about` in templates/parts.html. */
-function aboutElement(prediction) {
+/* Fill in the links of the macro `about` in templates/parts.html. */
+function fillAbout(element, prediction) {
   const { display_name: name, scientific_name: scientificName } = prediction;
-  const element = copy("about");
   const wikipedia = element.querySelector(".wikipedia");
   setSearchTerm(wikipedia, "search", scientificName ?? name);
   if (scientificName) {
@@ -46,33 +46,95 @@ function aboutElement(prediction) {
     if (inCatalog(prediction)) wikipedia.hostname = "en.wikipedia.org";
     for (const absent of element.querySelectorAll(".latin, .gbif")) absent.remove();
   }
-  return element;
 }
 
-function predictionElement(prediction) {
+/* Return the length of a bar without percentage; same as `_similarity` in app/web/rendering.py. */
+function similarity({ probability }, best) {
+  if (probability === 0) return MIN_SIMILARITY;
+  const decades = Math.log10(best.probability / probability);
+  return Math.max(MIN_SIMILARITY, 1 - decades / SIMILARITY_DECADES);
+}
+
+/* Fill in the parts that rows, cards and the best name share. */
+function fillPrediction(element, prediction, place, length) {
   const { display_name: english, probability } = prediction;
   const name = nameOf(prediction);
-  const row = copy("prediction", {
-    ".name": hyphenated(name),
-    ".english": english,
-    ".percent": percent(probability),
-  });
-  const link = row.querySelector(".name");
+  const link = element.querySelector(".name");
+  link.textContent = hyphenated(name);
   link.lang = languageOf(prediction);
   link.setAttribute("href", prediction.url);
-  if (name === english) row.querySelector(".english").remove();
-  fill(row.querySelector(".unseen"), "textContent", name);
-  row.querySelector("rect").setAttribute("width", `${(probability * 100).toFixed(2)}%`);
-  return row;
+  const other = element.querySelector(".english");
+  if (name === english) other.remove();
+  else other.textContent = english;
+  const radio = element.querySelector("input");
+  radio.value = place;
+  radio.defaultChecked = place === 0;
+  fill(element.querySelector(".unseen"), "textContent", name);
+  const share = element.querySelector(".percent");
+  if (share) share.textContent = percent(probability);
+  element.querySelector("rect").setAttribute("width", `${(length * 100).toFixed(2)}%`);
 }
 
+/* Replace the rows of a list, which are copies of its first one. */
+function fillList(list, predictions, first, lengthOf) {
+  const row = list.firstElementChild;
+  const isCard = list.matches(".cards");
+  list.replaceChildren(
+    ...predictions.map((prediction, index) => {
+      const element = row.cloneNode(true);
+      const image = element.querySelector(".picture");
+      const { picture } = prediction;
+      if (picture) image.src = isCard ? picture.url : picture.thumbnail_url;
+      else image.remove();
+      fillPrediction(element, prediction, index + first, lengthOf(prediction));
+      return element;
+    }),
+  );
+}
+
+const probabilityOf = ({ probability }) => probability;
+
+/* Same markup as the macro `recognized` in templates/parts.html. */
+function fillRecognized(element, [best, ...others]) {
+  const first = element.querySelector(".best");
+  fillAbout(first.querySelector(".about"), best);
+  fillPrediction(first, best, 0, best.probability);
+  const figure = element.querySelector(".compare");
+  if (best.picture) {
+    const image = figure.querySelector("img");
+    Object.assign(image, { src: best.picture.url, width: best.picture.width });
+    image.height = best.picture.height;
+    fill(image, "alt", nameOf(best));
+  } else figure.remove();
+  const details = element.querySelector(".unlikely");
+  const shown = others.filter(({ probability }) => probability >= minShown);
+  const unlikely = others.slice(shown.length);
+  const list = element.querySelector("ol");
+  if (shown.length > 0) fillList(list, shown, 1, probabilityOf);
+  else list.remove();
+  if (unlikely.length > 0) {
+    const rest = details.querySelector("ol");
+    rest.start = shown.length + 2;
+    fillList(rest, unlikely, shown.length + 1, probabilityOf);
+  } else details.remove();
+}
+
+/* The template of a verdict: a photo that was not checked looks like a known one. */
+const templateOf = (verdict) => (verdict === "unchecked" ? "known" : verdict);
+
 export function resultElement({ predictions, verdict }) {
-  const element = copy("result", { ".kicker": verdictText(verdict) });
-  element.classList.add(verdict);
-  const rows = predictions.map(predictionElement);
-  rows[0].querySelector("input").defaultChecked = true;
-  rows[0].querySelector(".bar").before(aboutElement(predictions[0]));
-  element.querySelector("ol").append(...rows);
+  const [best] = predictions;
+  const element = copy(templateOf(verdict));
+  element.className = `result ${verdict}`;
+  const list = element.querySelector("ol");
+  if (verdict === "unsure") {
+    const name = element.querySelector("h1 span");
+    name.textContent = hyphenated(nameOf(best));
+    name.lang = languageOf(best);
+    fillList(list, predictions, 0, probabilityOf);
+  } else if (verdict === "unknown") {
+    fillList(list, predictions, 0, (prediction) => similarity(prediction, best));
+  } else fillRecognized(element, predictions);
   const plants = predictions.map((prediction) => ({
     name: nameOf(prediction),
     language: languageOf(prediction),
@@ -82,17 +144,52 @@ export function resultElement({ predictions, verdict }) {
   return element;
 }
 
-/* Return the verdict, the best name and its probability, for screen readers. */
-export const summaryOf = ({ predictions: [best], verdict }) =>
-  `${verdictText(verdict)} ${nameOf(best)}, ${percent(best.probability)}`;
+/* Return a result in a few words, {text, language}: the name, "Camellia?" or "Unknown flower". */
+export function labelOf({ predictions: [best], verdict }, spell = nameOf) {
+  if (verdict === "unknown") return { text: texts.unknown_flower, language: lang };
+  const name = spell(best);
+  const text = verdict === "unsure" ? format("unsure_name", { name }) : name;
+  return { text, language: languageOf(best) };
+}
 
-export function textOf({ predictions, verdict }) {
+/* Return the verdict in the page's words: {heading, lead}, such as "Looks like Camellia." and
+ * "Compare before you trust it." */
+function verdictOf({ predictions: [best], verdict }) {
+  const { content } = document.getElementById(templateOf(verdict));
+  const name = nameOf(best);
+  const words = (selector) =>
+    content.querySelector(selector).textContent.replace("{name}", () => name);
+  return { heading: words("h1"), lead: words(".lead") };
+}
+
+/* Return a result as a heading and a line below it, for a picture to share. */
+export function captionOf(result) {
+  const { predictions: [best], verdict } = result;
+  const { heading, lead } = verdictOf(result);
+  if (verdict === "unknown") return [heading, format("closest_name", { name: nameOf(best) })];
+  if (verdict === "unsure") return [heading, lead];
+  return [heading, format("most_likely_percent", { percent: percent(best.probability) })];
+}
+
+/* Return the verdict and the best name, for screen readers. */
+export function summaryOf(result) {
+  const { predictions: [best], verdict } = result;
+  if (verdict === "unsure" || verdict === "unknown") return captionOf(result).join(" ");
+  return format("most_likely_name", { name: nameOf(best), percent: percent(best.probability) });
+}
+
+/* Return the verdict and the names, without probabilities for an unknown flower. */
+export function textOf(result) {
+  const { predictions, verdict } = result;
+  const { heading, lead } = verdictOf(result);
   const lines = predictions.map((prediction) => {
     const { scientific_name: scientificName, probability } = prediction;
     const latin = scientificName ? ` (${scientificName})` : "";
-    return `${nameOf(prediction)}${latin}: ${percent(probability)}`;
+    const share = verdict === "unknown" ? "" : `: ${percent(probability)}`;
+    return `${nameOf(prediction)}${latin}${share}`;
   });
-  return [verdictText(verdict), ...lines].join("\n");
+  const isNamed = verdict === "known" || verdict === "unchecked";
+  return [isNamed ? lead : `${heading} ${lead}`, ...lines].join("\n");
 }
 
 /* Leaves out the heat maps, which are large data URLs. */

@@ -162,8 +162,8 @@ def test_the_pages_count_few_flowers(serve: Serve, language: str, count: int) ->
     start = page_of(client, "/", language)
     introduction = message("page.introduction_few", language, count=count)
     assert introduction in html.unescape(start)
-    verdict = message("page.unknown", language, count=count)
-    assert f'<template id="unknown"><p>{verdict}</p>' in html.unescape(start)
+    verdict = message("verdict.unknown", language, count=count)
+    assert f'<h1 class="verdict">{verdict}</h1>' in html.unescape(start)
     listed = page_of(client, "/flowers", language)
     assert message("flowers.heading", language, count=count) in html.unescape(listed)
     assert message("flowers.all", language, count=count) in listed

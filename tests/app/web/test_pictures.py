@@ -8,14 +8,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
 from app.http.problems import Code
+from model.backends.base import Outputs
 from model.data import picture_folder
 from model.data.picture_folder import Picture, PictureFolderError, write_manifest
-from tests.app.conftest import MakeApp, encoded
+from model.ood import OodRule
+from tests.app.conftest import MakeApp, encoded, form
 from tests.conftest import flower_image
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -79,6 +83,59 @@ def test_the_list_shows_a_thumbnail(illustrated: FlaskClient) -> None:
     with Image.open(io.BytesIO(response.data)) as image:
         assert image.size == (128, 128)
     assert len(response.data) < 10_000
+
+
+def test_predictions_have_their_pictures(illustrated: FlaskClient, photo: bytes) -> None:
+    predictions = illustrated.post("/predict?top_k=6", **form(photo)).get_json()["predictions"]
+    found = {item["class_id"]: item["picture"] for item in predictions}
+    lily = found.pop("21")
+    assert set(found.values()) == {None}
+    assert (lily["width"], lily["height"]) == (300, 400)
+    for name, size in (("url", (300, 400)), ("thumbnail_url", (128, 128))):
+        response = illustrated.get(lily[name])
+        assert response.cache_control.immutable
+        with Image.open(io.BytesIO(response.data)) as image:
+            assert image.size == size
+
+
+def test_a_flower_of_the_api_has_its_picture_with_credits(illustrated: FlaskClient) -> None:
+    credited = illustrated.get(LILY).get_json()["picture"]
+    assert credited["url"] in illustrated.get(LILY, headers=PAGE).text
+    assert credited["author"] == "A. Painter"
+    assert credited["licence"] == "CC BY-SA 4.0"
+    assert credited["source"] == "https://example.org/lily"
+    assert illustrated.get("/flowers/5-english-marigold").get_json()["picture"] is None
+
+
+def test_a_result_shows_the_picture_of_its_name(
+    make_app: MakeApp, folder: Path, photo: bytes
+) -> None:
+    logits = np.zeros(6, np.float32)
+    logits[4] = 2  # the fire lily
+
+    def run(batch: npt.NDArray[np.uint8]) -> list[Outputs]:
+        return [Outputs(logits, None)] * len(batch)
+
+    def addresses_with(pictures: Path | None, known_probability: float) -> list[str]:
+        rule = OodRule("max_logit", -1000, known_probability=known_probability)
+        app = make_app(run=run, ood_rule=rule, pictures=pictures)
+        return addresses(app.test_client().post("/", **form(photo)).text.split("<template")[0])
+
+    # To compare with the photo, or on its card.
+    for known_probability in (0.0, 1.0):
+        (address,) = addresses_with(folder, known_probability)
+        assert address.startswith("/pictures/lily.webp?v=")
+        assert addresses_with(None, known_probability) == []
+
+
+def test_an_unlikely_name_has_a_thumbnail(make_app: MakeApp, folder: Path, photo: bytes) -> None:
+    rule = OodRule("max_logit", 1000)
+    page = make_app(ood_rule=rule, pictures=folder).test_client().post("/", **form(photo)).text
+    shown = page.split("<template")[0]
+    assert [item.partition("?")[0] for item in addresses(shown)] == [
+        "/pictures/lily.webp/thumbnail"
+    ] * ("Fire lily" in shown)
+    assert 'width="64" height="64" loading="lazy"' in page
 
 
 def test_a_picture_with_its_version_is_cached_for_a_year(illustrated: FlaskClient) -> None:

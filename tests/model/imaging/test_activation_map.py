@@ -17,7 +17,7 @@ from model.backends.base import Array
 from model.backends.torch_backend import TorchBackend
 from model.checkpoint.metadata import Architecture
 from model.classifier import Classifier
-from model.imaging.activation_map import evidence, laid_over, overlay
+from model.imaging.activation_map import COLOUR, evidence, laid_over, overlay
 from model.imaging.decode import decode_image
 from model.imaging.transforms import EvaluationTransform
 
@@ -26,7 +26,23 @@ TRANSFORM = EvaluationTransform(100, 80, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 
 
 
 def strength(picture: Image.Image) -> Array:
-    return np.asarray(picture.getchannel("A")).astype(np.float32)
+    """Return the opacity of the overlay's colour, without that of its black."""
+    pixels = np.asarray(picture).astype(np.float32)
+    return pixels[..., 3] * pixels[..., 1] / COLOUR[1]
+
+
+def darkness(picture: Image.Image) -> Array:
+    """Return how dark the overlay makes a white photo, from 0 to 1 (float32)."""
+    photo = laid_over(Image.new("RGB", picture.size, "white"), picture)
+    return 1 - np.asarray(photo.getchannel("G")).astype(np.float32) / 255
+
+
+def lab(colour: Array) -> Array:
+    """Convert sRGB, 0 to 1, to CIELAB of white D65."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ linear / np.array([0.9505, 1, 1.089]))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def test_only_positive_activations_count() -> None:
@@ -40,12 +56,50 @@ def test_the_overlay_covers_the_crop_of_the_network(size: tuple[int, int]) -> No
     picture = overlay(np.ones((4, 4), np.float32), size, TRANSFORM, longest_side=200)
     scale = 200 / max(size)
     assert picture.size == (round(size[0] * scale), round(size[1] * scale))
-    rows, columns = np.nonzero(strength(picture))
+    # The soft edge is half as strong a few percent inside the crop.
+    opacity = strength(picture)
+    rows, columns = np.nonzero(opacity > opacity.max() / 2)
     view = 0.8 * min(size) * scale
-    assert columns.max() - columns.min() + 1 == pytest.approx(view, abs=1)
-    assert rows.max() - rows.min() + 1 == pytest.approx(view, abs=1)
-    assert (columns.max() + columns.min() + 1) / 2 == pytest.approx(picture.width / 2, abs=1)
-    assert (rows.max() + rows.min() + 1) / 2 == pytest.approx(picture.height / 2, abs=1)
+    for places, side in ((columns, picture.width), (rows, picture.height)):
+        assert 0.85 * view < places.max() - places.min() + 1 <= view + 1
+        assert (places.max() + places.min() + 1) / 2 == pytest.approx(side / 2, abs=1)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_the_network_does_not_see_is_dark_with_a_soft_edge(turned: bool) -> None:
+    size = (200, 300) if turned else (300, 200)
+    picture = overlay(np.zeros((4, 4), np.float32), size, SQUARE, longest_side=300)
+    dark = darkness(picture)
+    if turned:
+        dark = dark.T
+    across = dark[100]
+    assert np.all(dark == across)  # the crop has the whole height, which has no edge
+    assert across[0] == across[49] == pytest.approx(0.5, abs=0.05)
+    assert np.all(across[70:230] == 0)
+    assert np.abs(np.diff(across)).max() < 0.1
+
+
+def test_evidence_at_the_edge_of_the_crop_fades() -> None:
+    picture = overlay(np.ones((4, 4), np.float32), (300, 200), SQUARE, longest_side=300)
+    across = strength(picture)[100]
+    assert across[150] > 190
+    assert np.abs(np.diff(across)).max() < 30
+
+
+@pytest.mark.parametrize(
+    "petal",
+    [
+        *((240, 240, 238), (250, 210, 30), (240, 130, 20), (200, 25, 30), (235, 130, 180)),
+        *((200, 40, 130), (120, 60, 160), (180, 150, 215), (60, 80, 200), (110, 160, 230)),
+    ],
+)
+def test_the_colour_shows_on_petals_of_every_colour(petal: tuple[int, int, int]) -> None:
+    photo = Image.new("RGB", (200, 200), petal)
+    half = np.full((4, 4), 0.5, np.float32)
+    half[0, 0] = 1
+    marked = laid_over(photo, overlay(half, photo.size, SQUARE)).getpixel((150, 150))
+    difference = lab(np.array(marked) / 255) - lab(np.array(petal) / 255)
+    assert np.linalg.norm(difference) > 25
 
 
 def test_the_overlay_keeps_the_orientation_of_the_map() -> None:
@@ -58,10 +112,10 @@ def test_the_overlay_keeps_the_orientation_of_the_map() -> None:
 
 
 def test_a_map_without_evidence_leaves_the_photo_unchanged() -> None:
-    photo = Image.new("RGB", (90, 60), (10, 120, 40))
-    nothing = overlay(np.zeros((3, 3), np.float32), photo.size, TRANSFORM)
+    photo = Image.new("RGB", (60, 60), (10, 120, 40))
+    nothing = overlay(np.zeros((3, 3), np.float32), photo.size, SQUARE)
     assert laid_over(photo, nothing).tobytes() == photo.tobytes()
-    everywhere = laid_over(photo, overlay(np.ones((3, 3), np.float32), photo.size, TRANSFORM))
+    everywhere = laid_over(photo, overlay(np.ones((3, 3), np.float32), photo.size, SQUARE))
     assert everywhere.size == photo.size
     assert everywhere.tobytes() != photo.tobytes()
 

@@ -12,6 +12,10 @@ import pytest
 from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
 from playwright.sync_api import Locator, Page, Route, expect
 
+from app.web.translations import ENGLISH
+from model.ood import Verdict
+from tests.app.web.conftest import message
+
 PHOTO = "img.photo"
 WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize(
     "javascript", [True, False], ids=["scripts", "no scripts"]
@@ -39,6 +43,19 @@ def names(page: Page) -> list[str]:
 
 def best(page: Page) -> Locator:
     return page.locator(".prediction .name").first
+
+
+def copied_as(page: Page, action: str, language: str = ENGLISH) -> str:
+    """Copy the result by the menu, as "text" or "json", and return the clipboard."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hold_time(page)
+    menu = page.locator(".menu")
+    if menu.get_attribute("open") is None:
+        menu.locator("summary").click()
+    button = page.locator(f"[data-action={action}]")
+    button.click()
+    expect(button).to_have_text(message("script.copied", language))
+    return str(page.evaluate("navigator.clipboard.readText()"))
 
 
 def settle(page: Page) -> None:
@@ -88,7 +105,7 @@ def tiles(page: Page) -> Locator:
     return page.locator(".tile .label")
 
 
-def fake_result(*predictions: tuple[str, float]) -> dict[str, Any]:
+def fake_result(*predictions: tuple[str, float], verdict: Verdict = "known") -> dict[str, Any]:
     """Return a fake response of POST /predict with given names and probabilities."""
     items: list[dict[str, Any]] = [
         {
@@ -98,15 +115,18 @@ def fake_result(*predictions: tuple[str, float]) -> dict[str, Any]:
             "translations": {},
             "probability": probability,
             "scientific_name": None,
+            "toxicity": None,
+            "picture": None,
             "url": "/flowers/1-pink-primrose",
         }
         for name, probability in predictions
     ]
-    return {"predictions": items, "verdict": "known"}
+    return {"predictions": items, "verdict": verdict}
 
 
-def respond_with(page: Page, *predictions: tuple[str, float]) -> None:
-    page.route("**/predict*", lambda route: route.fulfill(json=fake_result(*predictions)))
+def respond_with(page: Page, *predictions: tuple[str, float], verdict: Verdict = "known") -> None:
+    result = fake_result(*predictions, verdict=verdict)
+    page.route("**/predict*", lambda route: route.fulfill(json=result))
 
 
 def predicted_by_api(address: str, path: Path) -> list[str]:

@@ -153,7 +153,9 @@ def test_photos_are_selected_by_keyboard_and_announced(
     expect(best(page)).to_have_text("Camellia")
     assert counts == [2]
     expect(page.locator("#panel")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text(f"{message('page.known')} Camellia, 60.0%")
+    expect(page.get_by_role("status")).to_have_text(
+        f"{message('verdict.most_likely')}: Camellia, 60.0%"
+    )
 
 
 def test_canceling_the_selection_changes_nothing(

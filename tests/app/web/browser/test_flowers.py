@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.web.browser.conftest import Visit
-from tests.app.web.browser.page import SCROLL_WIDTH
+from tests.app.web.browser.page import SCROLL_WIDTH, fake_result
 from tests.app.web.conftest import message
 
 pytestmark = pytest.mark.browser
@@ -75,6 +75,25 @@ def test_the_way_back_to_the_photo(
     page.goto(f"{bundled_service}flowers/9-monkshood")
     expect(page.get_by_role("heading", name="Monkshood")).to_be_visible()
     expect(back).to_be_hidden()  # there is no photo to go back to
+
+
+def test_the_way_back_to_the_photo_by_way_of_another_flower(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    page.goto(f"{bundled_service}flowers/9-monkshood")
+    back = page.get_by_role("link", name=message("flowers.back_to_photo"))
+    expect(back).to_be_hidden()
+    page.goto(bundled_service)
+    result = fake_result(("Monkshood", 0.9))
+    result["predictions"][0]["url"] = "/flowers/9-monkshood"
+    page.route("**/predict*", lambda route: route.fulfill(json=result))
+    page.set_input_files("#file", photo_file)
+    page.get_by_role("link", name="Monkshood").click()
+    page.locator(".look-alikes a").first.click()
+    expect(page).not_to_have_url(re.compile("monkshood"))
+    back.click()
+    expect(page).to_have_url(bundled_service)
 
 
 @pytest.mark.parametrize("language", ["en", "de"])

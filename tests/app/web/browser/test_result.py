@@ -20,8 +20,8 @@ from tests.app.web.browser.page import (
     WITH_AND_WITHOUT_SCRIPTS,
     best,
     choose,
+    copied_as,
     fake_result,
-    hold_time,
     let_time_pass,
     names,
     respond_with,
@@ -80,6 +80,8 @@ def test_each_name_has_a_heat_map(
     expect(page.get_by_role("radio")).to_have_count(0)
     page.get_by_label(message("page.explain")).check()
     radios = page.get_by_role("radio")
+    expect(radios).to_have_count(1)
+    page.get_by_text(message("verdict.others")).click()
     expect(radios).to_have_count(5)
     expect(radios.first).to_be_checked()
     expect(maps.nth(0)).to_be_visible()
@@ -115,6 +117,7 @@ def test_a_result_links_to_its_flowers(
         ("GBIF", "https://www.gbif.org/species/search?q=Helianthus+annuus"),
     ):
         expect(page.get_by_role("link", name=name)).to_have_attribute("href", address)
+    page.get_by_text(message("verdict.others")).click()
     page.get_by_role("link", name=found[1]).click()
     expect(page).to_have_url(re.compile(r"/flowers/\d+-[a-z-]+$"))
     expect(page.get_by_role("heading", name=found[1])).to_be_visible()
@@ -128,36 +131,29 @@ def test_an_unknown_verdict_is_shown(
     choose(page, photo_file)
     assert len(names(page)) == 5
     heading = page.get_by_role("heading", level=1)
-    expect(heading).to_contain_text(message("page.unknown", count=102))
+    expect(heading).to_have_text(message("verdict.unknown", count=102))
 
 
 @pytest.mark.data
 def test_a_result_can_be_copied(visit: Visit, bundled_service: str, flower: Any) -> None:
     page = visit(bundled_service)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(page, flower("54"))
     found = names(page)
-    hold_time(page)
-    as_text, as_json = page.locator(".tools button").all()
-    as_text.click()
-    expect(as_text).to_have_text(message("script.copied"))
+    lines = copied_as(page, "text").splitlines()
     expect(page.get_by_role("status")).to_have_text(message("script.copied"))
-    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
-    assert lines[0] == message("page.known")
+    assert lines[0] == message("verdict.most_likely")
     assert re.fullmatch(r"Sunflower \(Helianthus annuus\): .+%", lines[1])
     assert len(lines) == 6
-    as_json.click()
-    expect(as_json).to_have_text(message("script.copied"))
-    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    copied = json.loads(copied_as(page, "json"))
     assert [item["display_name"] for item in copied["predictions"]] == found
     assert "activation_map" not in copied["predictions"][0]
     # Browsers have no Clipboard API over plain HTTP.
     let_time_pass(page)
-    expect(as_text).to_have_text(message("page.copy_text"))
+    as_text = page.get_by_role("button", name=message("share.copy_text"))
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     as_text.click()
-    expect(as_text).to_have_text(message("script.copied"))
-    expect(as_text).to_be_focused()
+    done = page.get_by_role("button", name=message("script.copied"))
+    expect(done).to_be_focused()
 
 
 @pytest.mark.data
