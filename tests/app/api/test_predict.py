@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 from pathlib import Path
@@ -27,7 +26,6 @@ from model.imaging.decode import decode_image
 from model.imaging.formats import FORMAT_NAMES
 from model.ood import OodRule
 from tests.app.conftest import MakeApp, encoded, form
-from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES
 from tests.fake_checkpoint import save_fake_checkpoint
 from tests.model.imaging.test_heif import heic
@@ -232,8 +230,7 @@ def test_the_ood_rule_determines_the_verdict(
     }
     assert len(result["predictions"]) == 5
     page = app.test_client().post("/", **form(photo)).text
-    heading = page.split('<h1 class="kicker">')[1].split("</h1>")[0]
-    assert html.unescape(heading) == message(f"page.{verdict}", count=6)
+    assert f'<section class="result {verdict}">' in page
 
 
 def test_a_heic_photo_is_classified_if_the_setting_is_on(make_app: MakeApp) -> None:

@@ -229,7 +229,10 @@ def test_the_page_about_the_model_has_its_facts_and_thresholds(
     client: FlaskClient, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, language: str
 ) -> None:
     rule = OodRule("max_logit", 6.04, known_probability=0.5)
-    metrics = {"valid": {"n": 818, "top1": 0.9939, "top5": 0.9976}, "unmeasured": {"n": 3}}
+    metrics: dict[str, dict[str, float]] = {
+        "valid": {"n": 818, "top1": 0.9939, "top5": 0.9976},
+        "unmeasured": {"n": 3},
+    }
     changed = replace(classifier.metadata, ood_rule=rule, metrics=metrics)
     monkeypatch.setattr(classifier, "metadata", changed)
     response = client.get("/about/model", headers={**BROWSER, "Accept-Language": language})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +14,6 @@ from torch.nn import functional
 
 from model import BUNDLED_CHECKPOINT
 from model.backbones import build_network
-from model.backends.base import Array
 from model.backends.torch_backend import TorchBackend
 from model.checkpoint.metadata import Architecture
 from model.classifier import Classifier
@@ -21,20 +21,24 @@ from model.imaging.activation_map import COLOUR, evidence, laid_over, overlay
 from model.imaging.decode import decode_image
 from model.imaging.transforms import EvaluationTransform
 
+Array = npt.NDArray[np.float64]
+
 SQUARE = EvaluationTransform(160, 160, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 TRANSFORM = EvaluationTransform(100, 80, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def strength(picture: Image.Image) -> Array:
     """Return the opacity of the overlay's colour, without that of its black."""
-    pixels = np.asarray(picture).astype(np.float32)
-    return pixels[..., 3] * pixels[..., 1] / COLOUR[1]
+    pixels: Array = np.asarray(picture).astype(np.float64)
+    result: Array = pixels[..., 3] * pixels[..., 1] / COLOUR[1]
+    return result
 
 
 def darkness(picture: Image.Image) -> Array:
-    """Return how dark the overlay makes a white photo, from 0 to 1 (float32)."""
+    """Return how dark the overlay makes a white photo, from 0 to 1."""
     photo = laid_over(Image.new("RGB", picture.size, "white"), picture)
-    return 1 - np.asarray(photo.getchannel("G")).astype(np.float32) / 255
+    green: Array = np.asarray(photo.getchannel("G")).astype(np.float64)
+    return 1 - green / 255
 
 
 def lab(colour: Array) -> Array:
@@ -98,7 +102,8 @@ def test_the_colour_shows_on_petals_of_every_colour(petal: tuple[int, int, int])
     half = np.full((4, 4), 0.5, np.float32)
     half[0, 0] = 1
     marked = laid_over(photo, overlay(half, photo.size, SQUARE)).getpixel((150, 150))
-    difference = lab(np.array(marked) / 255) - lab(np.array(petal) / 255)
+    seen = np.array(marked, dtype=np.float64)
+    difference = lab(seen / 255) - lab(np.array(petal) / 255)
     assert np.linalg.norm(difference) > 25
 
 

@@ -27,7 +27,8 @@ def by_pillow(
 
 def differences(one: Image.Image, other: Image.Image) -> npt.NDArray[np.int16]:
     assert (one.mode, one.size) == (other.mode, other.size)
-    return np.abs(np.asarray(one, dtype=np.int16) - np.asarray(other))
+    difference: npt.NDArray[np.int16] = np.asarray(one, np.int16) - np.asarray(other, np.int16)
+    return np.abs(difference)
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="it has no wheel")

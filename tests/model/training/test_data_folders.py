@@ -21,7 +21,7 @@ from model.training.run_folder import read_config
 from model.training.trainer import Interrupted, train
 from scripts import evaluate
 from tests.conftest import TINY_CLASSES
-from tests.model.training.test_trainer import interrupt_at
+from tests.model.training.conftest import interrupt_at
 
 TRANSFORM = EvaluationTransform(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 Options = Callable[..., TrainingConfig]

@@ -56,7 +56,15 @@ def box(locator: Locator) -> dict[str, float]:
     """Return the box of an element, relative to the viewport."""
     found = locator.bounding_box()
     assert found is not None
-    return {**found, "right": found["x"] + found["width"], "bottom": found["y"] + found["height"]}
+    x, y, width, height = found["x"], found["y"], found["width"], found["height"]
+    return {
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "right": x + width,
+        "bottom": y + height,
+    }
 
 
 def enlarge_text(page: Page) -> None:
