@@ -121,6 +121,8 @@ class OodRule:
         """
         groups, photos, classes = logits.shape
         alone = self.scores(logits.reshape(-1, classes), temperature).reshape(groups, photos)
+        if photos == 1:
+            return alone[:, 0]
         together = self.scores(logits.mean(axis=1), temperature)
         combined: Array = (alone.mean(axis=1) + together) / 2
         return combined
