@@ -10,6 +10,8 @@ from app.http.api_version import api_url
 from app.schemas.serialization import serialize_flower, serialize_prediction
 from model.checkpoint.labels import FlowerClass
 
+MAP = "data:image/png;base64,AA=="
+
 
 @pytest.mark.parametrize("class_id", ["18", "wild_rose", "o'keefe", "crème & co", "50%", "a?b#c"])
 def test_a_flower_has_the_url_of_its_page(app: Flask, class_id: str) -> None:
@@ -24,9 +26,9 @@ def test_a_flower_has_the_url_of_its_page(app: Flask, class_id: str) -> None:
 def test_predictions_of_one_class_differ_in_their_probability(app: Flask) -> None:
     item = FlowerClass("18", "peruvian lily")
     with app.test_request_context("/predict"):
-        one, other = serialize_prediction(item, 0.25), serialize_prediction(item, 0.5, "data:x")
+        one, other = serialize_prediction(item, 0.25), serialize_prediction(item, 0.5, MAP)
     assert (one.probability, one.activation_map) == (0.25, None)
-    assert (other.probability, other.activation_map) == (0.5, "data:x")
+    assert (other.probability, other.activation_map) == (0.5, MAP)
     assert one.translations == other.translations != {}
 
 
