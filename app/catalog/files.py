@@ -1,6 +1,7 @@
 """The catalog's files: facts.json with IDs and codes, and names and sentences in languages/*.json.
 
-A language file may leave out sentences; readers then see the English ones.
+A language file may leave out names of families, which have scientific ones, and sentences; readers
+then see the English sentences.
 """
 
 from __future__ import annotations
@@ -124,8 +125,15 @@ class SpeciesTexts(_Model):
 
 
 class Texts(_Model):
-    """Contents of one language file: species by scientific name, flowers by class ID."""
+    """Contents of one language file.
 
+    Attributes:
+        families: Names of families by scientific name.
+        species: Look-alikes that the model does not know, by scientific name.
+        flowers: Names and sentences by class ID.
+    """
+
+    families: dict[str, _Text] = {}
     species: dict[str, SpeciesTexts] = {}
     flowers: dict[str, FlowerTexts]
 

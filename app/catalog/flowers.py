@@ -19,6 +19,8 @@ from app.catalog.search import normalize
 from model.checkpoint.labels import FlowerClass
 
 _SOFT_HYPHEN: Final = "\xad"
+# Languages whose script has no alphabetical order: lists follow the scientific names.
+WITHOUT_LETTERS: Final = frozenset({"zh"})
 
 Sentence = Literal["note", "features", "toxicity_note"]
 
@@ -115,6 +117,22 @@ class Flower:
         """Return the language of `name_in`; "" outside the catalog, where it is not known."""
         return self._name_and_language(language)[1]
 
+    def sort_name(self, language: str) -> str:
+        """Return the normalized name that gives the flower its place in a list."""
+        if language in WITHOUT_LETTERS:
+            return normalize(self.scientific_name or self.display_name)
+        return normalize(self.name_in(language))
+
+    def family_in(self, language: str) -> tuple[str, str]:
+        """Return the family's name in a language, else its scientific name, and its language.
+
+        Both are empty if the class is not in the catalog.
+        """
+        if self.family is None:
+            return "", ""
+        name = _family_names(self.family).get(language)
+        return (name, language) if name else (self.family, "la")
+
     def sentence(self, kind: Sentence, language: str) -> tuple[str, str]:
         """Return a sentence in a language, else in English, and the language of the result."""
         translated: str = getattr(self.common_names(language), kind)
@@ -131,10 +149,15 @@ class Flower:
     @property
     def names(self) -> tuple[str, ...]:
         """All searchable names, in every language."""
-        names = [self.name, self.scientific_name, self.family, *self.synonyms]
+        names = [self.name, self.scientific_name, *self.synonyms]
         for common in (self.common_names(ENGLISH), *self.translations.values()):
             names += [common.display_name, *common.other_names]
         return tuple(name for name in names if name)
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """Names of the family in every language; empty if the class is not in the catalog."""
+        return (self.family, *_family_names(self.family).values()) if self.family else ()
 
 
 @dataclass(frozen=True)
@@ -191,10 +214,8 @@ def describe_class(item: FlowerClass) -> Flower:
 
 
 def describe_classes(items: Iterable[FlowerClass], language: str = ENGLISH) -> list[Flower]:
-    """Return the catalog entries of classes, sorted by name in a language."""
-    return sorted(
-        map(describe_class, items), key=lambda flower: normalize(flower.name_in(language))
-    )
+    """Return the catalog entries of classes, sorted for readers of a language."""
+    return sorted(map(describe_class, items), key=lambda flower: flower.sort_name(language))
 
 
 def sources_of(flowers: Iterable[Flower]) -> dict[str, Source]:
@@ -227,6 +248,16 @@ def hyphenated_names(language: str) -> dict[str, str]:
         for flower in catalog[language].flowers.values()
         for name in flower.names
         if files.BREAK_MARK in name
+    }
+
+
+@cache
+def _family_names(family: str) -> dict[str, str]:
+    """Return the names of a family by language."""
+    return {
+        language: contents.families[family]
+        for language, contents in files.texts().items()
+        if family in contents.families
     }
 
 

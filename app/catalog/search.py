@@ -13,7 +13,11 @@ _MAX_WORDS: Final = 8  # of a query, and
 _MAX_LETTERS: Final = 40  # of a word: bound the time of the similarity search
 _SHORTEST: Final = 4  # letters: shorter words resemble too many others
 _SIMILARITY: Final = 0.8  # "dahila" and "dahlia" have 0.83
-_PLURALS: Final = (("ies", "y"), ("es", ""), ("s", ""), ("en", "e"))  # English and German
+# Of English, German, French and Spanish.
+_PLURALS: Final = (("ies", "y"), ("es", ""), ("s", ""), ("en", "e"))
+_LIGATURES: Final = str.maketrans({"ß": "ss", "œ": "oe", "æ": "ae"})  # NFKD leaves them alone
+# Chinese characters and kana, which have no spaces between words.
+_UNSPACED: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 class Named(Protocol):
@@ -23,6 +27,10 @@ class Named(Protocol):
     def names(self) -> tuple[str, ...]:
         """All searchable names."""
 
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """Names of its family, which it shares with others."""
+
 
 _Item = TypeVar("_Item", bound=Named)
 
@@ -30,14 +38,17 @@ _Item = TypeVar("_Item", bound=Named)
 def search(items: Sequence[_Item], query: str) -> list[_Item]:
     """Return the items that match each word of a query, in their order.
 
-    A word matches if it or its singular starts a word of a name. If nothing matches, similar words
-    do.
+    A word matches if it or its singular starts a word of a name, or is anywhere in a name written
+    without spaces. If no item has such a name, the names of families count too; so the German
+    "Hahnenfuß" finds the buttercup, but not its whole family. If nothing matches, similar words do.
     """
     words = normalize(query)[: _MAX_WORDS * _MAX_LETTERS].split()[:_MAX_WORDS]
-    texts = [_text(item.names) for item in items]
-    found = _filter(items, texts, words, _starts_a_word)
-    if found:
-        return found
+    names = [_text(item.names) for item in items]
+    texts = [_text(item.names + item.family_names) for item in items]
+    for searched in (names, texts):
+        found = _filter(items, searched, words, _starts_a_word)
+        if found:
+            return found
     vocabulary = sorted({word for text in texts for word in text.split()})
     close = {word: _similar(word, vocabulary) for word in words}
     return _filter(items, texts, words, lambda word, text: not close[word].isdisjoint(text.split()))
@@ -45,7 +56,7 @@ def search(items: Sequence[_Item], query: str) -> list[_Item]:
 
 def normalize(text: str) -> str:
     """Normalize for search: lower case, no accents or apostrophes, words separated by spaces."""
-    letters = unicodedata.normalize("NFKD", text.lower().replace("ß", "ss"))
+    letters = unicodedata.normalize("NFKD", text.lower().translate(_LIGATURES))
     letters = "".join(
         letter
         for letter in letters
@@ -73,6 +84,8 @@ def _filter(
 
 
 def _starts_a_word(word: str, text: str) -> bool:
+    if _UNSPACED.search(word):
+        return word in text
     return any(f" {form}" in text for form in _forms(word))
 
 

@@ -15,7 +15,14 @@ from typing import Any, Final, get_args
 from flask import Blueprint, Response, redirect, request
 
 from app.catalog.files import Colour
-from app.catalog.flowers import Flower, describe_classes, families, look_alikes, sources_of
+from app.catalog.flowers import (
+    WITHOUT_LETTERS,
+    Flower,
+    describe_classes,
+    families,
+    look_alikes,
+    sources_of,
+)
 from app.catalog.search import normalize, search
 from app.context import current_context
 from app.http.api_version import api_url
@@ -88,9 +95,7 @@ def index() -> Response:
         letters=_by_letter(all_flowers, language),
         found=set(found),
         filters=filters,
-        families=[
-            (name, name) for name in sorted({item.family for item in all_flowers if item.family})
-        ],
+        families=_family_choices(all_flowers, language),
         colours=[
             (name, text(f"colours.{name}"))
             for name in _COLOURS
@@ -142,8 +147,10 @@ def _all_flowers(language: str = ENGLISH) -> list[Flower]:
 def _by_letter(items: Sequence[Flower], language: str) -> list[tuple[str, list[Flower]]]:
     """Group sorted flowers by the first letter of their names; "#" for other characters.
 
-    The flowers of a short list, and those of names in another script, are one group without letter.
+    The flowers of a short list, and those of a language or of names without letters, are one group.
     """
+    if language in WITHOUT_LETTERS:
+        return [("", list(items))]
 
     def letter(item: Flower) -> str:
         first = normalize(item.name_in(language))[:1].upper()
@@ -151,6 +158,14 @@ def _by_letter(items: Sequence[Flower], language: str) -> list[tuple[str, list[F
 
     groups = [(first, list(group)) for first, group in groupby(items, letter)]
     return groups if len(groups) > 1 and len(items) > _MAX_UNGROUPED else [("", list(items))]
+
+
+def _family_choices(items: Sequence[Flower], language: str) -> list[tuple[str, str]]:
+    """Return the families of flowers as (scientific name, name in a language), sorted by name."""
+    found = {item.family: item.family_in(language)[0] for item in items if item.family}
+    if language in WITHOUT_LETTERS:
+        return sorted(found.items())
+    return sorted(found.items(), key=lambda names: normalize(names[1]))
 
 
 def _find(slug: str) -> Flower:

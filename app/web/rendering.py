@@ -39,7 +39,7 @@ THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
 _ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
 _GBIF: Final = "https://www.gbif.org/species/search"
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(?:-NC)?(?:-SA|-ND)?) (\d\.\d)")
-_NUMBER_FORMATS: Final = ("decimal", "percent", "less_than", "more_than")
+_SCRIPT_FORMATS: Final = ("decimal", "percent", "less_than", "more_than", "comma")
 _SCRIPT_VERDICTS: Final = (
     "most_likely_name",
     "most_likely_percent",
@@ -130,8 +130,9 @@ def render_error_page(problem: Problem) -> Response:
 def limits() -> dict[str, Any]:
     """Return the upload limits, for the placeholders of messages."""
     settings = current_context().settings
+    formats = format_names(settings.heif).replace(", ", text("language.comma"))
     return {
-        "formats": format_names(settings.heif).replace(" or ", text("language.or")),
+        "formats": formats.replace(" or ", text("language.or")),
         "heif": settings.heif,
         "mib": settings.max_body_mib,
         "megapixels": settings.max_megapixels,
@@ -140,10 +141,10 @@ def limits() -> dict[str, Any]:
 
 
 def script_texts() -> dict[str, Any]:
-    """Return the messages and number formats that the page's scripts use."""
+    """Return the messages and formats that the page's scripts use."""
     return {
         **messages("script"),
-        **{name: messages("language")[name] for name in _NUMBER_FORMATS},
+        **{name: messages("language")[name] for name in _SCRIPT_FORMATS},
         **{name: messages("verdict")[name] for name in _SCRIPT_VERDICTS},
         "titles": messages("titles"),
         "details": details(),

@@ -20,6 +20,8 @@ _FOLDER: Final = Path(__file__).with_name("languages")
 ENGLISH: Final = "en"  # the API's language and the fallback
 LANGUAGE_PARAMETER: Final = "lang"
 LANGUAGE_COOKIE: Final = "language"
+# Counts that take the plural form "one", by CLDR. Elsewhere it is 1 only.
+_COUNTS_OF_ONE: Final = {"fr": (0, 1)}
 
 
 @cache
@@ -44,7 +46,10 @@ def _messages(path: Path) -> dict[str, str]:
 
 
 def choose_language(accepted: LanguageAccept) -> str:
-    """Return the available language with the highest preference, or English."""
+    """Return the available language with the highest preference, or English.
+
+    The first subtag decides, as in RFC 4647: "zh-TW" gets the page in simplified Chinese.
+    """
     # `best_match` compares whole tags first and would choose "de" for "en-GB, de;q=0.5".
     for tag, quality in accepted:
         language = re.split("[-_]", tag.lower())[0]
@@ -102,8 +107,8 @@ def find_message(language: str, key: str, count: int | None = None) -> str:
         KeyError: There is no such message.
     """
     catalog = message_catalogs()[language]
-    # English and German have these two forms; a language with more needs a rule of its own.
-    return catalog.get(key) or catalog[f"{key}.{'one' if count == 1 else 'other'}"]
+    is_one = count in _COUNTS_OF_ONE.get(language, (1,))
+    return catalog.get(key) or catalog[f"{key}.{'one' if is_one else 'other'}"]
 
 
 def messages(table: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 /* Search and filters as you type on the list of flowers.
  *
- * The script finds words that start like the typed ones or their singular. If there are none, it asks
- * the server, which also finds similar words. */
+ * The script finds names with words that start like the typed ones or their singular, else families.
+ * If there are none, it asks the server, which also finds similar words. */
 
 const field = document.getElementById("q");
 const { form } = field;
@@ -9,22 +9,28 @@ const count = document.querySelector(".count");
 const { all, some } = count.dataset;
 const PAUSE_MS = 200; // of typing, before the server is asked
 
+const LIGATURES = { ß: "ss", œ: "oe", æ: "ae" };
+const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
+
 /* Same normalization as `normalize` in app/catalog/search.py. */
 const normalize = (text) =>
   text
     .toLowerCase()
-    .replace(/ß/g, "ss")
+    .replace(/[ßœæ]/g, (letter) => LIGATURES[letter])
     .normalize("NFKD")
     .replace(/[\p{M}'’]/gu, "")
     .replace(/[^\p{L}\p{N}]+/gu, " ")
     .trim();
+
+const textOf = (parts) => ` ${normalize(parts.map((part) => part.textContent).join(" "))}`;
 
 const flowers = [...document.querySelectorAll(".list li")].map((row) => ({
   row,
   id: row.dataset.id,
   family: row.dataset.family,
   colours: row.dataset.colours.split(" "),
-  text: ` ${normalize([...row.children].map((part) => part.textContent).join(" "))}`,
+  names: textOf([...row.children].filter((part) => !part.matches(".family"))),
+  namesAndFamily: textOf([...row.children]),
 }));
 const sections = [...document.querySelectorAll(".letter")];
 const letters = [...document.querySelectorAll(".letters a")];
@@ -39,9 +45,14 @@ function forms(word) {
 
 const chosen = (name) => form.elements[name]?.value ?? "";
 
-function startsWords(query) {
+/* Return a function that tells if each word of a query is in a flower's names; same as `search` in
+ * app/catalog/search.py. */
+function matcher(query) {
   const words = normalize(query).split(" ").map(forms);
-  return ({ text }) => words.every((word) => word.some((form) => text.includes(` ${form}`)));
+  const isIn = (form, text) => text.includes(UNSPACED.test(form) ? form : ` ${form}`);
+  const matches = (text) => words.every((word) => word.some((form) => isIn(form, text)));
+  const key = flowers.some(({ names }) => matches(names)) ? "names" : "namesAndFamily";
+  return (flower) => matches(flower[key]);
 }
 
 async function foundByServer(query) {
@@ -86,7 +97,7 @@ function filter() {
   clearTimeout(timer);
   setUrl();
   const query = field.value;
-  const matches = startsWords(query);
+  const matches = matcher(query);
   if (flowers.some(matches)) {
     show(matches);
     return;

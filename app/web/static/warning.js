@@ -35,7 +35,7 @@ function rowElement(template, { name, language, toxicity: { people, pets, parts 
   if (parts.length === 0) which.remove();
   else {
     which.textContent = fillIn(words.which_parts, {
-      parts: parts.map((part) => words[part]).join(", "),
+      parts: parts.map((part) => words[part]).join(texts.comma),
     });
   }
   return row;

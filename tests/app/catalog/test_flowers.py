@@ -23,7 +23,8 @@ NAMES = read_category_names(ROOT / "model" / "data" / "cat_to_name.json")
 FLOWERS = describe_classes(FlowerClass(*item) for item in NAMES.items())
 BY_ID = {flower.class_id: flower for flower in FLOWERS}
 LANGUAGES = ["en", "de", "es", "fr", "it", "nl", "pt", "zh"]
-COMPLETE = ["en", "de"]  # with sentences
+TRANSLATED = ["de", "es", "fr", "zh"]  # with names of families and all sentences
+COMPLETE = ["en", *TRANSLATED]
 
 PATTERNS = {
     "species": r"[A-Z][a-z]+ [a-z]+",
@@ -31,7 +32,7 @@ PATTERNS = {
     "hybrid": r"[A-Z][a-z]+ × [a-z]+",
     "cultivar": r"[A-Z][a-z]+( [a-z]+)? '[A-Z][\w ]+'",
 }
-ENGLISH_WORDS = re.compile(r"\b(a|and|are|for|is|its|of|some|the|too)\b")
+ENGLISH_WORDS = re.compile(r"\b(and|are|for|is|its|of|some|the|too|with)\b")
 
 
 def letters(text: str) -> str:
@@ -105,7 +106,7 @@ def test_each_look_alike_has_a_name_and_a_distinguishing_sentence(language: str)
     for flower in FLOWERS:
         for item in look_alikes(flower, language):
             assert item.name
-            assert item.features.endswith(".")
+            assert item.features.endswith((".", "。"))
             assert item.features_language == (language if language in COMPLETE else "en")
             assert item.flower != flower
             assert item.flower or item.scientific_name
@@ -161,19 +162,35 @@ def test_two_flowers_have_no_german_name() -> None:
     assert BY_ID["55"].name_language("de") == "en"
 
 
+@pytest.mark.parametrize("language", TRANSLATED)
 @pytest.mark.parametrize("flower", FLOWERS, ids=lambda flower: flower.slug)
-def test_german_has_each_sentence_that_english_has(flower: Flower) -> None:
-    words = flower.translations["de"]
+def test_each_sentence_in_english_has_a_translation(flower: Flower, language: str) -> None:
+    words = flower.translations[language]
     for kind in ("note", "features", "toxicity_note"):
-        english, german = getattr(flower, kind), getattr(words, kind)
-        assert bool(german) == bool(english)
-        assert not german or german.endswith(".")
-        assert not ENGLISH_WORDS.search(german.lower().replace("of the", ""))
+        english, translated = getattr(flower, kind), getattr(words, kind)
+        assert bool(translated) == bool(english)
+        assert not translated or translated.endswith((".", "。"))
+        assert not ENGLISH_WORDS.search(translated.lower())
     # The translation mentions every species that the English note mentions.
     species = re.findall(
         r"(?!The |Several )[A-Z][a-z]+ (?:× )?[a-z]+(?:us|is|um|a|i)\b", flower.note
     )
     assert [name for name in species if name not in words.note] == []
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_each_family_has_a_name(language: str) -> None:
+    families = [flower.family or "" for flower in FLOWERS]
+    assert set(files.texts()[language].families) == set(families)
+    names = {flower.family_in(language) for flower in FLOWERS}
+    assert len(names) == len(set(families))
+    assert {name_language for _, name_language in names} == {language}
+
+
+def test_a_family_without_a_name_is_called_by_its_scientific_one() -> None:
+    assert BY_ID["54"].family_in("zh") == ("菊科", "zh")
+    assert BY_ID["54"].family_in("it") == BY_ID["54"].family_in("en") == ("Asteraceae", "la")
+    assert Flower("rose", "rose", "Rose").family_in("zh") == ("", "")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -207,7 +224,7 @@ def test_a_flower_is_named_in_eight_languages(language: str, name: str) -> None:
 def test_a_sentence_falls_back_to_english() -> None:
     lily = BY_ID["18"]
     assert lily.sentence("features", "de") == (lily.translations["de"].features, "de")
-    assert lily.sentence("features", "fr") == (lily.features, "en")
+    assert lily.sentence("features", "it") == (lily.features, "en")
 
 
 def test_display_names_correct_three_class_names() -> None:
@@ -335,6 +352,21 @@ def test_umlauts_are_sorted_with_their_base_letters() -> None:
     assert names[index - 1 : index + 2] == ["Sonnenblume", "Stängelloser Enzian", "Stechapfel"]
 
 
+def test_ligatures_are_sorted_as_two_letters() -> None:
+    classes = [FlowerClass(*item) for item in NAMES.items()]
+    names = [flower.name_in("fr") for flower in describe_classes(classes, "fr")]
+    assert names.index("Nigelle de Damas") < names.index("Œillet de poète")
+    assert names.index("Œillet de poète") < names.index("Onagre")
+
+
+def test_chinese_lists_follow_the_scientific_names() -> None:
+    classes = [FlowerClass(*item) for item in NAMES.items()]
+    flowers = describe_classes(classes, "zh")
+    names = [flower.scientific_name or flower.display_name for flower in flowers]
+    assert names == sorted(names, key=str.lower)
+    assert flowers[0].name_in("zh") == "苘麻"  # Abutilon
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -362,6 +394,18 @@ def test_umlauts_are_sorted_with_their_base_letters() -> None:
         ("Nachtkerzen", {"1"}),
         ("tournesol", {"54"}),
         ("向日葵", {"54"}),
+        ("金鱼", {"11"}),
+        ("锦葵", {"86"}),
+        ("锦葵科", {"55", "83", "86", "97"}),
+        ("Malvengewächse", {"55", "83", "86", "97"}),
+        ("睡莲科", {"73"}),
+        ("nymphéacées", {"73"}),
+        ("Seerosen", {"73"}),
+        ("œillets", {"30", "31", "47"}),
+        ("oeillet", {"30", "31", "47"}),
+        ("glaieul", {"43"}),
+        ("girasoles", {"54"}),
+        ("acantaceas", {"98"}),
         ("z" * 5000, set()),
         ("dahlia " * 500, {"56", "59", "60"}),
         ("%_<", {flower.class_id for flower in FLOWERS}),

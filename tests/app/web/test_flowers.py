@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from app.catalog import files
 from app.context import context_of
 from app.http.problems import Code
 from app.settings import Settings
-from model.checkpoint.labels import FlowerClass
+from model.checkpoint.labels import FlowerClass, read_category_names
 from model.classifier import Classifier
 from tests.app.conftest import MakeApp
 from tests.app.web.conftest import message
-from tests.conftest import TINY_CLASSES
+from tests.conftest import ROOT, TINY_CLASSES
 from tests.fake_checkpoint import save_fake_checkpoint
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 NAMES = sorted(item.name for item in TINY_CLASSES)
+OXFORD_NAMES = read_category_names(ROOT / "model" / "data" / "cat_to_name.json")
 
 
 def shown(page: str) -> list[str]:
@@ -108,23 +110,26 @@ def test_an_unknown_colour_or_family_is_refused(
 LETTER_LINK = re.compile(r'<a href="#(letter-\d+)"([^>]*)>(\w|#)</a>')
 
 
-def listed_page(tmp_path: Path, names: list[str], query: str = "") -> str:
-    """Return the page with the list of a model for flowers of these names."""
+def listed_page(
+    tmp_path: Path, names: Mapping[str, str], query: str = "", language: str = "en"
+) -> str:
+    """Return the page with the list of a model for classes with these IDs and names."""
     path = save_fake_checkpoint(
         tmp_path / "named.safetensors",
         [0.0] * len(names),
-        classes=[FlowerClass(name, name) for name in names],
+        classes=[FlowerClass(*item) for item in names.items()],
     )
     app = create_app(Settings(checkpoint=path, device="cpu"))
+    headers = {**PAGE, "Accept-Language": language}
     try:
-        return app.test_client().get(f"/flowers?q={query}", headers=PAGE).text
+        return app.test_client().get(f"/flowers?q={query}", headers=headers).text
     finally:
         context_of(app).batcher.close()
 
 
 def test_a_long_list_has_letters_that_lead_to_their_flowers(tmp_path: Path) -> None:
     names = [f"{letter}{letter}{number}" for letter in "BEÖPバ" for number in range(5)]
-    page = listed_page(tmp_path, names, "bb")
+    page = listed_page(tmp_path, dict(zip(names, names, strict=True)), "bb")
     targets = LETTER_LINK.findall(page)
     assert [letter for _, _, letter in targets] == ["B", "E", "O", "P", "#"]
     assert [letter for _, hidden, letter in targets if not hidden] == ["B"]
@@ -137,7 +142,7 @@ def test_a_long_list_has_letters_that_lead_to_their_flowers(tmp_path: Path) -> N
 def test_a_short_list_and_one_in_another_script_have_no_letters(
     tmp_path: Path, client: FlaskClient, count: int
 ) -> None:
-    names = [f"バ{number}" for number in range(25)]
+    names = {f"バ{number}": f"バ{number}" for number in range(25)}
     page = client.get("/flowers", headers=PAGE).text if count == 6 else listed_page(tmp_path, names)
     assert page.count("<li ") == count
     assert LETTER_LINK.findall(page) == []
@@ -181,6 +186,25 @@ def test_a_search_finds_names_of_any_language(
     assert len(shown(page)) == 1
     listed = client.get("/flowers", query_string={"q": query}).get_json()
     assert [item["class_id"] for item in listed["flowers"]] == ["21"]
+
+
+@pytest.mark.parametrize(("language", "has_letters"), [("fr", True), ("zh", False)])
+def test_the_chinese_list_has_no_letters(tmp_path: Path, language: str, has_letters: bool) -> None:
+    page = listed_page(tmp_path, OXFORD_NAMES, language=language)
+    assert len(shown(page)) == 102
+    assert bool(LETTER_LINK.findall(page)) is has_letters
+
+
+def test_families_have_names_in_the_language_of_the_page(client: FlaskClient) -> None:
+    for language, name in (("en", "Asteraceae"), ("de", "Korbblütler"), ("zh", "菊科")):
+        headers = {**PAGE, "Accept-Language": language}
+        listed = client.get("/flowers?family=Asteraceae", headers=headers).text
+        assert f'<option value="Asteraceae" selected>{name}</option>' in listed
+        name_language = "la" if language == "en" else language
+        assert f'<span class="family" lang="{name_language}">{name}</span>' in listed
+        page = client.get("/flowers/5-english-marigold", headers=headers).text
+        assert f'lang="{name_language}">{name}</a>' in page
+        assert ('<i lang="la">Asteraceae</i>' in page) is (language != "en")
 
 
 def test_a_flower_page_is_translated(client: FlaskClient) -> None:

@@ -18,6 +18,7 @@ from app.catalog import files
 from app.catalog.flowers import describe_classes
 from app.context import context_of
 from app.settings import Settings
+from app.web.translations import message_catalogs
 from model.checkpoint.labels import FlowerClass, read_category_names
 from tests.app.conftest import form
 from tests.app.web.conftest import message
@@ -25,7 +26,7 @@ from tests.conftest import ROOT
 from tests.fake_checkpoint import save_fake_checkpoint
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-LANGUAGES = ("en", "de")
+LANGUAGES = tuple(message_catalogs())
 Serve = Callable[..., FlaskClient]
 # Names of folders, in their order.
 OWN = ("wild_leek", "edelweiss", 'leek "Blue <b>"', "Märzenbecher", "x" * 250, "バラ")
@@ -140,7 +141,7 @@ def test_a_page_without_catalog_entry_has_the_name_once_and_no_empty_parts(
 def test_a_class_id_that_differs_from_the_name_is_shown(serve: Serve, language: str) -> None:
     client = serve(("rosa", "moss"), "tulip")
     page = page_of(client, "/flowers/rosa", language)
-    value = message("flowers.class_value", language, id="rosa", name="moss")
+    value = message("flowers.class", language, id="rosa", name="moss")
     assert value in html.unescape(page)
     assert message("flowers.scientific_name", language) not in page
 

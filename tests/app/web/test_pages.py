@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from app.context import context_of, install_context
+from app.web.translations import message_catalogs
 from model import BUNDLED_INT8
 from model.backends.base import Outputs
 from model.classifier import Classifier
@@ -69,7 +70,7 @@ def test_a_photo_gets_five_names(client: FlaskClient, photo: bytes) -> None:
     assert [text.index(name) for name in names] == sorted(text.index(name) for name in names)
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("language", message_catalogs())
 def test_poisonous_plants_among_the_names_are_warned_of_without_javascript(
     client: FlaskClient, photo: bytes, language: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,13 +14,14 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
+from app.catalog import files
 from app.catalog.files import Colour, PlantPart, Rank, ToxicityLevel
 from app.catalog.flowers import describe_class
 from app.http.problems import Code
 from app.web.translations import ENGLISH, choose_language, format_percent, message_catalogs, text
 from model.checkpoint.labels import FlowerClass
 from model.imaging.formats import FORMAT_NAMES
-from tests.app.conftest import form
+from tests.app.conftest import MakeApp, form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
@@ -28,7 +30,17 @@ TEMPLATES = ROOT / "app" / "web" / "templates"
 TRANSLATED = sorted(set(TEMPLATES.glob("*.html")) - {TEMPLATES / "docs.html"})
 SCRIPTS = [*sorted((ROOT / "app" / "web" / "static").glob("*.js")), TEMPLATES / "service-worker.js"]
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+PAGES = ["/", "/about", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"]
 OTHERS = sorted(set(message_catalogs()) - {ENGLISH})
+# Messages that are the same word in English.
+SAME_WORDS = {
+    "de": {"flowers.hint_name", "colours.orange", "model.version"},
+    "es": {"flowers.cultivar"},
+    "fr": {
+        "flowers.cultivar", "flowers.sources", "colours.orange", "toxicity.rhizome",
+        "nav.pages", "model.version", "model.pixels", "model.split",
+    },
+}  # fmt: skip
 
 PLURAL_FORM = re.compile(r"(\w+\.\w+)\.\w+")
 PLACEHOLDER = re.compile(r"{(\w*)}")
@@ -48,10 +60,16 @@ NOT_TEXT = {"Accept", "Files", "petalscope "}
         ("de-AT,de;q=0.9,en;q=0.8", "de"),
         ("DE_ch", "de"),
         ("en-GB,de;q=0.5", "en"),
-        ("fr,de;q=0.8,en;q=0.7", "de"),
+        ("it,de;q=0.8,en;q=0.7", "de"),
         ("en;q=0.2,de;q=0.9", "de"),
-        ("de;q=0,fr", "en"),
-        ("fr-FR,*;q=0.5", "en"),
+        ("de;q=0,it", "en"),
+        ("it-IT,*;q=0.5", "en"),
+        ("fr-CA,en;q=0.5", "fr"),
+        ("es-419", "es"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("zh-SG", "zh"),
+        ("zh-Hans-CN", "zh"),
+        ("zh-TW,en;q=0.5", "zh"),  # simplified, for lack of traditional Chinese
         ("", "en"),
         (";;q=x,,", "en"),
     ],
@@ -60,22 +78,67 @@ def test_the_language_has_the_highest_preference(accepted: str, language: str) -
     assert choose_language(parse_accept_header(accepted, LanguageAccept)) == language
 
 
-def test_the_languages_are_english_and_german() -> None:
-    assert OTHERS == ["de"]
+def test_the_languages() -> None:
+    assert OTHERS == ["de", "es", "fr", "zh"]
+
+
+def placeholders(language: str) -> dict[str, set[str]]:
+    """Return the placeholders of each message, those of the form "other" if it has several."""
+    return {
+        key.removesuffix(".other"): set(PLACEHOLDER.findall(copy))
+        for key, copy in message_catalogs()[language].items()
+        if not key.endswith(".one")
+    }
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_each_language_has_the_same_messages_and_placeholders(
-    language: str,
-) -> None:
-    def placeholders(messages: dict[str, str]) -> dict[str, list[str]]:
-        return {
-            key: sorted(set(PLACEHOLDER.findall(message)))
-            for key, message in messages.items()
-            if not key.startswith("details.")
-        }
+def test_each_language_has_the_same_messages_and_placeholders(language: str) -> None:
+    found = placeholders(language)
+    details = {key for key in found if key.startswith("details.")}
+    assert {key: found[key] for key in found.keys() - details} == placeholders(ENGLISH)
+    assert {key: found[key] for key in details} == {
+        key: names for key, names in placeholders("de").items() if key.startswith("details.")
+    }
 
-    assert placeholders(message_catalogs()[language]) == placeholders(message_catalogs()[ENGLISH])
+
+@pytest.mark.parametrize("language", message_catalogs())
+def test_the_singular_has_no_placeholder_that_the_plural_lacks(language: str) -> None:
+    plural = placeholders(language)
+    for key, copy in message_catalogs()[language].items():
+        if key.endswith(".one"):
+            assert set(PLACEHOLDER.findall(copy)) <= plural[key.removesuffix(".one")]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_message_is_left_in_english(language: str) -> None:
+    english = message_catalogs()[ENGLISH]
+    equal = {
+        key
+        for key, copy in message_catalogs()[language].items()
+        if copy == english.get(key) and re.search("[A-Za-z]{2}", PLACEHOLDER.sub("", copy))
+    }
+    assert equal <= SAME_WORDS.get(language, set())
+
+
+@pytest.mark.parametrize(
+    ("language", "mistake"),
+    [
+        ("fr", "[^\u202f][;?!]|[^\xa0]:(?!//)|«[^\xa0]|[^\xa0]»|'"),
+        ("es", "[“”']|^[^¿]*[?]|^[^¡]*!"),
+        ("zh", "[\u3400-\u9fff][,;:?!.]|[,;:?!]\\s*[\u3400-\u9fff]|'|\""),
+    ],
+)
+def test_punctuation_is_that_of_the_language(language: str, mistake: str) -> None:
+    sentences = [
+        copy
+        for key, copy in message_catalogs()[language].items()
+        if key not in ("language.wikipedia", "language.comma")
+    ]
+    contents = files.texts()[language]
+    for item in contents.flowers.values():
+        sentences += filter(None, (item.note, item.features, item.toxicity_note))
+    sentences += [item.features for item in contents.species.values()]
+    assert [text for text in sentences if re.search(mistake, text)] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -107,7 +170,7 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     used = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
     used |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # `script_texts` adds these from other tables.
-    used -= {"script.titles", "script.decimal", "script.details", "script.toxicity"}
+    used -= {"script.titles", "script.decimal", "script.details", "script.toxicity", "script.comma"}
     used -= {"script.hyphenated"}  # from the catalog
     assert used <= messages
     # Keys that the code composes.
@@ -170,10 +233,16 @@ def test_literal_text_is_detected() -> None:
     assert literals(script) == ["Copied", "Sending the photo", " of many"]
 
 
-def test_number_formats_depend_on_the_language(app: Flask) -> None:
-    for language, expected in ((ENGLISH, "97.3%"), ("de", "97,3\xa0%")):
-        with app.test_request_context(headers={"Accept-Language": language}):
-            assert format_percent(0.9731) == expected
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (ENGLISH, "97.3%"), ("de", "97,3\xa0%"), ("fr", "97,3\u202f%"), ("es", "97,3\xa0%"),
+        ("zh", "97.3%"),
+    ],
+)  # fmt: skip
+def test_number_formats_depend_on_the_language(app: Flask, language: str, expected: str) -> None:
+    with app.test_request_context(headers={"Accept-Language": language}):
+        assert format_percent(0.9731) == expected
 
 
 @pytest.mark.parametrize("language", message_catalogs())
@@ -188,7 +257,8 @@ def test_a_message_with_plural_forms_has_both(language: str) -> None:
 @pytest.mark.parametrize(
     ("language", "count", "expected"),
     [(ENGLISH, 1, "1 flower"), (ENGLISH, 0, "0 flowers"), (ENGLISH, 102, "102 flowers"),
-     ("de", 1, "1 Blume"), ("de", 2, "2 Blumen")],
+     ("de", 1, "1 Blume"), ("de", 2, "2 Blumen"), ("fr", 0, "0 fleur"), ("fr", 2, "2 fleurs"),
+     ("es", 0, "0 flores"), ("zh", 1, "1 种花"), ("zh", 2, "2 种花")],
 )  # fmt: skip
 def test_the_count_chooses_the_plural_form(
     app: Flask, language: str, count: int, expected: str
@@ -202,10 +272,10 @@ def test_placeholder_values_are_escaped(app: Flask) -> None:
         assert "&lt;b&gt;" in text("page.look", name="<b>")
 
 
-@pytest.mark.parametrize("path", ["/", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"])
+@pytest.mark.parametrize("path", PAGES)
 def test_a_page_declares_its_language(client: FlaskClient, path: str) -> None:
     pages = {}
-    for accepted, language in (("de-DE,en;q=0.5", "de"), ("fr", ENGLISH)):
+    for accepted, language in (("de-DE,en;q=0.5", "de"), ("it", ENGLISH)):
         response = client.get(path, headers={**PAGE, "Accept-Language": accepted})
         assert response.headers["Content-Language"] == language
         assert "Accept-Language" in response.vary
@@ -213,6 +283,26 @@ def test_a_page_declares_its_language(client: FlaskClient, path: str) -> None:
         pages[language] = response
     if path.startswith("/flowers"):
         assert pages["de"].headers["ETag"] != pages[ENGLISH].headers["ETag"]
+
+
+@pytest.mark.parametrize("language", message_catalogs())
+def test_each_page_exists_in_each_language(
+    make_app: MakeApp, tmp_path: Path, language: str
+) -> None:
+    client = make_app(feedback_dir=tmp_path / "feedback").test_client()
+    for path in (*PAGES, "/your-feedback"):
+        response = client.get(path, headers={**PAGE, "Accept-Language": language})
+        assert response.status_code == (404 if path == "/nowhere" else 200)
+        assert f'<html lang="{language}">' in response.text
+
+
+def test_lists_are_joined_as_the_language_does(client: FlaskClient) -> None:
+    for language, joined in (("fr", "jaune, orange, rouge"), ("zh", "黄色、橙色、红色")):
+        page = client.get("/flowers/21-fire-lily", headers={**PAGE, "Accept-Language": language})
+        assert joined in html.unescape(re.sub("<[^>]*>", "", page.text))
+    formats = FORMAT_NAMES.replace(", ", "、").replace(" or ", " 或 ")
+    start = client.get("/", headers={**PAGE, "Accept-Language": "zh"})
+    assert f'data-formats="{formats}"' in start.text
 
 
 def test_the_api_and_its_documentation_are_english(client: FlaskClient, photo: bytes) -> None:
@@ -229,20 +319,21 @@ def test_the_api_and_its_documentation_are_english(client: FlaskClient, photo: b
         assert responses[0]["title"] == responses[1]["title"]
 
 
-def test_problems_are_translated(client: FlaskClient, photo: bytes) -> None:
-    formats = FORMAT_NAMES.replace(" or ", message("language.or", "de"))
+@pytest.mark.parametrize("language", OTHERS)
+def test_problems_are_translated(client: FlaskClient, photo: bytes, language: str) -> None:
+    formats = FORMAT_NAMES.replace(", ", message("language.comma", language))
+    formats = formats.replace(" or ", message("language.or", language))
     for data, detail in (
-        (form(b"words"), message("details.unsupported_format", "de", formats=formats)),
-        (form(photo[:2000]), message("details.damaged_photo", "de")),
-        (form(b""), message("details.empty_photo", "de")),
+        (form(b"words"), message("details.unsupported_format", language, formats=formats)),
+        (form(photo[:2000]), message("details.damaged_photo", language)),
+        (form(b""), message("details.empty_photo", language)),
     ):
-        response = client.post("/", **data, headers={**PAGE, "Accept-Language": "de"})
+        response = client.post("/", **data, headers={**PAGE, "Accept-Language": language})
         assert response.status_code in (415, 422)
-        assert detail in response.text.split("<template")[0]
+        assert detail in html.unescape(response.text.split("<template")[0])
 
 
-def test_german_pages_link_to_german_wikipedia(
-    client: FlaskClient,
-) -> None:
-    page = client.get("/flowers/21-fire-lily", headers={**PAGE, "Accept-Language": "de"}).text
-    assert "https://de.wikipedia.org/w/index.php?search=Gloriosa+superba" in page
+@pytest.mark.parametrize("language", message_catalogs())
+def test_pages_link_to_wikipedia_in_their_language(client: FlaskClient, language: str) -> None:
+    page = client.get("/flowers/21-fire-lily", headers={**PAGE, "Accept-Language": language}).text
+    assert f"https://{language}.wikipedia.org/w/index.php?search=Gloriosa+superba" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,23 @@ from tests.app.web.conftest import message
 pytestmark = pytest.mark.browser
 
 ROWS = ".list li:visible"
+QUERIES = ("", "dahlia", "dahila", "daisies", "Rosen", "amaryllidaceae", "Colt’s", "x_y", "Löwen")
 
 
 def rows(page: Page) -> list[str]:
     return page.locator(f"{ROWS} a").all_text_contents()
 
 
-@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
 @pytest.mark.parametrize(
-    "query",
-    ["", "dahlia", "dahila", "daisies", "Rosen", "amaryllidaceae", "Colt’s", "x_y", "Löwen"],
+    ("language", "query"),
+    [
+        *product(("en-GB", "de-DE"), QUERIES),
+        ("fr-FR", "oeillet"),
+        ("fr-FR", "ancolies"),
+        ("zh-CN", "菊"),
+        ("zh-CN", "睡莲科"),
+        ("zh-CN", "ROSA"),
+    ],
 )
 def test_script_and_server_find_the_same_flowers(
     visit: Visit, bundled_service: str, query: str, language: str

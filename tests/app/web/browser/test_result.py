@@ -265,6 +265,7 @@ def test_script_and_server_render_the_same_result(
     [
         ("en-GB", (">99.9%", "94.1%", "<0.1%")),
         ("de-AT", (">\xa099,9\xa0%", "94,1\xa0%", "<\xa00,1\xa0%")),
+        ("fr-FR", (">\xa099,9\u202f%", "94,1\u202f%", "<\xa00,1\u202f%")),
     ],
 )
 def test_script_and_server_format_the_same_percentages(
