@@ -39,7 +39,7 @@ THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
 _ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
 _GBIF: Final = "https://www.gbif.org/species/search"
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(?:-NC)?(?:-SA|-ND)?) (\d\.\d)")
-_SCRIPT_FORMATS: Final = ("decimal", "percent", "less_than", "more_than", "comma")
+_SCRIPT_FORMATS: Final = ("decimal", "percent", "less_than", "more_than", "comma", "colon")
 _SCRIPT_VERDICTS: Final = (
     "most_likely_name",
     "most_likely_percent",

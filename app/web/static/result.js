@@ -185,7 +185,7 @@ export function textOf(result) {
   const lines = predictions.map((prediction) => {
     const { scientific_name: scientificName, probability } = prediction;
     const latin = scientificName ? ` (${scientificName})` : "";
-    const share = verdict === "unknown" ? "" : `: ${percent(probability)}`;
+    const share = verdict === "unknown" ? "" : `${texts.colon}${percent(probability)}`;
     return `${nameOf(prediction)}${latin}${share}`;
   });
   const isNamed = verdict === "known" || verdict === "unchecked";

@@ -30,7 +30,7 @@ TEMPLATES = ROOT / "app" / "web" / "templates"
 TRANSLATED = sorted(set(TEMPLATES.glob("*.html")) - {TEMPLATES / "docs.html"})
 SCRIPTS = [*sorted((ROOT / "app" / "web" / "static").glob("*.js")), TEMPLATES / "service-worker.js"]
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-PAGES = ["/", "/about", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"]
+PAGES = ["/", "/about", "/about/model", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"]
 OTHERS = sorted(set(message_catalogs()) - {ENGLISH})
 # Messages that are the same word in English.
 SAME_WORDS = {
@@ -170,8 +170,8 @@ def test_every_message_is_used_and_every_used_message_exists() -> None:
     used = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
     used |= {f"script.{name}" for name in re.findall(r"texts\.(\w+)", written)}
     # `script_texts` adds these from other tables.
-    used -= {"script.titles", "script.decimal", "script.details", "script.toxicity", "script.comma"}
-    used -= {"script.hyphenated"}  # from the catalog
+    used -= {"script.titles", "script.decimal", "script.details", "script.toxicity"}
+    used -= {"script.comma", "script.colon", "script.hyphenated"}
     assert used <= messages
     # Keys that the code composes.
     used |= {f"page.{verdict}" for verdict in ("known", "unsure", "unknown", "unchecked")}
