@@ -51,15 +51,10 @@ NAMES = {"Petalscope", "Wikipedia", "GBIF"}  # the same in every language
 COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
 TEXT_PATTERN = re.compile(r"[A-Za-z]{2,} [a-z]{2,}|^[A-Z][a-z]+( |$)")
-# The last one is for developers.
 NOT_TEXT = {
-    "Accept",
-    "Escape",
-    "Files",
-    "Petalscope",
-    "petalscope ",
-    "The browser is out of memory.",
-}
+    "Accept", "Escape", "Files", "Petalscope", "petalscope ",
+    "The browser is out of memory.",  # for developers
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
