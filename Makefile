@@ -95,19 +95,18 @@ check: lint ## lint, and run the fast tests (about a minute)
 	$(PYTEST) worksteal --durations 5 --durations-min 3 -m "not slow and not browser and not redis and not nginx and not docker and not postgresql"
 
 # A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
-# processes of their own. Tests of response times run beside each other only: most of them wait. The
-# container's tests share one image.
+# processes of their own. Tests of response times run beside each other only: most of them wait.
+# `loadfile` keeps a file in one process: the container's tests share one image, and take longest.
 BACKEND_TESTS := tests/model/backends tests/scripts/test_export.py
 TIMED_TESTS := tests/adversarial/timed
 CONTAINER_TESTS := tests/deploy/test_container.py
-LATER := $(BACKEND_TESTS) $(TIMED_TESTS) $(CONTAINER_TESTS)
+LATER := $(CONTAINER_TESTS) $(BACKEND_TESTS) $(TIMED_TESTS)
 
 .PHONY: test
 test: lint ## lint, and run all tests
 	$(PYTEST) worksteal $(LATER:%=--ignore=%)
-	$(PYTEST) worksteal $(BACKEND_TESTS)
+	$(PYTEST) loadfile --no-loadscope-reorder $(CONTAINER_TESTS) $(BACKEND_TESTS)
 	$(PYTEST) loadfile $(TIMED_TESTS)
-	$(IN_VENV) -m pytest $(CONTAINER_TESTS)
 
 .PHONY: soak
 soak: $(VENV)/.dev-$(KIND) ## measure a normal client beside 50 attacking connections (ARGS="--seconds 120")
