@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.card:
         check_card(options.card)
     folders = dict(options.sets) or {options.split: data_folder(options) / options.split}
-    ood = dict(options.ood)
+    ood = dict(options.ood) | dict(options.ood_half)
     if ignored := ignored_files([*folders.values(), *map(_root, ood.values())]):
         print(ignored_line(ignored), file=sys.stderr)
     classifier = with_eval_size(Classifier.load(options.checkpoint, options.device), options)
@@ -58,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         classifier,
         folders,
         {
-            name: ood_photos_except(_root(folder), options.ood_half, _excluded(folder))
+            name: ood_photos_except(
+                _root(folder),
+                "eval" if name in dict(options.ood_half) else "all",
+                _excluded(folder),
+            )
             for name, folder in ood.items()
         },
         corrupted=options.corruptions,
@@ -108,9 +112,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add(
         "--ood-half",
-        choices=("all", "eval", "train"),
-        default="all",
-        help="eval: only the half that train.py --ood-data-half does not use (default: all)",
+        type=_named_folder,
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="the same, but only the half that train.py --ood-data-half does not use",
     )
     add("--corruptions", metavar="NAME", help="evaluate this set under corruptions too")
     add_eval_size_options(parser)
@@ -142,9 +148,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             help=f"draw the {plot}; with several sets, each file name ends in -NAME",
         )
     options = parser.parse_args(arguments)
-    names = [name for name, _ in [*options.sets, *options.ood]]
+    names = [name for name, _ in [*options.sets, *options.ood, *options.ood_half]]
     if len(set(names)) < len(names):
-        parser.error("arguments --set, --ood: names must be unique")
+        parser.error("arguments --set, --ood, --ood-half: names must be unique")
     known = [name for name, _ in options.sets] or [options.split]
     if options.corruptions not in (None, *known):
         parser.error(f"argument --corruptions: {options.corruptions} is none of {', '.join(known)}")

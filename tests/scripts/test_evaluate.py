@@ -168,7 +168,8 @@ def test_an_unreadable_photo_is_named_on_one_line(
         ["c", "--set", "a=x", "--split", "test"],
         ["c", "--set", "a=x", "--ood", "a=y"],
         ["c", "--ood", "y"],
-        ["c", "--ood", "a=y", "--ood-half", "other"],
+        ["c", "--ood-half", "y"],
+        ["c", "--ood", "a=x", "--ood-half", "a=y"],
         ["c", "--batch-size", "0"],
         ["c", "--confusion-matrix", "matrix.txt"],
     ],
@@ -236,10 +237,15 @@ def test_ood_photos_are_compared_with_every_set(
     card.write_text(f"# Card\n{BEGIN}\n{END}\n", encoding="utf-8")
     common = [str(path), "--data", str(data), "--workers", "0"]
     sets = ["--ood", f"all={folder}", "--ood", f"pets={folder}/,-dog,-tulip"]
+    sets += ["--ood-half", f"half={folder}"]
     outputs = ["--json", str(report), "--card", str(card), "--corruptions", "valid"]
     assert main([*common, *sets, *outputs]) == 0
     values = json.loads(report.read_text())
-    assert {name: item["n"] for name, item in values["ood"].items()} == {"all": 5, "pets": 2}
+    assert {name: item["n"] for name, item in values["ood"].items()} == {
+        "all": 5,
+        "pets": 2,
+        "half": 1,
+    }
     # All logits are equal, so no score separates the sets.
     for item in values["ood"].values():
         assert item["verdicts"]["unknown"] == 0
