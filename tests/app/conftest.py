@@ -98,8 +98,11 @@ def make_app(tiny_checkpoint: Path, classifier: Classifier) -> Iterator[MakeApp]
         end_process: Any = None,
         **settings: Any,
     ) -> Flask:
-        metadata = replace(classifier.metadata, ood_rule=ood_rule)
-        served = Classifier(classifier.network, metadata, classifier.version)
+        served, metadata = classifier, classifier.metadata
+        if ood_rule is not None:
+            metadata = replace(metadata, ood_rule=ood_rule)
+        if run is not None or ood_rule is not None:
+            served = Classifier(classifier.network, metadata, classifier.version)
         if run is not None:
             served.outputs = run  # type: ignore[assignment, method-assign]
         chosen = {"end_process": end_process} if end_process is not None else {}
