@@ -181,7 +181,11 @@ def test_pictures_fit_and_shift_nothing(
     result = results(verdict)
     page.route("**/predict*", lambda route: route.fulfill(json=result))
     held: list[Route] = []
-    page.route("**/pictures/**", held.append)
+
+    def hold(route: Route) -> None:  # Playwright takes no built-in method
+        held.append(route)
+
+    page.route("**/pictures/**", hold)
     choose(page, photo_file)
     names(page)
     page.locator(".prediction .picture, .compare img").first.scroll_into_view_if_needed()
