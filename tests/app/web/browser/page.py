@@ -78,7 +78,7 @@ def resize(page: Page, width: int, height: int = 800) -> None:
 def hold_time(page: Page) -> None:
     """Hold the page's timers until `let_time_pass`, because slow machines would miss a state."""
     page.evaluate(
-        "() => { window.later = []; window.setTimeout = (call) => window.later.push(call); }"
+        "() => { window.later ??= []; window.setTimeout = (call) => window.later.push(call); }"
     )
 
 
