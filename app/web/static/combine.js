@@ -1,6 +1,6 @@
 /* The mode that selects photos of one plant and combines them into one entry. */
 
-import { announce, combinedMount, focusPanel } from "./display.js";
+import { announce } from "./display.js";
 import {
   canCombine,
   clickedEntry,
@@ -12,14 +12,30 @@ import {
   state,
   tiles,
 } from "./entries.js";
-import { format, texts } from "./messages.js";
-import { classifyEntries, newEntry } from "./queue.js";
+import { format } from "./messages.js";
+import { classifyEntries, newEntry, onEscape } from "./queue.js";
 
-/* Preselect the latest photos, which are most likely of one plant. */
+const topClass = ({ result }) => result.predictions[0].class_id;
+
+/* Return the photos to preselect: those with the same name as the photo on display, or as the latest
+ * one on the start page; else those chosen together with it. */
+function likelyOfOnePlant() {
+  const all = state.entries.filter(canCombine);
+  const one = all.includes(state.shown) ? state.shown : all.at(-1);
+  const alike = all.filter((entry) => topClass(entry) === topClass(one));
+  const together = all.filter(({ choice }) => choice === one.choice);
+  if (alike.length > 1) {
+    const others = alike.filter((entry) => entry !== one);
+    return [one, ...others.slice(1 - maxCombined)];
+  }
+  // A larger choice is unlikely to show only one plant.
+  return together.length <= maxCombined ? together : [one];
+}
+
 combineButton.addEventListener("click", () => {
-  state.selected = state.entries.filter(canCombine).slice(-maxCombined);
+  state.selected = likelyOfOnePlant();
   drawList();
-  const [{ tile }] = state.selected;
+  const [{ tile }] = state.entries.filter((entry) => state.selected.includes(entry));
   tile.querySelector("button").focus({ preventScroll: true });
   tiles.scrollLeft = tile.offsetLeft;
 });
@@ -35,10 +51,15 @@ tiles.addEventListener("click", (event) => {
   announce(combineNow.textContent);
 });
 
-combineCancel.addEventListener("click", () => {
+function leaveSelection() {
   state.selected = null;
   drawList();
   combineButton.focus();
+}
+
+combineCancel.addEventListener("click", leaveSelection);
+onEscape(() => {
+  if (state.selected) leaveSelection();
 });
 
 combineNow.addEventListener("click", () => {
@@ -48,10 +69,7 @@ combineNow.addEventListener("click", () => {
     label: format("combined", { count: parts.length }),
     photos: parts.flatMap(({ photos }) => photos),
     thumbnail: parts[0].thumbnail,
-    phase: texts.sending_combined,
-    mount: combinedMount(parts),
   });
   entry.tile.querySelector("button").classList.add("combined");
   classifyEntries([entry]);
-  focusPanel();
 });

@@ -1,8 +1,17 @@
 /* The sheet and the panel, which show one entry: its photo, and its result, progress or problem. */
 
-import { clickedEntry, drawList, isPending, scrollToTile, state, tiles } from "./entries.js";
-import { copy, fill, format } from "./messages.js";
-import { labelOf, nameOf, resultElement } from "./result.js";
+import {
+  canRetry,
+  clickedEntry,
+  drawList,
+  isPending,
+  scrollToTile,
+  state,
+  tiles,
+} from "./entries.js";
+import { copy, format } from "./messages.js";
+import { mountOf } from "./mounts.js";
+import { labelOf, resultElement } from "./result.js";
 
 const main = document.querySelector("main");
 const sheet = main.querySelector(".sheet");
@@ -16,6 +25,12 @@ const start = {
   panel: [...panel.childNodes],
   mount: sheet.querySelector(".mount"),
 };
+
+/* Receives "show" when an entry is shown, null for the start page, and "change" when an entry has
+ * changed. The entry is the event's `detail`. */
+export const events = new EventTarget();
+
+const dispatch = (type, entry) => events.dispatchEvent(new CustomEvent(type, { detail: entry }));
 
 /* Announce a message to screen readers. */
 export function announce(message) {
@@ -33,46 +48,6 @@ function markPlace(hasResult) {
 }
 
 markPlace(false);
-
-/* -- Photo ---------------------------------------------------------------- */
-
-/* Create the photo of an entry. Each entry keeps its element, because a new one would flicker. */
-export function photoMount(entry) {
-  const mount = copy("photo");
-  const photo = mount.querySelector(".photo");
-  // The server may support a format that the browser does not.
-  photo.addEventListener("error", () => {
-    mount.remove();
-    entry.mount = null;
-  });
-  photo.src = entry.url;
-  return mount;
-}
-
-export function combinedMount(parts) {
-  const mount = copy("photo");
-  const photos = parts.filter((entry) => entry.mount).map(({ url }) => {
-    const photo = mount.querySelector(".photo").cloneNode();
-    photo.src = url;
-    return photo;
-  });
-  const note = copy("combined");
-  note.textContent = format("combined_note", { count: parts.length });
-  mount.classList.add("combined");
-  mount.replaceChildren(...photos, note);
-  return mount;
-}
-
-export function addHeatMaps(mount, { predictions }) {
-  for (const prediction of predictions) {
-    const { activation_map: source } = prediction;
-    if (!source) continue;
-    const map = copy("map");
-    map.src = source;
-    fill(map, "alt", nameOf(prediction));
-    mount.append(map);
-  }
-}
 
 function setMount(mount) {
   const old = sheet.querySelector(".mount");
@@ -97,10 +72,19 @@ export function focusPanel() {
   panel.focus({ preventScroll: true });
 }
 
-function problemElement({ title, detail, retryable }) {
+function problemElement(entry) {
+  const { title, detail } = entry.problem;
   const problem = copy("problem", { ".title": title, ".detail": detail });
-  problem.querySelector(".retry").hidden = !retryable;
+  drawRetry(entry, problem);
   return problem;
+}
+
+/* Write on the button how many photos it sends again. */
+function drawRetry({ problem }, parent = panel) {
+  const button = parent.querySelector(".retry");
+  const count = state.entries.filter(canRetry).length;
+  button.hidden = !problem.retryable;
+  if (count > 1) button.textContent = format("retry_all", { count });
 }
 
 function progressElement(entry) {
@@ -109,9 +93,11 @@ function progressElement(entry) {
   return progress;
 }
 
-export function drawProgress({ phase, share }, parent = panel) {
+export function drawProgress({ isIdle, note, phase, share }, parent = panel) {
   parent.querySelector(".phase").textContent = phase;
+  parent.querySelector(".note").textContent = note;
   const bar = parent.querySelector("progress");
+  bar.hidden = isIdle;
   bar.setAttribute("aria-label", phase);
   if (share === null) bar.removeAttribute("value");
   else bar.setAttribute("value", share);
@@ -128,13 +114,13 @@ export function show(entry) {
     setPanel(...start.panel);
   } else {
     // Keep the previous photo until this one is ready.
-    if (entry.photos || !isPending(entry)) setMount(entry.mount);
+    const isPreparing = entry === state.running && isPending(entry) && !entry.photos;
+    if (!isPreparing) setMount(mountOf(entry));
     if (entry.result) {
       setPanel(resultElement(entry.result));
       title = `${labelOf(entry.result).text} · Petalscope`;
-      markPlace(true);
     } else if (entry.problem) {
-      setPanel(problemElement(entry.problem));
+      setPanel(problemElement(entry));
       title = `${entry.problem.title} · Petalscope`;
     } else {
       setPanel(progressElement(entry));
@@ -146,6 +132,8 @@ export function show(entry) {
   menu.open = false;
   drawList();
   if (entry) scrollToTile(entry);
+  dispatch("show", entry); // may add a step to the history
+  if (entry?.result) markPlace(true);
 }
 
 tiles.addEventListener("click", (event) => {
@@ -158,5 +146,9 @@ tiles.addEventListener("click", (event) => {
 /* Redraw an entry after a change. */
 export function refresh(entry) {
   if (entry === state.shown) show(entry);
-  else drawList();
+  else {
+    drawList();
+    if (state.shown?.problem) drawRetry(state.shown);
+  }
+  dispatch("change", entry);
 }

@@ -4,6 +4,7 @@
  * has a `result` or a `problem`. Entries exist only in this page's memory. */
 
 import { format, hyphenated, texts } from "./messages.js";
+import { releaseMount } from "./mounts.js";
 import { labelOf, nameOf } from "./result.js";
 
 export const state = {
@@ -11,7 +12,7 @@ export const state = {
   waiting: [], // entries not yet started
   shown: null, // the entry on display; null for the start page
   previous: null, // the entry on display before the latest choice
-  controller: null, // AbortController of the running queue
+  running: null, // the entry being classified
   selected: null, // entries selected for combining; null outside that mode
 };
 
@@ -27,10 +28,22 @@ const headings = { list: heading.textContent, combining: heading.dataset.combini
 
 export const isPending = (entry) => entry !== null && !entry.result && !entry.problem;
 
+/* Return the pending entries without the one on display, which has a Cancel button of its own. */
+export const restOf = () =>
+  state.entries.filter((entry) => isPending(entry) && entry !== state.shown);
+
+export const canRetry = ({ problem }) => Boolean(problem?.retryable);
+
 export const canCombine = (entry) => Boolean(entry.result && !entry.parts);
 
-function drawTile(entry) {
-  const { tile, thumbnail, result, problem, parts } = entry;
+/* Return what the tile says below the name. */
+function noteOf({ label, note, parts, problem, result }) {
+  if (result) return parts ? label : "";
+  return problem ? "" : note;
+}
+
+export function drawTile(entry) {
+  const { tile, thumbnail, result, problem } = entry;
   const { selected, shown, waiting } = state;
   const image = tile.querySelector("img");
   image.hidden = !thumbnail;
@@ -41,21 +54,21 @@ function drawTile(entry) {
     : { text: problem ? texts.not_named : entry.label, language: document.documentElement.lang };
   label.lang = language;
   label.textContent = text;
-  tile.querySelector(".of").textContent = parts && result ? entry.label : "";
+  tile.querySelector(".of").textContent = noteOf(entry);
   const button = tile.querySelector("button");
-  button.disabled = waiting.includes(entry) || (selected !== null && !canCombine(entry));
+  button.classList.toggle("waiting", waiting.includes(entry));
+  button.disabled = selected !== null && !canCombine(entry);
   button.ariaCurrent = entry === shown && !selected ? "true" : null;
   button.ariaPressed = selected && canCombine(entry) ? String(selected.includes(entry)) : null;
 }
 
 function drawHeader() {
-  const { controller, entries, selected, shown } = state;
-  // A pending entry on display has a Cancel button of its own.
-  list.querySelector(".cancel").hidden = !controller || isPending(shown);
+  const { entries, selected } = state;
+  list.querySelector(".cancel-rest").hidden = restOf().length === 0;
   const count = selected?.length;
   const isValid = count >= 2 && count <= maxCombined;
-  const isOffered = !selected && !controller && entries.filter(canCombine).length >= 2;
-  combineButton.hidden = !isOffered;
+  const isOffered = !selected && !entries.some(isPending) && maxCombined >= 2;
+  combineButton.hidden = !isOffered || entries.filter(canCombine).length < 2;
   combineCancel.hidden = combineNow.hidden = !selected;
   combineNow.disabled = !isValid;
   combineNow.textContent = isValid
@@ -66,7 +79,7 @@ function drawHeader() {
 
 export function drawList() {
   state.entries.forEach(drawTile);
-  list.hidden = state.entries.length < 2;
+  list.hidden = state.entries.length < (state.shown ? 2 : 1);
   drawHeader();
 }
 
@@ -87,9 +100,9 @@ export function addEntries(entries) {
 }
 
 export function removeEntries(entries) {
-  for (const { tile, url } of entries) {
-    tile.remove();
-    URL.revokeObjectURL(url);
+  for (const entry of entries) {
+    entry.tile.remove();
+    releaseMount(entry);
   }
   state.entries = state.entries.filter((entry) => !entries.includes(entry));
   state.waiting = state.waiting.filter((entry) => !entries.includes(entry));

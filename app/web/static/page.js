@@ -16,8 +16,10 @@ setScripted(true);
 
 const modules = Promise.all([
   import("./queue.js"),
+  import("./notice.js"),
   import("./combine.js"),
   import("./menu.js"),
+  import("./leaving.js"),
 ]);
 modules.catch(() => setScripted(false));
 
@@ -25,6 +27,11 @@ async function classify(files) {
   const chosen = [...files]; // before waiting, because the event's list of files expires
   const [{ classifyFiles }] = await modules;
   classifyFiles(chosen);
+}
+
+async function explainDrop() {
+  const [, { notify }] = await modules;
+  notify("no_file");
 }
 
 for (const input of document.querySelectorAll(".picker input")) {
@@ -37,13 +44,31 @@ for (const input of document.querySelectorAll(".picker input")) {
 
 document.querySelector(".plate").addEventListener("click", () => fileInput.click());
 
-const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+/* -- Dropping --------------------------------------------------------------- */
+
+let isOwnDrag = false; // of the page's own photo or link
+
+/* Return true for files and for what the browser would open instead of this page. */
+const isTaken = ({ dataTransfer }) =>
+  ["Files", "text/uri-list"].some((type) => dataTransfer?.types.includes(type));
+
 const setDragging = (isDragging) => root.classList.toggle("dragging", isDragging);
 
+document.addEventListener("dragstart", () => {
+  isOwnDrag = true;
+});
+// If the dragged element was replaced meanwhile, "dragend" does not reach the document.
+for (const type of ["dragend", "pointerover"]) {
+  document.addEventListener(type, () => {
+    isOwnDrag = false;
+  });
+}
 document.addEventListener("dragover", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault(); // otherwise the browser opens the file
-  event.dataTransfer.dropEffect = "copy";
+  if (isOwnDrag || !isTaken(event)) return;
+  event.preventDefault(); // otherwise the browser opens the file or picture
+  // Browsers drop nothing if the source does not allow the effect.
+  const { effectAllowed } = event.dataTransfer;
+  event.dataTransfer.dropEffect = effectAllowed.startsWith("link") ? "link" : "copy";
   setDragging(true);
 });
 document.addEventListener("dragleave", (event) => {
@@ -51,10 +76,14 @@ document.addEventListener("dragleave", (event) => {
 });
 document.addEventListener("drop", (event) => {
   setDragging(false);
-  if (!hasFiles(event)) return;
+  if (isOwnDrag || !isTaken(event)) return;
   event.preventDefault();
-  classify(event.dataTransfer.files);
+  const { files } = event.dataTransfer;
+  // Browsers hand over a picture of another page as a file or only as its address.
+  if (files.length > 0) classify(files);
+  else explainDrop();
 });
+
 document.addEventListener("paste", (event) => classify(event.clipboardData?.files ?? []));
 
 // Relative to the mount path. Undefined without HTTPS.

@@ -1,114 +1,214 @@
 /* The queue that classifies entries one at a time. */
 
-import { addHeatMaps, announce, drawProgress, photoMount, refresh, show } from "./display.js";
-import { addEntries, drawList, isPending, removeEntries, state } from "./entries.js";
+import { announce, drawProgress, focusPanel, refresh, show } from "./display.js";
+import {
+  addEntries,
+  canRetry,
+  drawTile,
+  isPending,
+  removeEntries,
+  restOf,
+  state,
+} from "./entries.js";
 import { copy, decimal, format, texts } from "./messages.js";
+import { dismissNotice } from "./notice.js";
 import { prepare } from "./photo.js";
 import { summaryOf } from "./result.js";
 import { problemOf, upload } from "./upload.js";
+
+const MAX_TRIES = 5; // automatic ones, if the service is busy
+const MAX_WAIT_S = 120; // beyond it, the visitor decides when to try again
 
 const main = document.querySelector("main");
 const { combine: combineUrl, formats, predict: predictUrl } = main.dataset;
 const maxBodyMib = Number(main.dataset.maxBodyMib);
 
-export const newEntry = (values) => ({
-  tile: copy("tile"),
-  mount: null,
-  phase: texts.sending,
-  share: null,
-  ...values,
-});
+const WAITING = { phase: texts.waiting, note: "", share: null, isIdle: true };
 
-/* Classify files. They replace a pending entry on display. */
+export const newEntry = (values) => ({ tile: copy("tile"), ...WAITING, ...values });
+
+/* Classify files after those that are pending. */
 export function classifyFiles(files) {
   if (files.length === 0) return;
   const labelOf = ({ name }) => name.replace(/\.\w+$/, "");
   classifyEntries([...files].map((file) => newEntry({ file, label: labelOf(file) })));
 }
 
+/* Append entries to the queue, and show the first one unless a pending one is on display. */
 export function classifyEntries(entries) {
+  const choice = Symbol("choice");
+  for (const entry of entries) entry.choice = choice;
+  dismissNotice();
   state.selected = null;
-  if (isPending(state.shown)) stop();
-  else state.previous = state.shown;
-  // Failed entries stay in the list only until the next choice.
-  removeEntries(state.entries.filter(({ problem }) => problem));
-  entries[0].showFirst = true;
+  // Files that were no photos stay in the list only until the next choice.
+  if (!state.entries.some(isPending)) {
+    removeEntries(state.entries.filter((entry) => entry.problem && !canRetry(entry)));
+  }
+  const staysShown = isPending(state.shown);
+  if (!staysShown) state.previous = state.shown;
   addEntries(entries);
-  if (!state.controller) run();
-  else drawList();
+  if (!state.running) run();
+  if (staysShown) {
+    refresh(entries[0]);
+    announce(format("added", { count: entries.length }));
+    if (document.activeElement === document.body) focusPanel();
+  } else showPending(entries[0]);
 }
 
+function showPending(entry) {
+  show(entry);
+  announce(entry.phase);
+  window.scrollTo({ top: 0 });
+  focusPanel(); // because the button that was pressed may be hidden now
+}
+
+/* Classify all entries again that failed for a reason that may have passed. */
 function retry() {
-  const entry = state.shown;
-  entry.problem = null;
-  entry.showFirst = true;
-  state.waiting.push(entry);
-  if (!state.controller) run();
-  else show(entry);
+  const failed = state.entries.filter(canRetry);
+  failed.sort((a, b) => (b === state.shown) - (a === state.shown)); // the one on display first
+  for (const entry of failed) Object.assign(entry, WAITING, { problem: null });
+  state.waiting.push(...failed);
+  showPending(state.shown);
+  if (!state.running) run();
 }
 
+/* Cancel the entry on display; show the next pending one, else the one shown before. */
 function cancel() {
-  const wasPending = isPending(state.shown);
-  stop();
+  const { previous, shown, waiting } = state;
+  // The running entry precedes the waiting ones, so its index is -1.
+  const next = waiting[waiting.indexOf(shown) + 1];
+  discard([shown]);
+  const { entries } = state;
+  const sibling = entries.findLast(({ choice }) => choice === shown.choice);
+  show(next ?? sibling ?? (entries.includes(previous) ? previous : null));
   announce(texts.cancelled);
-  if (wasPending) show(state.entries.includes(state.previous) ? state.previous : null);
-  else drawList();
+}
+
+function cancelRest() {
+  const rest = restOf();
+  discard(rest);
+  rest.forEach(refresh);
+  focusPanel(); // because the button that was pressed is hidden now
+  announce(texts.cancelled);
+}
+
+function discard(entries) {
+  for (const { controller } of entries) controller?.abort();
+  removeEntries(entries);
 }
 
 main.addEventListener("click", ({ target }) => {
   if (target.closest(".cancel")) cancel();
+  else if (target.closest(".cancel-rest")) cancelRest();
   else if (target.closest(".retry")) retry();
 });
 
-/* Abort the current entry and drop the waiting ones. */
-function stop() {
-  state.controller?.abort();
-  state.controller = null;
-  removeEntries(state.entries.filter(isPending));
+/* Call a function when Esc is pressed, unless a dialog or another control handles it. */
+export function onEscape(call) {
+  document.addEventListener("keydown", (event) => {
+    const isTaken = event.defaultPrevented || event.isComposing || event.target.closest("dialog");
+    if (event.key === "Escape" && !isTaken) call();
+  });
 }
 
-/* Classify the waiting entries in turn. The first of each choice is displayed. */
+onEscape(() => {
+  if (isPending(state.shown)) cancel();
+});
+
+/* Classify the waiting entries in turn. */
 async function run() {
-  state.controller = new AbortController();
-  const { signal } = state.controller;
   while (state.waiting.length > 0) {
     const entry = state.waiting.shift();
-    if (entry.showFirst) {
-      show(entry);
-      announce(entry.phase);
-      window.scrollTo({ top: 0 });
-    }
+    state.running = entry;
+    entry.controller = new AbortController();
+    const { signal } = entry.controller;
     await classify(entry, signal);
-    if (signal.aborted) return;
-    if (state.waiting.length === 0) state.controller = null;
+    if (signal.aborted) continue;
+    if (state.waiting.length === 0) state.running = null;
     refresh(entry);
     if (entry === state.shown) announce(entry.result ? summaryOf(entry.result) : "");
-    else if (!state.controller) announce(texts.done);
+    else if (!state.running) announce(texts.done);
   }
+  state.running = null;
 }
 
 /* Classify one entry; set its `result` or `problem` unless aborted. */
 async function classify(entry, signal) {
+  update(entry, { phase: phasesOf(entry).sending, isIdle: false });
   entry.problem = entry.photos ? null : await prepareEntry(entry, signal);
   if (signal.aborted) return;
   entry.problem ??= sizeProblem(entry);
   if (entry.problem) return;
-  const { parts, photos } = entry;
-  const [sending, looking] = parts
-    ? [texts.sending_combined, texts.looking_combined]
-    : [texts.sending, texts.looking];
-  Object.assign(entry, { phase: sending, share: null });
   refresh(entry);
-  const response = await upload(photos, parts ? combineUrl : predictUrl, signal, (share) => {
-    const phase = share === null ? looking : sending;
-    if (phase !== entry.phase && entry === state.shown) announce(phase);
-    Object.assign(entry, { phase, share });
-    if (entry === state.shown) drawProgress(entry);
+  for (let tries = 1; ; tries += 1) {
+    const response = await send(entry, signal);
+    if (signal.aborted) return;
+    if (response.status === 200 && response.body?.predictions?.length) {
+      entry.result = response.body;
+      return;
+    }
+    const problem = problemOf(response);
+    const { retryAfter } = response;
+    if (retryAfter === null || retryAfter > MAX_WAIT_S || tries === MAX_TRIES) {
+      entry.problem = problem;
+      return;
+    }
+    // A service that is busy for long may ask for one second each time.
+    await countDown(entry, problem.title, Math.max(retryAfter, 2 ** (tries - 1)), signal);
+    if (signal.aborted) return;
+  }
+}
+
+const phasesOf = ({ parts }) =>
+  parts
+    ? { sending: texts.sending_combined, looking: texts.looking_combined }
+    : { sending: texts.sending, looking: texts.looking };
+
+/* Send the photos of an entry and show the progress; return the response. */
+function send(entry, signal) {
+  const { sending, looking } = phasesOf(entry);
+  update(entry, { phase: sending, note: "", share: null, isIdle: false });
+  return upload(entry.photos, entry.parts ? combineUrl : predictUrl, signal, {
+    onProgress(share) {
+      update(entry, { phase: share === null ? looking : sending, note: "", share });
+    },
+    onSlow() {
+      update(entry, { note: texts.slow });
+      if (entry === state.shown) announce(texts.slow);
+    },
   });
-  if (response.status === 200 && response.body?.predictions) {
-    entry.result = response.body;
-    if (entry.mount) addHeatMaps(entry.mount, entry.result);
-  } else entry.problem = problemOf(response);
+}
+
+/* Wait as the service asks, and show for how many seconds and why; ends early if aborted. */
+function countDown(entry, reason, seconds, signal) {
+  const end = Date.now() + seconds * 1000;
+  return new Promise((resolve) => {
+    const stop = () => {
+      clearInterval(timer);
+      resolve();
+    };
+    const tick = () => {
+      const left = Math.round((end - Date.now()) / 1000);
+      if (left > 0) update(entry, { note: format("retry_in", { seconds: left }) });
+      else stop();
+    };
+    const timer = setInterval(tick, 1000);
+    signal.addEventListener("abort", stop);
+    update(entry, { phase: reason, share: null, isIdle: true });
+    tick();
+    // Announced once, since every second would be too often.
+    if (entry === state.shown) announce(`${reason}. ${entry.note}`);
+  });
+}
+
+/* Change the progress of an entry, and draw it. */
+function update(entry, progress) {
+  const { phase } = entry;
+  Object.assign(entry, progress);
+  drawTile(entry);
+  if (entry !== state.shown) return;
+  drawProgress(entry);
+  if (entry.phase !== phase) announce(entry.phase);
 }
 
 /* Set the photo and thumbnail of an entry from its file; return a problem or null. */
@@ -125,9 +225,9 @@ async function prepareEntry(entry, signal) {
     const detail = format(key, { kind: texts[rejected], formats, mib: maxBodyMib });
     return { title: texts.no_photo, detail };
   }
-  if (signal.aborted) return null;
-  Object.assign(entry, { photos: [photo], thumbnail, url: URL.createObjectURL(photo) });
-  entry.mount = photoMount(entry);
+  if (!signal.aborted) {
+    Object.assign(entry, { photos: [photo], thumbnail, url: URL.createObjectURL(photo) });
+  }
   return null;
 }
 

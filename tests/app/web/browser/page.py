@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH  # type: ignore[import-untyped]
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import JSHandle, Locator, Page, Route, expect
 
 from app.web.translations import ENGLISH
 from model.ood import Verdict
@@ -86,7 +86,7 @@ def let_time_pass(page: Page) -> None:
     page.evaluate("window.later.splice(0).forEach((call) => call())")
 
 
-def transfer(page: Page, *paths: Path) -> object:
+def transfer(page: Page, *paths: Path) -> JSHandle:
     """Return a DataTransfer with files, for a drop or paste event."""
     return page.evaluate_handle(
         """(files) => {
@@ -109,7 +109,7 @@ def fake_result(*predictions: tuple[str, float], verdict: Verdict = "known") -> 
     """Return a fake response of POST /predict with given names and probabilities."""
     items: list[dict[str, Any]] = [
         {
-            "class_id": "1",
+            "class_id": name,
             "name": name,
             "display_name": name,
             "translations": {},
@@ -138,11 +138,16 @@ def predicted_by_api(address: str, path: Path) -> list[str]:
 
 
 def drop(page: Page, *paths: Path) -> None:
-    carried = {"dataTransfer": transfer(page, *paths)}
-    page.dispatch_event("footer", "dragover", carried)
-    expect(page.locator("html.dragging")).to_be_attached()
-    page.dispatch_event("footer", "drop", carried)
-    expect(page.locator("html.dragging")).not_to_be_attached()
+    drop_data(page, transfer(page, *paths))
+
+
+def drop_data(page: Page, data: JSHandle) -> None:
+    """Drop a DataTransfer at the bottom of the page."""
+    hint = page.locator(".drop-here")
+    page.dispatch_event("footer", "dragover", {"dataTransfer": data})
+    expect(hint).to_be_visible()
+    page.dispatch_event("footer", "drop", {"dataTransfer": data})
+    expect(hint).to_be_hidden()
 
 
 def paste(page: Page, *paths: Path) -> None:
@@ -170,7 +175,11 @@ def hold(page: Page, after: int = 0) -> list[Route]:
 
 
 def wait_for_one(page: Page, held: list[Route]) -> None:
-    while not held:
+    wait_for_requests(page, held, 1)
+
+
+def wait_for_requests(page: Page, held: list[Route], count: int) -> None:
+    while len(held) < count:
         page.wait_for_timeout(20)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
@@ -16,6 +16,7 @@ from tests.app.web.browser.page import (
     fake_result,
     hold,
     names,
+    respond_with,
     tiles,
     violations,
     wait_for_one,
@@ -174,7 +175,45 @@ def test_canceling_the_selection_changes_nothing(
     expect(best(page)).to_have_text("Rose")
 
 
-def test_the_latest_five_photos_are_preselected(
+def selected(page: Page) -> Locator:
+    return page.locator(".tile[aria-pressed=true] .label")
+
+
+def test_photos_with_the_same_name_are_preselected(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
+    page = visit(bundled_service)
+    left = ["Rose", "Tulip", "Rose", "Peony", "Rose"]
+    page.route("**/predict*", lambda route: route.fulfill(json=fake_result((left.pop(0), 0.6))))
+    choose(page, *photos[:4])
+    expect(tiles(page)).to_have_text(["Rose", "Tulip", "Rose", "Peony"])
+    choose(page, photos[4])
+    expect(tiles(page)).to_have_text(["Rose", "Tulip", "Rose", "Peony", "Rose"])
+    begin = page.get_by_role("button", name=message("page.combine"))
+    begin.click()
+    expect(selected(page)).to_have_text(["Rose"] * 3)
+    page.keyboard.press("Escape")
+    expect(begin).to_be_focused()
+    # No other photo has this name, so those chosen together are preselected.
+    page.locator(".tile", has_text="Tulip").click()
+    begin.click()
+    expect(selected(page)).to_have_text(["Rose", "Tulip", "Rose", "Peony"])
+
+
+def test_at_most_as_many_photos_are_preselected_as_can_be_combined(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
+    page = visit(bundled_service)
+    respond_with(page, ("Rose", 0.9))
+    choose(page, *photos)
+    expect(tiles(page)).to_have_text(["Rose"] * 6)
+    page.get_by_role("button", name=message("page.combine")).click()
+    expect(selected(page)).to_have_count(5)
+    # The photo on display is one of them.
+    expect(page.locator(".tile").first).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_large_choice_of_different_flowers_is_not_preselected(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
     page = visit(bundled_service)
@@ -182,13 +221,30 @@ def test_the_latest_five_photos_are_preselected(
     choose(page, *photos)
     wait_for_all(page, 6)
     page.get_by_role("button", name=message("page.combine")).click()
-    expect(page.locator(".tile[aria-pressed=false]")).to_have_text(["Rose"])
-    page.locator(".tile", has_text="Rose").click()
+    expect(selected(page)).to_have_text(["Rose"])
     expect(page.get_by_role("button", name=message("script.combine_rule", most=5))).to_be_disabled()
-    page.locator(".tile", has_text="Tulip").click()
+    for name in ("Tulip", "Peony", "Daffodil", "Azalea"):
+        page.locator(".tile", has_text=name).click()
     page.get_by_role("button", name=message("script.combine_now", count=5)).click()
     expect(best(page)).to_have_text("Camellia")
     assert counts == [5]
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_all_tiles_are_in_view_on_a_phone(
+    visit: Visit, bundled_service: str, photos: list[Path], width: int
+) -> None:
+    page = visit(bundled_service, phone=True, width=width)
+    fake_api(page)
+    choose(page, *photos)
+    wait_for_all(page, 6)
+    for tile in page.locator(".tile").all():
+        box = tile.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["height"] >= 44
+    assert page.evaluate(SCROLL_WIDTH) == width
 
 
 def test_single_failed_and_combined_entries_cannot_be_combined(
@@ -202,6 +258,8 @@ def test_single_failed_and_combined_entries_cannot_be_combined(
     choose(page, photos[1])
     expect(begin).to_be_visible()
     begin.click()
+    for tile in page.locator(".tile[aria-pressed=false]").all():
+        tile.click()
     page.get_by_role("button", name=message("script.combine_now", count=2)).click()
     expect(page.locator(".tile")).to_have_count(3)
     names(page)

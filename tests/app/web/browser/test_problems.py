@@ -110,14 +110,44 @@ def test_a_broken_connection_can_be_retried(
     assert len(names(page)) == 5
 
 
-def test_a_response_of_a_proxy_can_be_retried(
-    visit: Visit, bundled_service: str, photo_file: Path
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize(
+    ("status", "title", "detail", "can_retry"),
+    [
+        (413, "titles.413", "script.proxy_too_large", False),
+        (502, "titles.502", "script.proxy_unreachable", True),
+        (503, "titles.503", "script.proxy_unreachable", True),
+        (504, "titles.504", "script.proxy_timeout", True),
+        (520, "titles.other", "script.failed_detail", True),
+        # Not the service's 403, which names another cause.
+        (403, "titles.other", "script.proxy_refused", False),
+        # The sign-in page of a public network.
+        (200, "titles.other", "script.failed_detail", True),
+    ],
+)
+def test_the_page_of_a_proxy_gets_words_by_its_status(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    language: str,
+    status: int,
+    title: str,
+    detail: str,
+    can_retry: bool,
 ) -> None:
-    page = visit(bundled_service)
-    page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    page = visit(bundled_service, language=language)
+    page.route(
+        "**/predict*",
+        lambda route: route.fulfill(
+            status=status, content_type="text/html", body="<h1>Bad gateway</h1>"
+        ),
+    )
     choose(page, photo_file)
-    expect(page.get_by_role("alert")).to_contain_text(message("script.failed_detail"))
-    expect(page.get_by_role("button", name=message("page.retry"))).to_be_visible()
+    alert = page.get_by_role("alert")
+    expect(alert.get_by_role("heading")).to_have_text(message(title, language))
+    expect(alert).to_contain_text(message(detail, language, status=status))
+    retry = page.get_by_role("button", name=message("page.retry", language))
+    expect(retry).to_be_visible(visible=can_retry)
 
 
 def test_results_stay_when_the_service_disappears(
@@ -130,7 +160,9 @@ def test_results_stay_when_the_service_disappears(
         expected = names(page)
         wait_for_one(page, held)
     held[0].continue_()
-    expect(tiles(page)).to_have_text([expected[0], message("script.not_named")])
+    expect(tiles(page)).to_have_text(
+        [message("verdict.unknown_flower"), message("script.not_named")]
+    )
     assert names(page) == expected
     page.locator(".tile").last.click()
     expect(page.get_by_role("alert")).to_contain_text(message("script.unsent_detail"))

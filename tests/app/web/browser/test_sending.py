@@ -1,4 +1,4 @@
-"""Choosing, dropping, pasting, queueing and canceling photos in Chromium."""
+"""Choosing, dropping, pasting and sending photos in Chromium."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Request, Route, expect
+from playwright.sync_api import JSHandle, Page, Request, Route, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
@@ -15,13 +15,14 @@ from tests.app.web.browser.page import (
     WITH_AND_WITHOUT_SCRIPTS,
     choose,
     drop,
-    fake_result,
-    hold,
+    drop_data,
     names,
     paste,
     predicted_by_api,
     respond_with,
     tiles,
+    transfer,
+    violations,
     wait_for_one,
 )
 from tests.app.web.conftest import message
@@ -75,15 +76,16 @@ def test_several_photos_are_classified_in_turn(
     way(page, photo_file, text_file, photo_file)
     expected = predicted_by_api(bundled_service, photo_file)
     assert names(page) == expected
-    expect(tiles(page)).to_have_text([expected[0], message("script.not_named"), expected[0]])
+    named, not_named = message("verdict.unknown_flower"), message("script.not_named")
+    expect(tiles(page)).to_have_text([named, not_named, named])
     expect(page.locator(".tile[aria-current]")).to_have_count(1)
     expect(page.get_by_role("status")).to_have_text(message("script.done"))
     assert at_once == [1, 1, 1]
     # The rejected file shows its problem until the next choice.
-    page.locator(".tile", has_text=message("script.not_named")).click()
+    page.locator(".tile", has_text=not_named).click()
     expect(page.get_by_role("alert")).to_contain_text("JPEG")
     choose(page, photo_file)
-    expect(tiles(page)).to_have_text([expected[0]] * 3)
+    expect(tiles(page)).to_have_text([named] * 3)
 
 
 def test_the_upload_progress_is_shown(visit: Visit, bundled_service: str, tmp_path: Path) -> None:
@@ -123,75 +125,79 @@ def test_the_upload_progress_is_shown(visit: Visit, bundled_service: str, tmp_pa
     assert seen[-1] == [message("script.looking"), None]
 
 
-def test_cancel_restores_the_previous_result(
-    visit: Visit, bundled_service: str, photo_file: Path, text_file: Path
-) -> None:
-    page = visit(bundled_service)
-    held = hold(page)
-    choose(page, photo_file, photo_file)
-    wait_for_one(page, held)
-    cancel = page.get_by_role("button", name=message("page.cancel"), exact=True)
-    cancel.focus()
-    with page.expect_event("requestfailed") as given_up:
-        page.keyboard.press("Enter")
-    assert given_up.value == held[0].request
-    expect(page.get_by_role("heading", name=message("page.question"))).to_be_visible()
-    expect(page.locator(".plate")).to_be_visible()
-    expect(page.get_by_text(message("page.choose"))).to_be_visible()
-    assert page.title() == "Petalscope"
-    expect(tiles(page)).to_have_count(0)
-    expect(page.locator("#panel")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text(message("script.cancelled"))
-    page.unroute("**/predict*")
-    choose(page, photo_file)
-    expected = names(page)
-    title = page.title()
-    hold(page)
-    choose(page, photo_file)
-    cancel.click()
-    assert names(page) == expected
-    assert page.title() == title
-    expect(page.locator(PHOTO)).to_be_visible()
-
-
-def test_the_remaining_photos_can_be_canceled(
+def test_a_photo_over_a_result_shows_where_to_drop_it(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
-    hold(page, after=1)
-    choose(page, photo_file, photo_file, photo_file)
-    expected = names(page)
-    expect(page.locator(".tile:disabled")).to_have_count(1)
-    page.get_by_role("button", name=message("page.cancel_rest")).click()
-    assert names(page) == expected
-    expect(tiles(page)).to_have_text([expected[0]])
-    expect(page.get_by_role("button", name=message("page.cancel_rest"))).to_be_hidden()
-    page.unroute("**/predict*")
     choose(page, photo_file)
-    expect(tiles(page)).to_have_text([expected[0]] * 2)
+    names(page)
+    page.dispatch_event("main", "dragover", {"dataTransfer": transfer(page, photo_file)})
+    hint = page.get_by_text(message("page.drop_here"))
+    expect(hint).to_be_visible()
+    outline = page.locator(".drop-here").bounding_box()
+    assert outline is not None
+    assert (outline["width"], outline["height"]) == pytest.approx((1280, 800), abs=20)
+    page.dispatch_event("main", "dragleave")
+    expect(hint).to_be_hidden()
 
 
-def test_a_new_photo_replaces_a_pending_one(
+def dragged_picture(page: Page, *paths: Path) -> JSHandle:
+    """Return a DataTransfer of a picture on another page, with or without its file."""
+    data = transfer(page, *paths)
+    data.evaluate("data => data.setData('text/uri-list', 'https://example.com/rose.jpg')")
+    return data
+
+
+def test_a_picture_of_another_page_is_classified_if_the_browser_gives_its_file(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service)
-    held: list[Route] = []
-
-    def hold_the_first(route: Route) -> None:
-        if held:
-            route.fulfill(json=fake_result(("rose", 0.9)))
-        else:
-            held.append(route)
-
-    page.route("**/predict*", hold_the_first)
-    choose(page, photo_file)
-    expect(page.get_by_role("progressbar")).to_be_visible()
-    wait_for_one(page, held)
-    with page.expect_event("requestfailed") as given_up:
-        drop(page, photo_file)
-    assert given_up.value == held[0].request
+    respond_with(page, ("rose", 0.9))
+    drop_data(page, dragged_picture(page, photo_file))
     assert names(page) == ["rose"]
-    expect(tiles(page)).to_have_text(["rose"])
+
+
+def test_the_address_of_a_picture_does_not_replace_the_page(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    respond_with(page, ("rose", 0.9))
+    choose(page, photo_file)
+    names(page)
+    page.evaluate(
+        """() => {
+            window.prevented = [];
+            for (const type of ["dragover", "drop"]) {
+                window.addEventListener(type, (event) => prevented.push(event.defaultPrevented));
+            }
+        }"""
+    )
+    drop_data(page, dragged_picture(page))
+    # The browser opens the address unless both events are handled.
+    assert page.evaluate("prevented") == [True, True]
+    expect(page.get_by_role("alert")).to_have_text(message("script.no_file"))
+    assert names(page) == ["rose"]
+    assert violations(page) == []
+    choose(page, photo_file)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_the_photo_of_the_page_itself_is_not_sent_again(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    respond_with(page, ("rose", 0.9))
+    choose(page, photo_file)
+    names(page)
+    data = {"dataTransfer": transfer(page, photo_file)}
+    page.dispatch_event(PHOTO, "dragstart", data)
+    page.dispatch_event("footer", "dragover", data)
+    expect(page.locator(".drop-here")).to_be_hidden()
+    page.dispatch_event("footer", "drop", data)
+    # The next drag may come from elsewhere, even if the end of this one was not noticed.
+    page.hover(".brand")
+    drop_data(page, transfer(page, photo_file))
+    expect(tiles(page)).to_have_text(["rose"] * 2)
 
 
 def test_names_are_escaped(visit: Visit, bundled_service: str, photo_file: Path) -> None:
@@ -213,7 +219,7 @@ def test_the_file_chooser_opens_by_keyboard(visit: Visit, bundled_service: str) 
     page = visit(bundled_service)
     # Set the focus inside the block: Chromium needs a moment to report file choosers.
     with page.expect_file_chooser():
-        page.focus(".brand")
+        page.get_by_role("link", name=message("nav.about")).focus()
         page.keyboard.press("Tab")
         expect(page.locator("#file")).to_be_focused()
         page.keyboard.press("Enter")

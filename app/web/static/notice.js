@@ -1,0 +1,16 @@
+/* The notice above the panel, which is not about a photo. It stays until the next choice. */
+
+import { texts } from "./messages.js";
+
+const notice = document.getElementById("notice");
+
+/* Show a message, which is read out too. */
+export function notify(key) {
+  notice.textContent = texts[key];
+  notice.hidden = false;
+  notice.scrollIntoView({ block: "nearest" });
+}
+
+export function dismissNotice() {
+  notice.hidden = true;
+}
