@@ -379,4 +379,5 @@ class Batcher(Generic[Output]):
 
 def _stacked(photos: Sequence[Pixels]) -> Pixels:
     """Return photos as a batch; a single one is not copied."""
-    return photos[0][None] if len(photos) == 1 else np.stack(photos)
+    # Not `[None]`, whose stride of 0 misleads PyTorch about the memory format.
+    return photos[0].reshape(1, *photos[0].shape) if len(photos) == 1 else np.stack(photos)
