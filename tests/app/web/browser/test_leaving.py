@@ -113,7 +113,8 @@ def test_canceling_the_only_photo_leaves_no_step_in_the_history(
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.keyboard.press("Escape")
     expect(start_page(page)).to_be_visible()
-    page.wait_for_function("history.state === 'start'")
+    while page.evaluate("history.state") != "start":
+        page.wait_for_timeout(20)
     page.go_back()
     expect(page).to_have_url(f"{bundled_service}about")
 
