@@ -121,13 +121,13 @@ def test_the_bar_stays_and_does_not_cover_what_has_the_focus(
 ) -> None:
     page = visit(bundled_service, phone=True, width=320)
     height = 844
-    expect(page.get_by_text(message("page.another"))).to_be_hidden()
+    expect(page.get_by_text(message("page.another"), exact=True)).to_be_hidden()
     respond_with(page, *((f"name {number}", 0.2) for number in range(5)))
     choose(page, photo_file)
     names(page)
     bar = page.locator(".pickers")
-    expect(page.get_by_text(message("page.another"))).to_be_visible()
-    expect(page.get_by_text(message("page.choose"))).to_be_hidden()
+    expect(page.get_by_text(message("page.another"), exact=True)).to_be_visible()
+    expect(page.get_by_text(message("page.choose"), exact=True)).to_be_hidden()
     assert box(bar)["bottom"] == pytest.approx(height, abs=1)
     page.focus(".brand")
     seen = 0
@@ -152,7 +152,7 @@ def test_a_desktop_offers_another_photo_too(
     page = visit(bundled_service)
     choose(page, photo_file)
     names(page)
-    expect(page.get_by_text(message("page.another"))).to_be_visible()
+    expect(page.get_by_text(message("page.another"), exact=True)).to_be_visible()
     assert page.locator("#file").evaluate("file => file.labels[0].innerText") == message(
         "page.another"
     )
@@ -305,9 +305,8 @@ def test_long_german_names_break_between_their_parts_only(
     heading = page.get_by_role("heading", level=1)
     expect(heading).to_have_text("Paradies\xadvogel\xadblume")
     assert lines_of(heading) == ["Paradiesvogelblume"]
-    page.set_viewport_size({"width": 160, "height": 800})
-    page.evaluate("document.querySelector('h1').style.fontSize = '25px'")
-    assert lines_of(heading) == ["Paradiesvogel", "blume"]
+    heading.evaluate("heading => { heading.style.inlineSize = '7em'; }")
+    assert lines_of(heading) in (["Paradies", "vogelblume"], ["Paradiesvogel", "blume"])
     if not javascript:
         return
     page.goto(bundled_service)
