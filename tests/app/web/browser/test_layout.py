@@ -280,8 +280,9 @@ def lines_of(element: Locator) -> list[str]:
                 const range = document.createRange();
                 range.setStart(text, index);
                 range.setEnd(text, index + 1);
-                const [rect] = range.getClientRects();
-                if (!rect?.width) continue;
+                // After a soft hyphen, the first one is that of the hyphen.
+                const rect = [...range.getClientRects()].at(-1);
+                if (!rect?.width || text.data[index] === "\u00ad") continue;
                 if (top === null || Math.abs(rect.top - top) > 4) lines.push("");
                 top = rect.top;
                 lines[lines.length - 1] += text.data[index];
