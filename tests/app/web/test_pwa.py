@@ -109,7 +109,7 @@ def test_urls_contain_the_mount_path(make_app: MakeApp) -> None:
 
     client = Client(DispatcherMiddleware(nothing, {"/garden": make_app()}))
     page = client.get("/garden/").text
-    assert 'href="/garden/manifest.webmanifest"' in page
+    assert 'href="/garden/manifest.webmanifest?lang=en"' in page
     assert 'data-combine="/garden/predict?combine=1"' in page
     manifest = client.get("/garden/manifest.webmanifest").json
     assert manifest is not None

@@ -39,7 +39,7 @@ SAME_WORDS = {
     "es": {"flowers.cultivar"},
     "fr": {
         "flowers.cultivar", "flowers.sources", "colours.orange", "toxicity.rhizome",
-        "nav.pages", "model.version", "model.pixels", "model.split",
+        "nav.pages", "model.version", "model.pixels", "model.photos",
     },
 }  # fmt: skip
 
