@@ -1,7 +1,8 @@
 """Routes of the start page, the pages about the service and the API documentation.
 
 Without JavaScript, the start page's form sends the photo to `POST /`. The response embeds the photo
-as a data URL; the service never stores it.
+as a data URL; the service never stores it. Apps share photos with `POST /share`, which the service
+worker handles if it runs; see app/web/pwa.py.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from flask import Blueprint, Response, make_response, request
+from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from app.catalog.flowers import catalog_sources, describe_classes
 from app.context import current_context
@@ -34,6 +35,7 @@ from model import BUNDLED_CHECKPOINT
 pages: Final = Blueprint("pages", __name__)
 
 _SHOWN_METRICS: Final = frozenset({"n", "top1", "top5"})
+MAX_KEPT_PHOTOS: Final = 50  # on the visitor's device
 
 
 @pages.get("/")
@@ -64,6 +66,19 @@ def classify() -> Response:
         predictions=predictions,
         verdict=classification.result.verdict,
     )
+
+
+@pages.post("/share")
+@route_options(takes_photos=True)
+def share() -> Response:
+    """Classify a photo shared from another app, as the start page's form does."""
+    return classify()
+
+
+@pages.get("/share")
+def shared() -> Any:
+    """Redirect to the start page, for visitors who open the address of a shared photo again."""
+    return redirect(url_for("pages.index"))
 
 
 @pages.get("/about")
@@ -159,6 +174,7 @@ def _page(
         class_count=len(service.classifier.metadata.classes),
         top_k=DEFAULT_TOP_K,
         limits=limits(),
+        max_kept=MAX_KEPT_PHOTOS,
         max_combined=min(MAX_COMBINED_PHOTOS, service.settings.max_in_flight),
         script_texts=script_texts(),
         model=service.model,

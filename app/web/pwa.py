@@ -1,4 +1,9 @@
-"""Progressive web app: manifest, service worker and the offline page that the worker caches."""
+"""Progressive web app: manifest, service worker and the offline page that the worker caches.
+
+Phones offer the installed app as a target for photos shared from a gallery. They send a form to the
+share address. The worker passes its photos to the start page; without the worker, the start page's
+route classifies the photo.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import Final, cast
 from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, url_for
 
 from app.http.route_options import route_options
+from app.http.uploads import MULTIPART, PHOTO_FIELD
 from app.web.language_choice import add_language_headers
 from app.web.rendering import THEME_COLORS, render_page
 from app.web.translations import current_language, text
@@ -40,6 +46,12 @@ def manifest() -> Response:
         description=text("page.description"),
         lang=current_language(),
         display="standalone",
+        share_target={
+            "action": url_for("pages.share"),
+            "method": "POST",
+            "enctype": MULTIPART,
+            "params": {"files": [{"name": PHOTO_FIELD, "accept": ["image/*"]}]},
+        },
         background_color=THEME_COLORS["light"],
         theme_color=THEME_COLORS["light"],
         icons=[
@@ -74,6 +86,9 @@ def worker() -> Response:
         "service-worker.js",
         version=digest.hexdigest()[:16],
         offline=url_for("pwa.offline"),
+        share=url_for("pages.share"),
+        start=url_for("pages.index"),
+        photo_field=PHOTO_FIELD,
         assets=[url_for("static", filename=name) for name in _OFFLINE_ASSETS],
     )
     response = make_response(script)

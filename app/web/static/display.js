@@ -26,11 +26,12 @@ const start = {
   mount: sheet.querySelector(".mount"),
 };
 
-/* Receives "show" when an entry is shown, null for the start page, and "change" when an entry has
- * changed. The entry is the event's `detail`. */
+/* Receives "show" when an entry is shown, null for the start page, "change" when an entry has changed,
+ * "correct" when the visitor has corrected one, and "kept" when one is stored. The entry is the event's
+ * `detail`. */
 export const events = new EventTarget();
 
-const dispatch = (type, entry) => events.dispatchEvent(new CustomEvent(type, { detail: entry }));
+export const dispatch = (type, entry) => events.dispatchEvent(new CustomEvent(type, { detail: entry }));
 
 /* Announce a message to screen readers. */
 export function announce(message) {

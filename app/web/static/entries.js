@@ -1,11 +1,12 @@
 /* The photos classified on this page: their state, and the list that links to them.
  *
- * An entry is one photo, or several photos of one plant combined (`parts`). It is pending until it
- * has a `result` or a `problem`. Entries exist only in this page's memory. */
+ * An entry is one photo, a part of one (`whole` is the entry of the photo), or several photos of one
+ * plant combined (`parts`). It is pending until it has a `result` or a `problem`. Entries exist only in
+ * this page's memory, unless the visitor has them kept; see kept_photos.js. */
 
 import { format, hyphenated, texts } from "./messages.js";
 import { releaseMount } from "./mounts.js";
-import { labelOf, nameOf } from "./result.js";
+import { correctedName, labelOf, nameOf } from "./result.js";
 
 export const state = {
   entries: [], // oldest first
@@ -14,6 +15,7 @@ export const state = {
   previous: null, // the entry on display before the latest choice
   running: null, // the entry being classified
   selected: null, // entries selected for combining; null outside that mode
+  keeps: false, // results are kept on this device
 };
 
 const list = document.querySelector(".entries");
@@ -37,9 +39,14 @@ export const canRetry = ({ problem }) => Boolean(problem?.retryable);
 export const canCombine = (entry) => Boolean(entry.result && !entry.parts);
 
 /* Return what the tile says below the name. */
-function noteOf({ label, note, parts, problem, result }) {
-  if (result) return parts ? label : "";
-  return problem ? "" : note;
+function noteOf({ label, note, parts, problem, result, whole }) {
+  if (!result) return problem ? "" : note;
+  const notes = [
+    parts && label,
+    whole && texts.part,
+    correctedName(result) && texts.corrected,
+  ];
+  return notes.filter(Boolean).join(" · ");
 }
 
 export function drawTile(entry) {
@@ -79,7 +86,7 @@ function drawHeader() {
 
 export function drawList() {
   state.entries.forEach(drawTile);
-  list.hidden = state.entries.length < (state.shown ? 2 : 1);
+  list.hidden = state.entries.length < (state.shown && !state.keeps ? 2 : 1);
   drawHeader();
 }
 
@@ -93,9 +100,22 @@ export function clickedEntry({ target }) {
   return state.entries.find(({ tile }) => tile.contains(button));
 }
 
+/* Add an entry to the list: a part of a photo after the photo and its other parts. */
+export function insertEntry(entry) {
+  const { entries } = state;
+  const { whole } = entry;
+  const before = whole ? entries.findLastIndex((e) => e === whole || e.whole === whole) : -1;
+  if (before < 0) {
+    tiles.append(entry.tile);
+    entries.push(entry);
+  } else {
+    entries[before].tile.after(entry.tile);
+    entries.splice(before + 1, 0, entry);
+  }
+}
+
 export function addEntries(entries) {
-  tiles.append(...entries.map(({ tile }) => tile));
-  state.entries.push(...entries);
+  for (const entry of entries) insertEntry(entry);
   state.waiting.push(...entries);
 }
 

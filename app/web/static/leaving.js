@@ -3,6 +3,7 @@
 
 import { events, focusPanel, show } from "./display.js";
 import { isPending, state } from "./entries.js";
+import { isKept, isKeeping } from "./kept_photos.js";
 import { notify } from "./notice.js";
 
 const START = "start"; // values of history.state
@@ -15,7 +16,7 @@ let isReturning = false; // to the start page, after the only photo was cancelle
 
 // The page was loaded again: some phones do not warn before, and not every browser keeps a page to
 // go back to.
-if (history.state === PHOTOS) notify("lost");
+if (history.state === PHOTOS && !isKeeping()) notify("lost");
 history.replaceState(START, "");
 
 events.addEventListener("show", ({ detail: entry }) => {
@@ -70,12 +71,14 @@ const stopWarning = () => window.removeEventListener("beforeunload", warn);
 /* Warn only while there is something to lose: with such a listener, some browsers do not keep the
  * page for the way back. */
 function updateWarning() {
-  const isAtRisk = state.entries.some((entry) => isPending(entry) || entry.result);
+  const isAtRisk = state.entries.some(
+    (entry) => isPending(entry) || (entry.result && !isKept(entry)),
+  );
   if (isAtRisk) window.addEventListener("beforeunload", warn);
   else stopWarning();
 }
 
-for (const type of ["show", "change"]) events.addEventListener(type, updateWarning);
+for (const type of ["show", "change", "kept"]) events.addEventListener(type, updateWarning);
 window.addEventListener("pageshow", updateWarning);
 
 // A link to another page needs no warning, because the way back leads to the photos. A link to this

@@ -20,6 +20,9 @@ const modules = Promise.all([
   import("./combine.js"),
   import("./menu.js"),
   import("./leaving.js"),
+  import("./select_part.js"),
+  import("./correction.js"),
+  import("./kept_photos.js"),
 ]);
 modules.catch(() => setScripted(false));
 
@@ -87,4 +90,17 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => classify(event.clipboardData?.files ?? []));
 
 // Relative to the mount path. Undefined without HTTPS.
-navigator.serviceWorker?.register(new URL("../service-worker.js", import.meta.url)).catch(() => {});
+const { serviceWorker } = navigator;
+serviceWorker?.register(new URL("../service-worker.js", import.meta.url)).catch(() => {});
+
+// Photos shared from another app: the service worker has received them and opened this page.
+const url = new URL(location.href);
+if (url.searchParams.has("shared")) {
+  url.searchParams.delete("shared"); // a reload has nothing to take
+  history.replaceState(null, "", url);
+  serviceWorker?.addEventListener("message", ({ data: { shared } }) => {
+    // An empty file shows a problem, if the worker has lost the photos.
+    classify(shared.length > 0 ? shared : [new File([], "")]);
+  });
+  serviceWorker?.controller?.postMessage("take-shared");
+}

@@ -1,4 +1,4 @@
-/* Preparation of a chosen file: type detection by magic bytes, downscaling and a thumbnail.
+/* Preparation of a chosen file: type detection by magic bytes, downscaling, a thumbnail, a crop.
  *
  * A phone photo has about 12 megapixels and the model uses about 0.1, so downscaling before the
  * upload saves time on slow networks. */
@@ -51,10 +51,29 @@ function thumbnailOf(bitmap) {
   return canvas.toDataURL("image/jpeg", 0.8);
 }
 
+/* Encode a canvas as JPEG; resolve to null if the browser is out of memory. */
+const toJpeg = (canvas) =>
+  new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+
 async function downscale(bitmap, scale) {
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.round(side * scale));
-  const canvas = draw(bitmap, width, height);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+  return toJpeg(draw(bitmap, width, height));
+}
+
+/* Cut a square out of a photo, at most MAX_SIDE pixels wide, as a JPEG; null if out of memory.
+ *
+ * `square` is {x, y, side} in fractions of the upright photo: of its width, its height and its
+ * shorter side. Throws if the file cannot be read or decoded. */
+export async function cropSquare(file, square) {
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  const { width, height } = bitmap;
+  const cropped = square.side * Math.min(width, height);
+  const side = Math.max(1, Math.round(Math.min(cropped, MAX_SIDE)));
+  const scale = side / cropped;
+  const [x, y] = [-square.x * width * scale, -square.y * height * scale];
+  const canvas = draw(bitmap, side, side, x, y, width * scale, height * scale);
+  bitmap.close();
+  return toJpeg(canvas);
 }
 
 /* Prepare a file for upload: {photo, thumbnail, rejected}; `rejected` is a kind, or "" for a photo.

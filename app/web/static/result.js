@@ -144,11 +144,30 @@ export function resultElement({ predictions, verdict }) {
   return element;
 }
 
+/* Return true if the visitor agrees, also with a verdict that the flower is none of the classes. */
+export const isConfirmed = ({ correction, verdict }) =>
+  correction?.value === "right" ||
+  (correction?.value === "other" && !correction.flower && verdict === "unknown");
+
+/* Return the name that the visitor gave instead, and its language; null if they gave none. */
+export function correctedName(result, spell = nameOf) {
+  const { correction } = result;
+  if (!correction || correction.value === "unsure" || isConfirmed(result)) return null;
+  const { flower } = correction;
+  return flower
+    ? { name: spell(flower), language: languageOf(flower) }
+    : { name: texts.something_else, language: lang };
+}
+
 /* Return a result in a few words, {text, language}: the name, "Camellia?" or "Unknown flower". */
-export function labelOf({ predictions: [best], verdict }, spell = nameOf) {
+export function labelOf(result, spell = nameOf) {
+  const { predictions: [best], verdict } = result;
+  const corrected = correctedName(result, spell);
+  if (corrected) return { text: corrected.name, language: corrected.language };
   if (verdict === "unknown") return { text: texts.unknown_flower, language: lang };
   const name = spell(best);
-  const text = verdict === "unsure" ? format("unsure_name", { name }) : name;
+  const isUnsure = verdict === "unsure" && !isConfirmed(result);
+  const text = isUnsure ? format("unsure_name", { name }) : name;
   return { text, language: languageOf(best) };
 }
 
@@ -165,6 +184,8 @@ function verdictOf({ predictions: [best], verdict }) {
 /* Return a result as a heading and a line below it, for a picture to share. */
 export function captionOf(result) {
   const { predictions: [best], verdict } = result;
+  const corrected = correctedName(result);
+  if (corrected) return [corrected.name, texts.corrected];
   const { heading, lead } = verdictOf(result);
   if (verdict === "unknown") return [heading, format("closest_name", { name: nameOf(best) })];
   if (verdict === "unsure") return [heading, lead];
@@ -189,9 +210,17 @@ export function textOf(result) {
     return `${nameOf(prediction)}${latin}${share}`;
   });
   const isNamed = verdict === "known" || verdict === "unchecked";
-  return [isNamed ? lead : `${heading} ${lead}`, ...lines].join("\n");
+  const corrected = correctedName(result);
+  return [
+    ...(corrected ? [`${corrected.name} (${texts.corrected})`] : []),
+    isNamed ? lead : `${heading} ${lead}`,
+    ...lines,
+  ].join("\n");
 }
 
-/* Leaves out the heat maps, which are large data URLs. */
+// Heat maps are large data URLs. The correction is the visitor's, not the service's, and may have
+// a deletion code.
+const NOT_COPIED = ["activation_map", "correction"];
+
 export const jsonOf = (result) =>
-  JSON.stringify(result, (key, value) => (key === "activation_map" ? undefined : value), 2);
+  JSON.stringify(result, (key, value) => (NOT_COPIED.includes(key) ? undefined : value), 2);

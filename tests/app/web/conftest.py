@@ -1,10 +1,13 @@
-"""Page copy for tests of the pages."""
+"""Page copy and script names for tests of the pages."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.web.translations import ENGLISH, find_message
+
+# Scripts of the start page that load when they are used, or only with feedback.
+SCRIPTS_ON_DEMAND = {"send_feedback.js", "square_frame.js"}
 
 
 def message(key: str, language: str = ENGLISH, **values: Any) -> str:

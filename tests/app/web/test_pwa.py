@@ -15,7 +15,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from app.web.rendering import THEME_COLORS
-from tests.app.conftest import MakeApp
+from tests.app.conftest import MakeApp, form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
@@ -43,6 +43,27 @@ def test_the_manifest_makes_the_page_installable(client: FlaskClient) -> None:
     assert manifest["start_url"] == manifest["scope"] == manifest["id"] == "/"
     purposes = {(icon["sizes"], icon["purpose"]) for icon in manifest["icons"]}
     assert purposes >= {("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")}
+
+
+def test_phones_share_photos_with_the_installed_page(client: FlaskClient, photo: bytes) -> None:
+    target = client.get("/manifest.webmanifest").get_json(force=True)["share_target"]
+    assert (target["method"], target["enctype"]) == ("POST", "multipart/form-data")
+    (files,) = target["params"]["files"]
+    assert files["accept"] == ["image/*"]
+    # As the phone sends it if the worker does not run: from no page of the service.
+    response = client.post(
+        target["action"],
+        **form(photo, field=files["name"]),
+        headers={"Accept": "text/html", "Sec-Fetch-Site": "none"},
+    )
+    assert response.status_code == 200
+    best = client.post("/predict", **form(photo)).get_json()["predictions"][0]
+    assert best["display_name"] in response.text.split("<template")[0]
+
+
+def test_the_address_of_a_shared_photo_leads_to_the_start_page(client: FlaskClient) -> None:
+    response = client.get("/share")
+    assert (response.status_code, response.location) == (302, "/")
 
 
 def test_the_icons_have_the_declared_sizes(client: FlaskClient) -> None:
@@ -114,8 +135,10 @@ def test_urls_contain_the_mount_path(make_app: MakeApp) -> None:
     manifest = client.get("/garden/manifest.webmanifest").json
     assert manifest is not None
     assert manifest["scope"] == manifest["start_url"] == "/garden/"
+    assert manifest["share_target"]["action"] == "/garden/share"
     script = client.get("/garden/service-worker.js").text
     assert 'OFFLINE = "/garden/offline"' in script
+    assert 'SHARE = "/garden/share"' in script
     assert '["/garden/static/style.css", "/garden/static/icon.svg"]' in script
 
 

@@ -53,7 +53,7 @@ COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
 TEXT_PATTERN = re.compile(r"[A-Za-z]{2,} [a-z]{2,}|^[A-Z][a-z]+( |$)")
 NOT_TEXT = {
-    "Accept", "Escape", "Files", "Petalscope", "petalscope ",
+    "Accept", "Enter", "Escape", "Files", "Petalscope", "petalscope ",
     "The browser is out of memory.",  # for developers
 }  # fmt: skip
 

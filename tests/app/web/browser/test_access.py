@@ -25,15 +25,19 @@ from tests.app.web.browser.page import (
     violations,
     wait_for_one,
 )
-from tests.app.web.conftest import message
+from tests.app.web.conftest import SCRIPTS_ON_DEMAND, message
 from tests.conftest import ROOT, flower_image
 
 pytestmark = pytest.mark.browser
 
 STATIC = ROOT / "app" / "web" / "static"
-SCRIPTS = sorted(set(STATIC.glob("*.js")) - {STATIC / "flower.js", STATIC / "flowers.js"})
+SCRIPTS = sorted(
+    path
+    for path in STATIC.glob("*.js")
+    if path.name not in {"flower.js", "flowers.js", *SCRIPTS_ON_DEMAND}
+)
 MAX_COMPRESSED_BYTES = 60 * 1024
-MAX_UNCOMPRESSED_BYTES = 160 * 1024
+MAX_UNCOMPRESSED_BYTES = 176 * 1024
 
 
 def test_no_state_of_the_page_breaks_wcag(
@@ -186,10 +190,11 @@ def test_every_control_is_reachable_by_keyboard(
             break
         assert ring, found
         seen.append(found)
-    # The file input, combine, two tiles, then the links of the footer.
-    assert seen[:8] == ["checkbox", "radio", *["name"] * 5, "SUMMARY"]
-    assert seen[8:12] == ["file", "button", "button", "button"]
-    assert seen[12:] == ["A"] * (2 + len(message_catalogs()))
+    # The heat map, the part of the photo, the names, the correction and the menu.
+    assert seen[:12] == ["checkbox", "button", "radio", *["name"] * 5, *["button"] * 3, "SUMMARY"]
+    # The file input, combine, keeping and removing, two tiles.
+    assert seen[12:19] == ["file", "button", "checkbox", *["button"] * 4]
+    assert seen[19:] == ["A"] * (2 + len(message_catalogs()))  # the footer
     # A selected tile keeps the focus.
     first = page.locator(".tile").first
     page.locator(".tile").last.click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -133,3 +134,62 @@ def test_a_new_version_replaces_the_cache(
         assert len(page.evaluate(CACHES)) == 1
     page.goto(address)
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(255, 0, 0)"
+
+
+def share(page: Page, address: str, *paths: Path) -> None:
+    """Send photos to the share target as a phone does: with a form that opens its response."""
+    page.evaluate(
+        """(action) => {
+            const form = document.createElement("form");
+            Object.assign(form, { action, method: "post", enctype: "multipart/form-data" });
+            form.innerHTML = '<input id="shared" type="file" name="image" multiple>';
+            document.body.append(form);
+        }""",
+        f"{address}share",
+    )
+    page.set_input_files("#shared", paths)
+    with page.expect_navigation():
+        page.evaluate("document.getElementById('shared').form.submit()")
+
+
+@pytest.mark.parametrize("prefix", ["", "/garden"])
+def test_shared_photos_are_classified_on_the_start_page(
+    visit: Visit, mount: Mount, photo_file: Path, prefix: str
+) -> None:
+    with mount(prefix) as address:
+        page = visit(address, installs=True)
+        wait_for_worker(page)
+        page.reload()  # so that the worker controls the page
+        share(page, address, photo_file, photo_file)
+        assert len(names(page)) == 5
+        expect(page.locator(".tile")).to_have_count(2)
+        expect(page.locator(PHOTO)).to_have_attribute("src", re.compile("^blob:"))
+        assert page.url == address
+        # A reload sends and shows nothing again, and no photo was cached.
+        page.reload()
+        expect(page.get_by_role("heading", name=message("page.question"))).to_be_visible()
+        for paths in page.evaluate(CACHED).values():
+            assert not any("share" in path for path in paths)
+
+
+def test_photos_that_the_worker_has_lost_are_explained(
+    visit: Visit, mount: Mount, photo_file: Path
+) -> None:
+    with mount() as address:
+        page = visit(address, installs=True)
+        wait_for_worker(page)
+        page.goto(f"{address}?shared")
+        expect(page.get_by_role("alert")).to_be_visible()
+        choose(page, photo_file)
+        assert len(names(page)) == 5
+
+
+def test_a_shared_photo_is_classified_without_the_worker(
+    visit: Visit, mount: Mount, photo_file: Path
+) -> None:
+    with mount() as address:
+        page = visit(address)
+        share(page, address, photo_file)
+        assert page.url == f"{address}share"
+        assert len(names(page)) == 5
+        expect(page.locator(PHOTO)).to_have_attribute("src", re.compile("^data:"))

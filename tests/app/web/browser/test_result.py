@@ -28,6 +28,7 @@ from tests.app.web.browser.page import (
     settle,
     tiles,
 )
+from tests.app.web.browser.uploads import record_uploads, uploads
 from tests.app.web.conftest import message
 from tests.conftest import flower_image
 
@@ -183,20 +184,10 @@ def test_earlier_results_can_be_shown_again(
 
 def sent(page: Page, path: Path) -> bytes:
     """Choose a photo, wait for its result and return the uploaded bytes."""
-    # Playwright cannot read the files of a form.
-    page.evaluate(
-        """() => {
-            const { send } = XMLHttpRequest.prototype;
-            XMLHttpRequest.prototype.send = function (body) {
-                window.sent = body.get("image");
-                send.call(this, body);
-            };
-        }"""
-    )
+    record_uploads(page)
     choose(page, path)
     names(page)
-    values = page.evaluate("async () => [...new Uint8Array(await window.sent.arrayBuffer())]")
-    return bytes(values)
+    return uploads(page)[-1]
 
 
 @pytest.mark.data
