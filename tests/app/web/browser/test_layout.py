@@ -120,7 +120,8 @@ def test_the_bar_stays_and_does_not_cover_what_has_the_focus(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
     page = visit(bundled_service, phone=True, width=320)
-    height = 844
+    height = 568
+    resize(page, 320, height)
     expect(page.get_by_text(message("page.another"), exact=True)).to_be_hidden()
     respond_with(page, *((f"name {number}", 0.2) for number in range(5)))
     choose(page, photo_file)
