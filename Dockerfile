@@ -17,7 +17,7 @@ ARG DEVICE
 ARG HEIF=false
 COPY requirements.txt requirements-cuda.txt requirements-heif.txt /build/
 # --no-deps, because the files pin every package. PyTorch pins setuptools, which only its C++
-# extensions import. Of OpenVINO, only ONNX files on a CPU are used.
+# extensions import. NumPy's tests take 20 MB. Of OpenVINO, only ONNX files on a CPU are used.
 RUN case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
         *) echo "DEVICE is $DEVICE; it must be cpu or cuda." >&2; exit 1 ;; esac \
     && case "$HEIF" in false) heif= ;; true) heif="--requirement /build/requirements-heif.txt" ;; \
@@ -27,7 +27,9 @@ RUN case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.t
     && $pip install --no-deps --requirement "/build/$set" $heif \
     && $pip check \
     && $pip uninstall --yes setuptools \
-    && cd /opt/venv/lib/python3.*/site-packages/openvino \
+    && cd /opt/venv/lib/python3.*/site-packages \
+    && find numpy -type d -name tests -prune -exec rm -r {} + \
+    && cd openvino \
     && rm -rf cmake include libs/cache.json libs/libopenvino_intel_[gn]pu_plugin.so \
     && find libs -name 'libopenvino_*_frontend.so*' \
         ! -name '*_onnx_*' ! -name '*_ir_*' -exec rm {} +

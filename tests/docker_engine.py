@@ -31,10 +31,7 @@ _PULL_SECONDS = 120
 _DEBIAN = "bookworm"
 _DEBIAN_BASE = "petalscope-test-base"
 # The official image does not have these, either.
-_UNUSED = (
-    "usr/lib/python3.11/ensurepip", "usr/share/doc", "usr/share/locale", "usr/share/man",
-    "usr/share/python-wheels", "var/cache/apt", "var/lib/apt",
-)  # fmt: skip
+_UNUSED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt")
 
 
 class EngineError(Exception):
@@ -99,31 +96,33 @@ def running_engine() -> Iterator[Engine]:
     if (machine := Engine({})).is_running():
         yield machine
         return
-    # Paths of sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="docker-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        address = f"unix://{folder}/socket"
-        command = [
-            "dockerd", "--host", address, "--data-root", f"{folder}/data",
-            "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid",
-            "--bridge", "none", "--iptables=false", "--ip6tables=false",
-        ]  # fmt: skip
-        log = folder / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        engine = Engine({"DOCKER_HOST": address, "DOCKER_CONFIG": f"{folder}/client"})
+    folder = Path(tempfile.mkdtemp(prefix="docker-"))  # paths of sockets must be short
+    address = f"unix://{folder}/socket"
+    command = [
+        "dockerd", "--host", address, "--data-root", f"{folder}/data",
+        "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid",
+        "--bridge", "none", "--iptables=false", "--ip6tables=false",
+    ]  # fmt: skip
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    engine = Engine({"DOCKER_HOST": address, "DOCKER_CONFIG": f"{folder}/client"})
+    try:
+        with suppress(AssertionError):  # of a time-out
+            until(lambda: engine.is_running() or process.poll() is not None, _START_SECONDS)
+        if not engine.is_running():
+            raise EngineError(log.read_text()[-3000:])
+        yield engine
+    finally:
+        process.terminate()
         try:
-            with suppress(AssertionError):  # of a time-out
-                until(lambda: engine.is_running() or process.poll() is not None, _START_SECONDS)
-            if not engine.is_running():
-                raise EngineError(log.read_text()[-3000:])
-            yield engine
+            process.wait(_START_SECONDS)
         finally:
-            process.terminate()
-            try:
-                process.wait(_START_SECONDS)
-            finally:
-                process.kill()
+            process.kill()
+            # dockerd leaves the network namespace of the machine mounted.
+            namespace = folder / "exec" / "netns" / "default"
+            subprocess.run(["umount", str(namespace)], capture_output=True, check=False)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -142,10 +141,17 @@ def base_image(engine: Engine) -> Iterator[str]:
 
 def download(folder: Path) -> None:
     """Download the packages of the CPU image, as this machine's pip is set up to."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    subprocess.run(
-        [*command, "--dest", folder, "--requirement", ROOT / "requirements.txt"], check=True
-    )
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    # Debian's Python may need packages that this one does not.
+    unconditional = re.sub(r" ; python_full_version .*", "", pins)
+    (folder / "requirements.txt").write_text(unconditional, encoding="utf-8")
+    pip("download", "--dest", folder, "--requirement", folder / "requirements.txt")
+
+
+def pip(command: str, *arguments: object) -> None:
+    """Run this machine's pip on exactly the packages named."""
+    options = [sys.executable, "-m", "pip", command, "--quiet", "--no-deps"]
+    subprocess.run([*options, *map(str, arguments)], check=True, capture_output=True)
 
 
 @contextmanager
@@ -180,10 +186,12 @@ def import_debian(engine: Engine, folder: Path, packages: str) -> None:
     ).stdout.splitlines()
     mirrors = (target for target in targets if target.rstrip("/").endswith("/debian"))
     mirror = next(mirrors, "http://deb.debian.org/debian")
-    bootstrap = ["debootstrap", "--variant=minbase", "--include=python3.11,python3.11-venv"]
     run = partial(subprocess.run, check=True, capture_output=True)
+    bootstrap = ["debootstrap", "--variant=minbase", "--include=python3.11"]
     run([*bootstrap, _DEBIAN, str(root), mirror])
-    run(["chroot", str(root), "python3.11", "-m", "venv", "/usr/local"])
+    run(["chroot", str(root), "python3.11", "-m", "venv", "--without-pip", "/usr/local"])
+    (packages_folder,) = (root / "usr" / "local").glob("lib/python3.*/site-packages")
+    pip("install", "--target", packages_folder, "pip", "setuptools")
     (root / "etc" / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {packages}\n")
     for unused in _UNUSED:
         shutil.rmtree(root / unused, ignore_errors=True)

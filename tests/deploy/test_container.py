@@ -41,6 +41,8 @@ MAX_IMAGE_BYTES = 400_000_000
 # Docker kills a container so long after SIGTERM.
 DOCKER_GRACE_SECONDS = 10
 SENDERS = 6
+# The tests are of memory, on a machine of any speed.
+PATIENT = {"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "60"}
 
 
 def documented_options() -> list[str]:
@@ -149,7 +151,7 @@ def is_up(container: Container) -> bool:
 
 @pytest.fixture(scope="module")
 def documented(engine: Engine, image: str) -> Iterator[Container]:
-    with running(engine, image, *documented_options()) as container:
+    with running(engine, image, *documented_options(), **PATIENT) as container:
         yield container
 
 
@@ -305,20 +307,25 @@ def worst_photos(megapixels: int, body_bytes: int) -> list[tuple[bytes, str]]:
 
 def test_the_worst_photos_fit_into_512_megabytes(engine: Engine, image: str) -> None:
     options = ("--memory", "512m", "--memory-swap", "512m", "--cpus", "1", "--read-only")
-    with running(engine, image, *options) as container:
+    with running(engine, image, *options, **PATIENT) as container:
         assert container.start["threads"] == 1
         assert container.start["memory_mib"] == 512
         (worker,) = container.workers
         limits = container.start
         worst = worst_photos(limits["max_megapixels"], limits["max_body_mib"] * 1024 * 1024)
-        bodies = [*worst, *worst, *worst]
+        counted: Counter[int] = Counter()
+
+        def send(body: tuple[bytes, str]) -> int:
+            """Send a photo until there is a free slot."""
+            while (status := container.send(*body)[0]) == 429:
+                counted[status] += 1
+                time.sleep(0.2)
+            return status
+
         with ThreadPoolExecutor(SENDERS) as senders:
-            responses = list(senders.map(lambda body: container.send(*body), bodies))
-        counted = Counter(status for status, _ in responses)
-        print(f"{dict(counted)}; limits {limits}")
-        assert set(counted) <= {200, 429}
-        for body in worst:
-            assert container.send(*body)[0] == 200
+            statuses = list(senders.map(send, [*worst, *worst, *worst]))
+        print(f"{len(statuses)} photos, {counted[429]} retries; limits {limits}")
+        assert statuses == [200] * len(statuses)
         assert container.workers == [worker]
         assert container.state["OOMKilled"] is False
         container.assert_names_a_photo()
