@@ -34,7 +34,7 @@ NOT_SENT: Final = {"reference"}
         (PARTS["transform"], responses.Transform, set()),
         (OodRule, responses.OodRule, set()),
         (FlowerClass, responses.Label, set()),
-        (catalog.Flower, responses.Flower, {"url"}),
+        (catalog.Flower, responses.Flower, {"url", "picture"}),
         (catalog.CommonNames, responses.TranslatedFlower, set()),
         (classifier.ClassificationResult, responses.PhotoResult, set()),
         (classifier.OodResult, responses.Ood, set()),
