@@ -33,9 +33,10 @@ def feedback_service(
 
 def fill(page: Page, photo_file: Path) -> None:
     """Fill the form with another flower and the photo."""
-    page.get_by_role("combobox").select_option("18")
-    page.get_by_label(message("feedback.consent")).check()
-    page.get_by_label(message("feedback.photo")).set_input_files(photo_file)
+    form = page.locator("form.feedback")
+    form.get_by_role("combobox").select_option("18")
+    form.get_by_label(message("feedback.consent")).check()
+    form.get_by_label(message("feedback.photo")).set_input_files(photo_file)
 
 
 def test_feedback_is_sent_and_deleted_without_scripts(
