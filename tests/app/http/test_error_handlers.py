@@ -73,7 +73,7 @@ def broken_app(make_app: MakeApp) -> Flask:
     app = make_app()
 
     @app.route("/broken", methods=["GET", "POST"])
-    def broken() -> NoReturn:
+    def explode() -> NoReturn:
         raise RuntimeError("the password is swordfish, in /etc/secret")
 
     return app
@@ -85,7 +85,7 @@ def test_an_unhandled_exception_is_a_500_that_reveals_nothing(
 ) -> None:
     response = broken_app.test_client().get("/broken", headers=headers)
     assert response.status_code == 500
-    for word in ("swordfish", "secret", "RuntimeError", "Traceback", "broken"):
+    for word in ("swordfish", "secret", "RuntimeError", "Traceback", "explode"):
         assert word not in response.text
     assert response.headers["X-Request-ID"] in response.text
     assert "swordfish" in caplog.text
