@@ -1,6 +1,6 @@
 """Antialiased resizing of a part of an image.
 
-cykooz.resizer (fast_image_resize, SIMD) takes a third of Pillow's time or less and gives the same
+cykooz.resizer (fast_image_resize, SIMD) takes less processor time than Pillow and gives the same
 values up to rounding. It has no wheels for Linux on ARM, so Pillow resizes there.
 """
 
