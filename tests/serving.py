@@ -75,6 +75,24 @@ def read_json(response: HTTPResponse) -> tuple[int, Any]:
     return response.status, json.loads(response.read())
 
 
+def begin_upload(port: int, length: int) -> socket.socket:
+    """Begin to send a photo of `length` bytes; return once the service has accepted the request."""
+    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+    connection.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
+    )
+    assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    return connection
+
+
+def read_response(connection: socket.socket) -> tuple[int, Any]:
+    """Read a response with a JSON body from a socket."""
+    response = HTTPResponse(connection)
+    response.begin()
+    return read_json(response)
+
+
 def environment(folder: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PETALSCOPE_")}
     # To choose a device, the service would import PyTorch for seconds.

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from http.client import HTTPConnection, HTTPException, IncompleteRead
 from itertools import count
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import Final
 
 from tests.adversarial.attacked_service import GOOD_PHOTO, worker_of
 from tests.adversarial.conftest import SETTINGS
-from tests.serving import TIMEOUT_SECONDS, Server, read_json, serving, until
+from tests.serving import (
+    TIMEOUT_SECONDS,
+    Server,
+    begin_upload,
+    read_json,
+    read_response,
+    serving,
+    until,
+)
 
 REQUESTS: Final = 500
 SENDERS: Final = 8
@@ -103,30 +110,13 @@ def test_a_graceful_shutdown_loses_and_truncates_no_request(tmp_path: Path) -> N
         assert "Traceback" not in server.error_log
 
 
-def upload(server: Server, length: int) -> socket.socket:
-    """Begin to send a photo of `length` bytes; return once the service has accepted the request."""
-    connection = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
-    connection.sendall(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
-    )
-    assert connection.recv(100).startswith(b"HTTP/1.1 100")
-    return connection
-
-
-def response(connection: socket.socket) -> tuple[int, Any]:
-    received = HTTPResponse(connection)
-    received.begin()
-    return read_json(received)
-
-
 def test_uploads_at_a_shutdown_finish_in_time_or_get_503(tmp_path: Path) -> None:
     grace = 4.0
     settings = {**SETTINGS, "PETALSCOPE_SHUTDOWN_SECONDS": f"{grace:g}"}
     with (
         serving(tmp_path, **settings) as server,
-        closing(upload(server, len(GOOD_PHOTO))) as slow,
-        closing(upload(server, 1_000_000)) as endless,
+        closing(begin_upload(server.port, len(GOOD_PHOTO))) as slow,
+        closing(begin_upload(server.port, 1_000_000)) as endless,
     ):
         signalled = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
@@ -135,8 +125,8 @@ def test_uploads_at_a_shutdown_finish_in_time_or_get_503(tmp_path: Path) -> None
             slow.sendall(GOOD_PHOTO[at : at + len(GOOD_PHOTO) // 10 + 1])
             endless.sendall(GOOD_PHOTO[:1000])
             time.sleep(grace / 40)
-        assert response(slow)[0] == 200
-        status, problem = response(endless)
+        assert read_response(slow)[0] == 200
+        status, problem = read_response(endless)
         assert (status, problem["code"]) == (503, "shutting_down")
         assert time.monotonic() - signalled < grace
         assert server.process.wait(TIMEOUT_SECONDS) == 0

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,17 @@ import pytest
 from model import __version__
 from tests.app.conftest import encoded, form
 from tests.conftest import ROOT
-from tests.serving import TIMEOUT_SECONDS, Server, environment, free_port, read_json, serving, until
+from tests.serving import (
+    TIMEOUT_SECONDS,
+    Server,
+    begin_upload,
+    environment,
+    free_port,
+    read_json,
+    read_response,
+    serving,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -256,20 +266,12 @@ def test_the_service_writes_no_file(server: Server) -> None:
 
 def test_a_request_in_flight_at_sigterm_gets_its_response(tmp_path: Path, tiny_onnx: Path) -> None:
     with serving(tmp_path, PETALSCOPE_CHECKPOINT=str(tiny_onnx)) as server:
-        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as connection:
-            connection.sendall(
-                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PHOTO)
-            )
-            # The service has accepted the request: it is in flight from now on.
-            assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        with begin_upload(server.port, len(PHOTO)) as connection:
             server.process.send_signal(signal.SIGTERM)
             # A stopping worker leaves new connections in the backlog.
             until(lambda: not server.is_ready(timeout=0.5))
             connection.sendall(PHOTO)
-            response = HTTPResponse(connection)
-            response.begin()
-            assert read_json(response)[0] == 200
+            assert read_response(connection)[0] == 200
         assert server.process.wait(TIMEOUT_SECONDS) == 0
         assert "Traceback" not in server.error_log
 

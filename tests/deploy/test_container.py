@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import struct
 import subprocess
 import time
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
 from tests.app.conftest import encoded
 from tests.conftest import ROOT
 from tests.docker_engine import Engine, EngineError, base_image, running_engine
-from tests.serving import TIMEOUT_SECONDS, free_port, read_json, until
+from tests.serving import TIMEOUT_SECONDS, begin_upload, free_port, read_json, read_response, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -232,30 +231,13 @@ def answers(container: Container) -> bool:
         return False
 
 
-def upload(container: Container, length: int) -> socket.socket:
-    """Begin to send a photo of `length` bytes; return once the service has accepted the request."""
-    connection = socket.create_connection(("127.0.0.1", container.port), TIMEOUT_SECONDS)
-    connection.sendall(
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
-    )
-    assert connection.recv(100).startswith(b"HTTP/1.1 100")
-    return connection
-
-
-def response(connection: socket.socket) -> tuple[int, Any]:
-    received = HTTPResponse(connection)
-    received.begin()
-    return read_json(received)
-
-
 def test_docker_stop_answers_uploads_in_progress(engine: Engine, image: str) -> None:
     # A checkpoint of one's own, mounted as documented.
     mount = ("--volume", f"{BUNDLED_INT8}:/mine.onnx:ro")
     with (
         running(engine, image, *mount, PETALSCOPE_CHECKPOINT="/mine.onnx") as container,
-        closing(upload(container, len(PHOTO))) as slow,
-        closing(upload(container, 1_000_000)) as endless,
+        closing(begin_upload(container.port, len(PHOTO))) as slow,
+        closing(begin_upload(container.port, 1_000_000)) as endless,
         ThreadPoolExecutor(1) as thread,
     ):
         assert container.start["checkpoint"] == "mine.onnx"
@@ -265,8 +247,8 @@ def test_docker_stop_answers_uploads_in_progress(engine: Engine, image: str) -> 
         for part in range(4):
             time.sleep(0.7)
             slow.sendall(PHOTO[part * len(PHOTO) // 4 : (part + 1) * len(PHOTO) // 4])
-        assert response(slow)[0] == 200
-        status, problem = response(endless)
+        assert read_response(slow)[0] == 200
+        status, problem = read_response(endless)
         assert (status, problem["code"]) == (503, "shutting_down")
         stopped.result()
         assert time.monotonic() - began < DOCKER_GRACE_SECONDS

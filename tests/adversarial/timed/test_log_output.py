@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.app.conftest import encoded
-from tests.serving import TIMEOUT_SECONDS, Server, read_json, serving, until
+from tests.serving import TIMEOUT_SECONDS, Server, begin_upload, read_response, serving, until
 
 PHOTO: Final = encoded()
 _PIPE_BYTES: Final = 4096
@@ -59,19 +58,12 @@ def test_a_stalled_output_does_not_delay_requests_or_the_shutdown(
         serving(tmp_path, **settings) as server,
     ):
         fill_log(server)
-        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS) as client:
-            client.sendall(
-                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-                b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(PHOTO)
-            )
-            assert client.recv(100).startswith(b"HTTP/1.1 100")
+        with begin_upload(server.port, len(PHOTO)) as client:
             stopping = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             until(lambda: not server.is_ready(timeout=0.5))
             client.sendall(PHOTO)
-            response = HTTPResponse(client)
-            response.begin()
-            assert read_json(response)[0] == 200
+            assert read_response(client)[0] == 200
         assert server.process.wait(TIMEOUT_SECONDS) == 0
         assert time.monotonic() - stopping < _MAX_STOP_SECONDS
 
