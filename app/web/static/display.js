@@ -38,6 +38,21 @@ export function announce(message) {
   status.textContent = message;
 }
 
+const OUTCOME_MS = 2000;
+
+/* Return a function that writes the outcome of a click on a button for a moment, and announces it. */
+export function outcomeWriter(button) {
+  const label = button.textContent;
+  return (outcome) => {
+    button.focus(); // copying without the Clipboard API moves it
+    button.textContent = outcome;
+    announce(outcome);
+    setTimeout(() => {
+      button.textContent = label;
+    }, OUTCOME_MS);
+  };
+}
+
 /* Mark this place in the history as having a result, or none, for the way back from flower.js. */
 function markPlace(hasResult) {
   try {

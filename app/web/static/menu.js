@@ -1,13 +1,13 @@
 /* The menu of the result on display: copy it as text or JSON, and share or save a picture of it. */
 
 import { writeToClipboard } from "./clipboard.js";
-import { announce } from "./display.js";
+import { outcomeWriter } from "./display.js";
 import { state } from "./entries.js";
 import { texts } from "./messages.js";
 import { captionOf, jsonOf, labelOf, textOf } from "./result.js";
 import { composePicture } from "./share_picture.js";
 
-const DONE_MS = 2000;
+const SAVE_MS = 2000; // until the browser has read the file
 const menu = document.querySelector(".menu");
 const summary = menu.querySelector("summary");
 
@@ -48,7 +48,7 @@ async function save() {
     link.href = URL.createObjectURL(file);
     link.download = file.name;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), DONE_MS);
+    setTimeout(() => URL.revokeObjectURL(link.href), SAVE_MS);
     return texts.saved;
   } catch {
     return texts.not_saved;
@@ -58,16 +58,10 @@ async function save() {
 const ACTIONS = { share, save, text: copyAs(textOf), json: copyAs(jsonOf) };
 
 for (const button of menu.querySelectorAll("button")) {
-  const label = button.textContent;
+  const write = outcomeWriter(button);
   button.addEventListener("click", async () => {
     const outcome = await ACTIONS[button.dataset.action]();
-    if (!outcome) return;
-    button.focus(); // copying without the Clipboard API moves it
-    button.textContent = outcome;
-    announce(outcome);
-    setTimeout(() => {
-      button.textContent = label;
-    }, DONE_MS);
+    if (outcome) write(outcome);
   });
 }
 

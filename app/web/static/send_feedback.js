@@ -5,7 +5,7 @@
 
 import { writeToClipboard } from "./clipboard.js";
 import { answerOf } from "./correction.js";
-import { announce, events, refresh } from "./display.js";
+import { events, outcomeWriter, refresh } from "./display.js";
 import { state } from "./entries.js";
 import { texts } from "./messages.js";
 import { correctedName } from "./result.js";
@@ -100,15 +100,10 @@ submit.addEventListener("click", async () => {
   copyButton.focus();
 });
 
+const writeOutcome = outcomeWriter(copyButton);
 copyButton.addEventListener("click", async () => {
-  const label = copyButton.textContent;
   const isCopied = await writeToClipboard(entry.result.correction.receipt.deletion_code);
-  copyButton.focus();
-  copyButton.textContent = isCopied ? texts.copied : texts.not_copied;
-  announce(copyButton.textContent);
-  setTimeout(() => {
-    copyButton.textContent = label;
-  }, 2000);
+  writeOutcome(isCopied ? texts.copied : texts.not_copied);
 });
 
 const remove = receipt.querySelector(".delete");
