@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 # Less than gunicorn.conf.py's threshold from which each allocation is a memory map of its own.
-_BUFFER_BYTES: Final = 1024 * 1024 - 4096
+READ_AHEAD_BYTES: Final = 1024 * 1024 - 4096
 
 
 class _RawBody(io.RawIOBase):
@@ -41,7 +41,7 @@ class UploadRequest(Request):
     def __init__(self, environ: WSGIEnvironment, *args: Any, **options: Any) -> None:
         # Werkzeug reads 64 KiB at a time, and gunicorn copies its whole read-ahead on each read.
         body = _RawBody(environ["wsgi.input"])
-        environ["wsgi.input"] = io.BufferedReader(body, _BUFFER_BYTES)
+        environ["wsgi.input"] = io.BufferedReader(body, READ_AHEAD_BYTES)
         super().__init__(environ, *args, **options)
 
 

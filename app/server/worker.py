@@ -28,6 +28,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.workers import gthread  # type: ignore[import-untyped]
 
 from app.context import context_of
+from app.http.request_body import READ_AHEAD_BYTES
 from app.photo_limits import MAX_HELD_BODIES
 from app.server.connection import READ_SIZE, ClientConnection, transfer_seconds
 from app.server.refusals import CapturedResponse, problem_response
@@ -44,8 +45,6 @@ _SWEEP_SECONDS: Final = 0.5
 _ACCEPT_RETRY_SECONDS: Final = 0.02
 # At a shutdown, uploads may take this part of the time; the rest is for photos being classified.
 _UPLOAD_SHARE: Final = 0.75
-# app.http.request_body reads ahead by this much before it sees that a chunked body is too large.
-_READ_AHEAD_BYTES: Final = 1024 * 1024
 
 # gunicorn's default, which no machine with ordinary limits has to reduce.
 _MAX_CONNECTIONS: Final = 1000
@@ -206,7 +205,8 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def _receive(self, conn: ClientConnection) -> None:
         """Begin a request; part of it may have come with the last one."""
-        conn.start_request(self._max_body_bytes + _READ_AHEAD_BYTES)
+        # The form parser reads ahead before it sees that a chunked body is too large.
+        conn.start_request(self._max_body_bytes + READ_AHEAD_BYTES)
         if conn.framing.is_ready(conn.received):
             self.enqueue_req(conn)
             return
