@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Flask, Response, make_response, render_template
 
 from app.catalog.files import POISONOUS
-from app.catalog.flowers import describe_classes, hyphenated_names
+from app.catalog.flowers import describe_class, hyphenated_names
 from app.context import current_context
 from app.http.problems import Problem
 from app.http.request_id import request_id
@@ -194,7 +194,7 @@ def _licence_url(licence: str) -> str | None:
 def _hyphenated_names() -> dict[str, str]:
     """Return the served flowers' names that have soft hyphens, by plain name."""
     language = current_language()
-    flowers = describe_classes(current_context().classifier.metadata.classes)
+    flowers = map(describe_class, current_context().classifier.metadata.classes)
     served = {flower.name_in(language) for flower in flowers if flower.in_catalog}
     known = hyphenated_names(language)
     return {name: hyphenated for name, hyphenated in known.items() if name in served}
