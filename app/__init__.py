@@ -37,6 +37,7 @@ from app.web.pages import pages
 from app.web.pictures import pictures as pictures_blueprint
 from app.web.pwa import pwa
 from app.web.rendering import init_rendering, render_error_page
+from app.web.styles import styles
 from model import bundled_checkpoint
 from model.errors import PetalscopeError
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from model.backends.base import Outputs
     from model.classifier import Classifier
 
-_PAGES: Final = (pages, pwa, pictures_blueprint)
+_PAGES: Final = (pages, pwa, styles, pictures_blueprint)
 _API: Final = (api, flowers, health)
 
 

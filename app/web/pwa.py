@@ -17,14 +17,15 @@ from app.http.route_options import route_options
 from app.http.uploads import MULTIPART, PHOTO_FIELD
 from app.web.language_choice import add_language_headers
 from app.web.rendering import THEME_COLORS, render_page
+from app.web.styles import joined_styles
 from app.web.translations import current_language, text
 
 # Served below the mount path, so that the worker's scope is this service and no other on the host.
 pwa: Final = Blueprint("pwa", __name__)
 
-_OFFLINE_ASSETS: Final = ("style.css", "icon.svg")
+_ICON: Final = "icon.svg"
 _ICONS: Final = (
-    ("icon.svg", "any", "any"),
+    (_ICON, "any", "any"),
     ("icon-192.png", "192x192", "any"),
     ("icon-512.png", "512x512", "any"),
     ("icon-maskable.png", "512x512", "maskable"),
@@ -80,8 +81,8 @@ def worker() -> Response:
     """Return the service worker, with a hash of the cached content in its cache name."""
     digest = hashlib.sha256(render_page("offline.html").get_data())
     folder = Path(cast(str, current_app.static_folder))
-    for name in _OFFLINE_ASSETS:
-        digest.update((folder / name).read_bytes())
+    digest.update(joined_styles())
+    digest.update((folder / _ICON).read_bytes())
     script = render_template(
         "service-worker.js",
         version=digest.hexdigest()[:16],
@@ -89,7 +90,7 @@ def worker() -> Response:
         share=url_for("pages.share"),
         start=url_for("pages.index"),
         photo_field=PHOTO_FIELD,
-        assets=[url_for("static", filename=name) for name in _OFFLINE_ASSETS],
+        assets=[url_for("styles.sheet"), url_for("static", filename=_ICON)],
     )
     response = make_response(script)
     response.mimetype = "text/javascript"

@@ -34,7 +34,7 @@ from app.web.translations import (
 )
 from model.imaging.formats import format_names
 
-# Colors of the browser's toolbar; equal to --paper in style.css.
+# Colors of the browser's toolbar; equal to --paper in base.css.
 THEME_COLORS: Final = {"light": "#f3efe3", "dark": "#131915"}
 _ENGLISH_WIKIPEDIA: Final = "https://en.wikipedia.org/w/index.php"
 _GBIF: Final = "https://www.gbif.org/species/search"

@@ -142,7 +142,7 @@ def test_a_client_with_http_1_0_gets_no_interim_response(server: Server) -> None
 
 def test_a_connection_serves_compressed_responses(server: Server) -> None:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
-    for path in ("/static/style.css", "/flowers", "/v1/openapi.json"):
+    for path in ("/static/page.js", "/flowers", "/v1/openapi.json"):
         sizes, etag = {}, ""
         for encoding in ("identity", "gzip", "br", "zstd"):
             for method, known, status in (("GET", "", 200), ("HEAD", "", 200), ("GET", "=", 304)):

@@ -24,13 +24,14 @@ CACHEABLE = [
     ("/openapi.json", {}),
     ("/docs", BROWSER),
     ("/about/model", BROWSER),
-    ("/static/style.css", {}),
+    ("/style.css", {}),
+    ("/static/page.js", {}),
     ("/static/icon.svg", {}),
 ]
 
 
 def paths_of_get_routes(app: Flask) -> Iterator[str]:
-    values: dict[str, Any] = {"slug": "21-fire-lily", "filename": "style.css"}
+    values: dict[str, Any] = {"slug": "21-fire-lily", "filename": "page.js"}
     for rule in app.url_map.iter_rules():
         # Pictures need a folder, and only the bundled model has a card.
         if rule.endpoint == "pages.model_card" or "file" in rule.arguments:

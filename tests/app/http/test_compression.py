@@ -34,14 +34,14 @@ def test_gzip_sends_the_same_content_in_fewer_bytes(
 
 
 def test_a_byte_range_refers_to_the_uncompressed_file(client: FlaskClient) -> None:
-    whole = client.get("/static/style.css", buffered=True).data
+    whole = client.get("/static/page.js", buffered=True).data
     headers = {"Range": "bytes=1000-1999", "Accept-Encoding": "gzip"}
-    part = client.get("/static/style.css", headers=headers, buffered=True)
+    part = client.get("/static/page.js", headers=headers, buffered=True)
     assert part.status_code == 206
     assert "Content-Encoding" not in part.headers
     assert part.data == whole[1000:2000]
     headers["Range"] = "bytes=9999999-"
-    response = client.get("/static/style.css", headers=headers, buffered=True)
+    response = client.get("/static/page.js", headers=headers, buffered=True)
     assert response.get_json()["code"] == "range_not_satisfiable"
 
 

@@ -34,7 +34,7 @@ def test_other_slashes_lead_nowhere(client: FlaskClient, path: str) -> None:
 
 def test_head_has_the_headers_of_get(app: Flask, client: FlaskClient) -> None:
     paths = {
-        re.sub(r"<\w+>", "21-fire-lily", rule.rule).replace("<path:filename>", "style.css")
+        re.sub(r"<\w+>", "21-fire-lily", rule.rule).replace("<path:filename>", "page.js")
         for rule in app.url_map.iter_rules()
         if "GET" in (rule.methods or set())
     }

@@ -19,7 +19,7 @@ from tests.app.conftest import MakeApp, form
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
 
-STYLE = (ROOT / "app" / "web" / "static" / "style.css").read_text(encoding="utf-8")
+STYLE = (ROOT / "app" / "web" / "static" / "styles" / "base.css").read_text(encoding="utf-8")
 VERSION = re.compile(r"\$\{SCOPE\}([0-9a-f]{16})`")
 
 
@@ -113,7 +113,7 @@ def test_the_cache_name_changes_with_the_cached_files(client: FlaskClient, tmp_p
     assert version(client) == first
     (static / "page.js").write_text("// Not cached.")
     assert version(client) == first
-    (static / "style.css").write_text("/* Cached. */")
+    (static / "styles" / "masthead.css").write_text("/* Cached. */")
     assert version(client) != first
 
 
@@ -139,7 +139,7 @@ def test_urls_contain_the_mount_path(make_app: MakeApp) -> None:
     script = client.get("/garden/service-worker.js").text
     assert 'OFFLINE = "/garden/offline"' in script
     assert 'SHARE = "/garden/share"' in script
-    assert '["/garden/static/style.css", "/garden/static/icon.svg"]' in script
+    assert '["/garden/style.css", "/garden/static/icon.svg"]' in script
 
 
 def test_the_manifest_needs_no_key(make_app: MakeApp, tmp_path: Path) -> None:

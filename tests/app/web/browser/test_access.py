@@ -211,8 +211,8 @@ def test_every_control_is_reachable_by_keyboard(
 def test_the_page_weight_is_limited(
     bundled_service: str, encoding: str, limit: int, language: str
 ) -> None:
-    files = ("style.css", "print.css", "icon.svg", *(path.name for path in SCRIPTS))
-    page = ("", *(f"static/{name}" for name in files))
+    files = ("print.css", "icon.svg", *(path.name for path in SCRIPTS))
+    page = ("", "style.css", *(f"static/{name}" for name in files))
     # The browser fetches these in the background.
     background = ("manifest.webmanifest", "service-worker.js", "offline")
     headers = {

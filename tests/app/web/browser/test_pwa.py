@@ -112,7 +112,7 @@ def test_only_the_offline_page_is_cached(visit: Visit, mount: Mount, photo_file:
         expect(page.locator(PHOTO)).to_be_visible()
         page.goto(f"{address}flowers")
         cached = page.evaluate(CACHED)
-        assert list(cached.values()) == [["/offline", "/static/icon.svg", "/static/style.css"]]
+        assert list(cached.values()) == [["/offline", "/static/icon.svg", "/style.css"]]
 
 
 def test_a_new_version_replaces_the_cache(
@@ -125,7 +125,9 @@ def test_a_new_version_replaces_the_cache(
         page = visit(address, installs=True)
         wait_for_worker(page)
         before = page.evaluate(CACHES)
-        (static / "style.css").write_text(":root { --paper: rgb(1, 2, 3) } body { color: red }")
+        (static / "styles" / "base.css").write_text(
+            ":root { --paper: rgb(1, 2, 3) } body { color: red }"
+        )
         page.goto(f"{address}flowers")
         page.goto(address)
         # Only the names, because opening a deleted cache would create it again.
