@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from model.imaging.decode_limiter import SMALL_PIXELS
+
 MIB: Final = 1024 * 1024
 
-# Photos up to this size bypass the decode limiter. A phone's 12-megapixel JPEG qualifies, since it
-# is decoded at reduced scale.
-SMALL_PIXELS: Final = 1_000_000
 # The bytes of received requests and unsent responses together, in bodies of the largest size.
 MAX_HELD_BODIES: Final = 8
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from app.http.problems import Code, Problem
 from app.http.text_photos import text_problem
-from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
 from app.inference.errors import DeadlineExceededError
 from model.imaging.decode import decode_image
+from model.imaging.decode_limiter import DecodeLimiter, DecodeLimitError
 from model.imaging.formats import (
     FORMAT_NAMES,
     CorruptImageError,

@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -16,7 +17,9 @@ import numpy as np
 from model.backends.base import Array, Pixels
 from model.control_groups import usable_cores
 from model.imaging.decode import decode_image
+from model.imaging.decode_limiter import DecodeLimiter
 from model.imaging.formats import ImageError
+from model.imaging.limits import DEFAULT_LIMITS
 from model.regular_file import read_regular_file
 
 if TYPE_CHECKING:
@@ -102,9 +105,10 @@ def classify(
     """
     threads = ThreadPoolExecutor(_READERS)
     decoders = BoundedSemaphore(min(usable_cores(), _MAX_DECODERS))
+    limiter = DecodeLimiter()
 
     def read(photo: Photo) -> Pixels | str:
-        return _read(classifier, photo, decoders)
+        return _read(classifier, photo, decoders, limiter)
 
     try:
         inputs_ahead = _read_ahead(threads, read, photos, _BATCHES_AHEAD * batch_size)
@@ -140,13 +144,24 @@ def _read_ahead(
         yield photo, future.result()
 
 
-def _read(classifier: Classifier, photo: Photo, decoders: BoundedSemaphore) -> Pixels | str:
+def _read(
+    classifier: Classifier, photo: Photo, decoders: BoundedSemaphore, limiter: DecodeLimiter
+) -> Pixels | str:
     """Return the network's input, uint8 (H, W, 3), or the reason of a failure."""
     try:
         data = photo.read()
-        with decoders:
-            image = decode_image(data, target_side=classifier.metadata.transform.resize)
-            return classifier.preprocess(image)
+        with decoders, ExitStack() as held:
+
+            def acquire(pixels: int) -> AbstractContextManager[None]:
+                # Until the image of full size is gone.
+                held.enter_context(limiter.acquire(pixels, DEFAULT_LIMITS.max_pixels))
+                return nullcontext()
+
+            side = classifier.metadata.transform.resize
+            image = decode_image(data, target_side=side, acquire=acquire)
+            inputs = classifier.preprocess(image)
+            del image
+            return inputs
     except ImageError as error:
         return str(error)
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flask.testing import FlaskClient
 from PIL import Image
 
 from app.http.problems import Problem
@@ -18,8 +19,9 @@ from app.inference.errors import DeadlineExceededError
 from app.inference.photos import PREVIEW_SIDE, PreparedPhoto, prepare_photo
 from model.classifier import Classifier
 from model.imaging.decode import decode_image
+from model.imaging.decode_limiter import DecodeLimiter
 from model.imaging.limits import ImageLimits
-from tests.app.conftest import encoded
+from tests.app.conftest import encoded, form
 
 LARGE = encoded("PNG", (2400, 1800))
 
@@ -81,3 +83,19 @@ def test_no_large_image_outlives_the_decode_limiter(
     with suppress(Problem):
         prepare(data, preview=preview)
     assert left == [0]
+
+
+@pytest.mark.slow
+def test_a_large_photo_gets_429_while_the_pixel_budget_is_exhausted(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = DecodeLimiter(timeout=0.05)
+    monkeypatch.setattr(photos, "DECODE_LIMITER", limiter)
+    with limiter.acquire(64_000_000, 64_000_000):
+        response = client.post("/predict", **form(encoded("PNG", (1001, 1000))))
+        assert response.status_code == 429
+        assert response.headers["Retry-After"] == "1"
+        assert response.get_json()["code"] == "decoder_busy"
+        assert client.post("/predict", **form(encoded("PNG", (1000, 1000)))).status_code == 200
+        # A JPEG of 12 megapixels is decoded at reduced scale, so it is not a large photo.
+        assert client.post("/predict", **form(encoded("JPEG", (4000, 3000)))).status_code == 200

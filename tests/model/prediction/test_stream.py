@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from model.backends.base import Pixels
 from model.classifier import Classifier
+from model.imaging.limits import ImageLimits
 from model.prediction.stream import Classified, Photo, Unreadable, classify
 from tests.conftest import TINY_CLASSES, flower_image
 
@@ -89,3 +94,28 @@ def test_at_most_three_batches_are_read_ahead(classifier: Classifier) -> None:
         assert next(results).photo.name == str(number)
         assert taken <= number + 3 * 4
     results.close()  # type: ignore[attr-defined]  # as on Ctrl-C; must not block
+
+
+def test_large_photos_are_not_decoded_at_the_same_time(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (1200, 1000)).save(file, "PNG")
+    at_once: list[int] = []
+    decoded: list[Image.Image] = []
+    preprocess = classifier.preprocess
+
+    def watched(image: Image.Image) -> Pixels:
+        decoded.append(image)
+        at_once.append(len(decoded))
+        time.sleep(0.02)
+        inputs = preprocess(image)
+        decoded.remove(image)
+        return inputs
+
+    monkeypatch.setattr(classifier, "preprocess", watched)
+    monkeypatch.setattr("model.prediction.stream.usable_cores", lambda: 4)
+    monkeypatch.setattr("model.prediction.stream.DEFAULT_LIMITS", ImageLimits(2_000_000))
+    photos = [Photo(str(index), file.getvalue()) for index in range(8)]
+    assert len(list(classify(classifier, photos, top_k=1))) == len(photos)
+    assert at_once == [1] * len(photos)

@@ -1,7 +1,6 @@
 """Limit on the pixels decoded concurrently: a file of 500 bytes can decode to over a gigabyte.
 
-The batcher's slots bound the number of photos, not their size. Small photos never wait here; large
-ones share a pixel budget.
+Small photos never wait here; large ones share a pixel budget.
 """
 
 from __future__ import annotations
@@ -9,8 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from app.photo_limits import SMALL_PIXELS
+# Photos up to this size bypass the limiter. A phone's 12-megapixel JPEG qualifies, since it is
+# decoded at reduced scale.
+SMALL_PIXELS: Final = 1_000_000
 
 
 class DecodeLimitError(Exception):
@@ -21,10 +23,10 @@ class DecodeLimiter:
     """A limit on pixels in memory, shared by all threads.
 
     Args:
-        timeout: Maximum wait for other photos, in seconds.
+        timeout: Maximum wait for other photos, in seconds; None waits as long as they take.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout
         self._changed = threading.Condition()
         self._acquired = 0

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
 
 import pytest
-from flask.testing import FlaskClient
 
-from app.inference import photos
-from app.inference.decode_limiter import DecodeLimiter, DecodeLimitError
+from model.imaging.decode_limiter import DecodeLimiter, DecodeLimitError
 from model.imaging.formats import CorruptImageError
-from tests.app.conftest import encoded, form
 
 MILLION = 1_000_000
 
@@ -55,7 +51,7 @@ def test_a_failed_photo_releases_its_pixels(limiter: DecodeLimiter) -> None:
 
 
 def test_a_waiting_photo_continues_once_the_budget_allows() -> None:
-    limiter = DecodeLimiter(timeout=60)
+    limiter = DecodeLimiter()
     entered = Event()
 
     def wait() -> None:
@@ -67,22 +63,3 @@ def test_a_waiting_photo_continues_once_the_budget_allows() -> None:
             waiting = thread.submit(wait)
             assert not entered.wait(0.1)
         waiting.result(60)
-
-
-@pytest.fixture
-def full(limiter: DecodeLimiter, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(photos, "DECODE_LIMITER", limiter)
-    with limiter.acquire(64 * MILLION, 64 * MILLION):
-        yield
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("full")
-def test_a_large_photo_gets_429_while_the_budget_is_exhausted(client: FlaskClient) -> None:
-    response = client.post("/predict", **form(encoded("PNG", (1001, 1000))))
-    assert response.status_code == 429
-    assert response.headers["Retry-After"] == "1"
-    assert response.get_json()["code"] == "decoder_busy"
-    assert client.post("/predict", **form(encoded("PNG", (1000, 1000)))).status_code == 200
-    # A JPEG of 12 megapixels is decoded at reduced scale, so it is not a large photo.
-    assert client.post("/predict", **form(encoded("JPEG", (4000, 3000)))).status_code == 200
