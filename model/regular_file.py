@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+# Twice the largest photo without compression. Anything larger has the wrong name.
+MAX_BYTES: Final = 512 * 1024 * 1024
 
 
 class NotRegularFileError(OSError):
@@ -26,6 +30,12 @@ def open_regular_file(path: Path) -> BinaryIO:
 
 
 def read_regular_file(path: Path) -> bytes:
-    """Return the content of a file; see `open_regular_file`."""
+    """Return the content of a file of at most 512 MiB; see `open_regular_file`.
+
+    Raises:
+        OSError: The file is larger, or cannot be opened.
+    """
     with open_regular_file(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -22,6 +23,8 @@ from model.bulk.sources import open_source
 from model.bulk.storage import Location
 from model.prediction.stream import DEFAULT_BATCH_SIZE
 from scripts.command_line import add_model_options, command, whole_number
+
+_TERMINATED: Final = 128 + signal.SIGTERM  # the shell's exit code
 
 _SLURM_VARIABLES: Final = tuple(
     f"SLURM_ARRAY_TASK_{name}" for name in ("COUNT", "MIN", "MAX", "STEP")
@@ -51,16 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except JobMismatchError as error:
         parser.error(str(error))
     name = f"Shard {shard.index} of {shard.total}"
-    print(f"{name}, {photos.photo_count:,} photos in {photos.part_count:,} parts", file=sys.stderr)
+    _tell(f"{name}, {photos.photo_count:,} photos in {photos.part_count:,} parts")
     end = classify_shard(
         classifier, photos, source, output, shard, batch_size=options.batch_size, report=_report
     )
-    print(
+    _tell(
         f"{name} is complete: {end.photos:,} photos. Classified now: {end.done:,} "
         f"({end.rate:.1f} per second), of which {end.unreadable:,} unreadable. "
         f"Already there: {end.skipped:,}. The job has {len(written_parts(output)):,} of "
-        f"{photos.part_count:,} parts.",
-        file=sys.stderr,
+        f"{photos.part_count:,} parts."
     )
     return 0
 
@@ -100,6 +102,12 @@ def _shard(text: str) -> Shard:
     return Shard(int(index), int(total))
 
 
+def _location(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; an unset variable may be the cause")
+    return text
+
+
 def _shard_argument(text: str) -> Shard:
     try:
         return _shard(text)
@@ -109,12 +117,19 @@ def _shard_argument(text: str) -> Shard:
 
 def _report(progress: Progress) -> None:
     left = timedelta(seconds=round(progress.seconds_left))
-    print(
+    _tell(
         f"{progress.skipped + progress.done:,} of {progress.photos:,} photos, "
-        f"{progress.rate:.1f} per second, {left} left",
-        file=sys.stderr,
-        flush=True,
+        f"{progress.rate:.1f} per second, {left} left"
     )
+
+
+def _tell(line: str) -> None:
+    """Print a line to stderr. The job does not end if its log is closed or its disk is full."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        # The interpreter flushes again at exit, which must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,12 +143,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "source",
+        type=_location,
         metavar="SOURCE",
         help="a folder or a URL prefix (s3://bucket/photos), searched recursively, or a .txt file "
         "with one path or URL per line, relative to the file",
     )
     add(
         "--output",
+        type=_location,
         required=True,
         metavar="DIR",
         help="folder of the results: local, s3:// or gs://. The first process stores the list of "
@@ -163,4 +180,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # The first process of a container ignores signals without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
     sys.exit(main())

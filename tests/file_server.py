@@ -14,6 +14,7 @@ class FileServer(ThreadingHTTPServer):
 
     Attributes:
         files: Map from a path to its content.
+        failing: Paths that get 500.
         requests: Path of each request so far.
         sends_length: False leaves Content-Length out.
         cut_after: Bytes of the body after which the connection is closed; None sends all.
@@ -26,6 +27,7 @@ class FileServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
+        self.failing: set[str] = set()
         self.requests: list[str] = []
         self.sends_length = True
         self.cut_after: int | None = None
@@ -50,6 +52,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         server.requests.append(self.path)
+        if self.path in server.failing:
+            self.send_error(500)
+            return
         if self.path not in server.files:
             self.send_error(404)
             return

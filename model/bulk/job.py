@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -93,7 +93,8 @@ def classify_shard(
         The progress at the end.
 
     Raises:
-        StorageError: A file system fails repeatedly, or has no file of a part. Complete parts stay.
+        StorageError: A file system fails repeatedly, has no file of a part, or has lost files.
+            Complete parts stay.
     """
     written = written_parts(output)
     numbers = shard.parts(photos.part_count)
@@ -101,27 +102,18 @@ def classify_shard(
     total = sum(photos.size(part) for part in numbers)
     progress = Progress(total, total - sum(photos.size(part) for part in missing))
     started = time.monotonic()
-    lost: Counter[int] = Counter()
-    unreachable: Counter[int] = Counter()
+    reads: defaultdict[int, _Reads] = defaultdict(_Reads)
     # One stream for all parts, so that decoding overlaps inference across their borders.
     results = classify(
         classifier,
-        _photos(photos, source, missing, lost, unreachable),
+        _photos(photos, source, missing, reads),
         top_k=min(TOP_K, len(classifier.metadata.classes)),
         batch_size=batch_size,
     )
     for part in missing:
         table = result_table(itertools.islice(results, photos.size(part)), classifier.version)
-        # Without any part yet, an unreachable host may be that of all photos.
-        suspicious = table.num_rows >= _SUSPICIOUS_PART or (
-            unreachable[part] > 0 and not written and progress.done == 0
-        )
-        if lost[part] == table.num_rows and suspicious:
-            raise StorageError(
-                f"None of the {lost[part]} photos from {table['path'][0]} on can be read: "
-                f"{table['error'][0]} Check {source.url} and its credentials, then repeat the "
-                "command."
-            )
+        is_first = not written and progress.done == 0
+        reads[part].check(source, table["path"][0].as_py(), is_first=is_first)
         write_part(output, part, table)
         progress = replace(
             progress,
@@ -133,32 +125,75 @@ def classify_shard(
     return progress
 
 
+@dataclass
+class _Reads:
+    """The reads of a part's files.
+
+    Attributes:
+        lost: Files that could not be read.
+        unreachable: Those of them whose host cannot be reached.
+        reason: The reason of one of them.
+        last: Name of the last file that could be read.
+    """
+
+    lost: int = 0
+    unreachable: int = 0
+    reason: str = ""
+    last: str | None = None
+
+    def check(self, source: Source, first: str, *, is_first: bool) -> None:
+        """Check that the files were not lost with their storage.
+
+        Args:
+            source: Source of the photos.
+            first: Name of the part's first photo.
+            is_first: The job has no part yet, so that an unreachable host may be that of all
+                photos.
+
+        Raises:
+            StorageError: No file of the part could be read, or one cannot be read any more.
+        """
+        advice = f"Check {source.url} and its credentials, then repeat the command."
+        if self.last is None:
+            if self.lost >= _SUSPICIOUS_PART or (self.unreachable and is_first):
+                raise StorageError(
+                    f"None of the {self.lost} photos from {first} on can be read: {self.reason}. "
+                    f"{advice}"
+                )
+        elif self.lost:
+            try:
+                source.read(self.last)
+            except OSError as error:
+                raise StorageError(
+                    f"{self.last} can no longer be read: {error.strerror}. {advice}"
+                ) from error
+
+
 def _photos(
-    photos: PhotoList,
-    source: Source,
-    parts: Iterable[int],
-    lost: Counter[int],
-    unreachable: Counter[int],
+    photos: PhotoList, source: Source, parts: Iterable[int], reads: Mapping[int, _Reads]
 ) -> Iterator[Photo]:
-    """Yield the photos of parts, and count the files of each part that could not be read.
+    """Yield the photos of parts, and note the reads of their files.
 
     Args:
         photos: The list of photos.
         source: Source of the photos.
         parts: Numbers of the parts.
-        lost: Receives the number of files of each part that could not be read.
-        unreachable: Receives the number of those whose host cannot be reached.
+        reads: The reads of each part.
     """
-    counting = Lock()
+    noting = Lock()
 
     def read(part: int, name: str) -> bytes:
         try:
-            return source.read(name)
+            data = source.read(name)
         except OSError as error:
-            with counting:
-                lost[part] += 1
-                unreachable[part] += isinstance(error, UnreachableHostError)
+            with noting:
+                reads[part].lost += 1
+                reads[part].unreachable += isinstance(error, UnreachableHostError)
+                reads[part].reason = error.strerror or str(error)
             raise
+        with noting:
+            reads[part].last = name
+        return data
 
     for part in parts:
         for name in photos.photos(part):

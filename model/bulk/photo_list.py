@@ -15,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.bulk.parts import written_parts
 from model.bulk.sources import Source, SourceError
 from model.bulk.storage import Location, StorageError
 from model.errors import PetalscopeError
@@ -93,20 +94,29 @@ def open_photo_list(
         part_size: Photos per part; None for that of the folder, or 1,000.
 
     Raises:
-        JobMismatchError: The folder holds the results of another source, checkpoint or part size.
+        JobMismatchError: The folder holds the results of another source, checkpoint or part size,
+            or parts without their list.
         SourceError: The source has no photos.
         StorageError: The list cannot be read or written.
     """
     file = output / PHOTO_LIST_FILE
-    try:
-        data = file.read()
-    except FileNotFoundError:
+    data = _read(file, output)
+    if data is None:
+        # A process writes its list before its first part, so parts are looked for first.
+        has_parts = bool(written_parts(output))
+        data = _read(file, output)
+        if data is None and has_parts:
+            raise JobMismatchError(
+                f"{output.url} holds results without their {PHOTO_LIST_FILE}; choose another "
+                "--output."
+            )
+    if data is None:
         facts = {"source": source.url, "model_version": model_version}
         file.create(_listed(source, facts, part_size or DEFAULT_PART_SIZE))
         # Another process may have been first.
-        data = file.read()
-    except OSError as error:
-        raise StorageError(f"{output.url} cannot be used: {error.strerror}.") from error
+        data = _read(file, output)
+        if data is None:
+            raise StorageError(f"{file.url} has been removed; repeat the command.")
     try:
         photos = PhotoList(data)
     except (pa.ArrowException, KeyError) as error:
@@ -115,6 +125,16 @@ def open_photo_list(
         ) from error
     photos.check(source.url, model_version, part_size)
     return photos
+
+
+def _read(file: Location, output: Location) -> bytes | None:
+    """Return the content of the list; None if it does not exist."""
+    try:
+        return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{output.url} cannot be used: {error.strerror}.") from error
 
 
 def _listed(source: Source, facts: dict[str, str], part_size: int) -> bytes:

@@ -12,6 +12,8 @@ from model.errors import PetalscopeError
 from model.imaging.formats import IMAGE_SUFFIXES
 
 _MANIFEST_SUFFIX: Final = ".txt"
+_BYTE_ORDER_MARK: Final = "\ufeff"
+_UTF_16_STARTS: Final = (os.fsdecode(b"\xff\xfe"), os.fsdecode(b"\xfe\xff"))
 
 
 class SourceError(PetalscopeError):
@@ -79,7 +81,8 @@ class Manifest:
 
     def __init__(self, file: Location) -> None:
         self._file = file
-        self._answering: set[str] = set()  # hosts
+        self._answered: dict[str, Location] = {}  # a URL of each host that has answered
+        self._unreachable: set[str] = set()  # hosts
 
     @property
     def url(self) -> str:
@@ -90,10 +93,15 @@ class Manifest:
         """Yield the lines that are not empty.
 
         Raises:
-            SourceError: The file cannot be read.
+            SourceError: The file cannot be read, or is UTF-16.
         """
         try:
-            yield from (line for line in self._file.lines() if line.strip())
+            for number, line in enumerate(self._file.lines()):
+                if number == 0 and line.startswith(_UTF_16_STARTS):
+                    raise SourceError(f"{self.url} is UTF-16; save it as UTF-8.")
+                name = line.removeprefix(_BYTE_ORDER_MARK) if number == 0 else line
+                if name.strip():
+                    yield name
         except OSError as error:
             raise SourceError(f"{self.url} cannot be read: {error.strerror}.") from error
 
@@ -102,7 +110,8 @@ class Manifest:
 
         Raises:
             UnreachableHostError: The URL's host fails repeatedly, and has never answered.
-            OSError: The file is missing or may not be read, or the line is malformed.
+            OSError: The file is missing or may not be read, the line is malformed, or the host
+                fails for this URL only.
             StorageError: A file system fails repeatedly that has answered before.
         """
         if "://" not in name and not name.startswith("/"):
@@ -121,18 +130,35 @@ class Manifest:
     def _read_remote(self, location: Location) -> bytes:
         host = "/".join(location.url.split("/", 3)[:3])
         try:
-            data = location.read()
+            data = location.read(retries=host not in self._unreachable)
         except (FileNotFoundError, PermissionError):
-            self._answering.add(host)
+            self._answered[host] = location
             raise
         except StorageError as error:
-            # An outage may pass, so it ends the job; a host that never answered may be gone.
-            if host in self._answering:
-                raise
-            reason = "The host cannot be reached"
-            raise UnreachableHostError(errno.EHOSTUNREACH, reason, location.url) from error
-        self._answering.add(host)
+            answered = self._answered.get(host)
+            if answered is None:
+                # The host may be gone, and further lines may name it.
+                self._unreachable.add(host)
+                reason = "The host cannot be reached"
+                raise UnreachableHostError(errno.EHOSTUNREACH, reason, location.url) from error
+            if not _answers(answered):
+                raise  # an outage may pass, so it ends the job
+            reason = "The host does not send this file"
+            raise OSError(errno.EIO, reason, location.url) from error
+        self._answered[host] = location
+        self._unreachable.discard(host)
         return data
+
+
+def _answers(location: Location) -> bool:
+    """Return True if a host sends a file, or says why not."""
+    try:
+        location.read(retries=False)
+    except StorageError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def open_source(url: str) -> Source:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from fsspec.core import url_to_fs
+from fsspec import get_filesystem_class
+from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from model.atomic_write import atomic_write
@@ -31,9 +32,13 @@ _PERMANENT: Final = frozenset(
         errno.ENAMETOOLONG,
         errno.ENOTDIR,
         errno.EISDIR,
+        errno.EFBIG,
     }
 )
-_RETRY_SECONDS: Final = (0.5, 2.0, 8.0, None)  # None: no further attempt
+_RETRY_SECONDS: Final = (0.5, 2.0, 8.0)
+# A host that drops packets would hold a reader for minutes: aiohttp waits five for a connection.
+CONNECT_SECONDS: Final = 10
+_SILENCE_SECONDS: Final = 30
 _TOO_MANY_REQUESTS: Final = 429
 _REQUEST_TIMEOUT: Final = 408
 
@@ -45,7 +50,7 @@ class StorageError(PetalscopeError):
 
 
 class UnknownFileSystemError(StorageError):
-    """A URL whose scheme no file system has, or that lacks a part."""
+    """A URL whose scheme no file system has, or that the file system does not accept."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,16 @@ class Location:
         """Return the location of a local path or a URL such as s3://bucket/folder.
 
         Raises:
-            UnknownFileSystemError: No file system has the URL's scheme, or the URL lacks a part.
+            UnknownFileSystemError: No file system has the URL's scheme or accepts the URL.
             StorageError: The package of the file system is not installed.
         """
         try:
-            # Cached listings of a large bucket would stay in memory, and hide new parts.
-            fs, path = url_to_fs(url, use_listings_cache=False)
+            fs, path = _file_system(url)
         except ImportError as error:
             raise StorageError(f"{url} cannot be used: {error}.") from error
-        except (TypeError, ValueError) as error:  # TypeError: the URL lacks a part
+        except Exception as error:  # each file system has its own
             raise UnknownFileSystemError(f"{url} cannot be used: {error}.") from error
-        path = str(path).rstrip("/") or "/"
+        path = path.rstrip("/") or "/"
         return cls(path if isinstance(fs, LocalFileSystem) else url.rstrip("/"), fs, path)
 
     def __truediv__(self, name: str) -> Location:
@@ -142,17 +146,20 @@ class Location:
             elif kind == "file" or self._fs.isfile(entry):  # a link to a file is "other"
                 yield f"{prefix}{name}"
 
-    def read(self) -> bytes:
+    def read(self, *, retries: bool = True) -> bytes:
         """Return the content of the file.
 
+        Args:
+            retries: Try again if the file system fails.
+
         Raises:
-            OSError: The file is missing, may not be read or is no regular file, or its name is
-                malformed or too long.
+            OSError: The file is missing, may not be read, is no regular file or, on this machine,
+                is larger than 512 MiB, or its name is malformed or too long.
             StorageError: The file system fails repeatedly.
         """
         if self.is_local:
-            return self._retried(lambda path: read_regular_file(Path(path)))
-        return bytes(self._retried(self._fs.cat_file))
+            return self._retried(lambda path: read_regular_file(Path(path)), retries)
+        return bytes(self._retried(self._fs.cat_file, retries))
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of a text file without their ends.
@@ -183,23 +190,33 @@ class Location:
         """Write the file unless it exists. The first of several writers wins.
 
         Raises:
-            StorageError: The folder is not writable, or the file system fails.
+            StorageError: The folder is not writable, or the file system fails repeatedly.
         """
         try:
             if self.is_local:
-                _create(Path(self._path), data)
+                self._create(self._path, data)
             else:
-                self._fs.pipe_file(self._path, data, mode="create")
-        except Exception as error:  # each file system has its own
-            # An object store may also report a conflict with a writer that was faster.
-            if not self._fs.exists(self._path):
-                raise self._failed("written", error) from error
+                self._retried(lambda path: self._create(path, data))
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def _create(self, path: str, data: bytes) -> None:
+        try:
+            if self.is_local:
+                _create(Path(path), data)
+            else:
+                self._fs.pipe_file(path, data, mode="create")
+        except Exception:  # each file system has its own
+            # Another writer, or an earlier attempt whose response was lost, may have succeeded.
+            if not self._fs.exists(path):
+                raise
 
     def _opened(self, path: str) -> Any:
         return open_regular_file(Path(path)) if self.is_local else self._fs.open(path, "rb")
 
-    def _retried(self, action: Callable[[str], _T]) -> _T:
-        for seconds in _RETRY_SECONDS:
+    def _retried(self, action: Callable[[str], _T], retries: bool = True) -> _T:
+        # None: no further attempt
+        for seconds in (*(_RETRY_SECONDS if retries else ()), None):
             try:
                 return action(self._path)
             except NotRegularFileError:
@@ -216,6 +233,26 @@ class Location:
     def _failed(self, what: str, error: Exception) -> StorageError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return StorageError(f"{self.url} cannot be {what}: {reason}.")
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path on it.
+
+    fsspec's `url_to_fs` would also read "::", which file names may contain.
+    """
+    protocol, _ = split_protocol(url)
+    kind = get_filesystem_class(protocol)
+    options = kind._get_kwargs_from_urls(url)
+    if protocol in ("http", "https"):
+        options["client_kwargs"] = {"timeout": _http_timeout()}
+    # Cached listings of a large bucket would stay in memory, and hide new parts.
+    return kind(**options, use_listings_cache=False), str(kind._strip_protocol(url))
+
+
+def _http_timeout() -> Any:
+    import aiohttp  # slow to import
+
+    return aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=_SILENCE_SECONDS)
 
 
 def _permanent_errno(error: Exception) -> int | None:

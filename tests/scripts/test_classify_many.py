@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -132,6 +133,50 @@ def test_killed_at_random_moments_and_repeated_it_equals_predict(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("log", ["closed", "full"])
+def test_a_log_that_cannot_be_written_does_not_end_the_job(
+    log: str, photos: Path, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed, Path("/dev/full").open("wb") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "scripts/classify_many.py", *command(photos, tmp_path, tiny_onnx)],
+            cwd=ROOT,
+            stderr={"closed": closed, "full": full}[log],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    assert done.returncode == 0
+    assert_complete(tmp_path, photos)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_a_repetition_completes_the_job(
+    photos: Path, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    def limit_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write then fails, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+
+    output = tmp_path / "out"
+    arguments = command(photos, output, tiny_onnx, "--part-size", str(PHOTOS))
+    process = subprocess.run(
+        [sys.executable, "scripts/classify_many.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=limit_files,
+    )
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in process.stderr
+    assert [path.name for path in output.iterdir()] == ["_photos.parquet"]
+    assert main(arguments) == 0
+    assert_complete(output, photos)
+
+
+@pytest.mark.slow
 def test_shards_of_two_processes_share_an_object_store(photos: Path, tmp_path: Path) -> None:
     from s3fs import S3FileSystem
 
@@ -168,7 +213,9 @@ def test_the_results_of_another_model_are_refused(
         ["--shard", "1"],
         ["--shard", "-1/4"],
         ["--part-size", "0"],
+        ["--shard", "0/0"],
         ["--output", "http://127.0.0.1/out"],
+        ["--output", ""],
     ],
 )
 def test_wrong_usage_is_exit_code_2(photos: Path, tmp_path: Path, wrong: list[str]) -> None:

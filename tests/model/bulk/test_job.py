@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,34 @@ def test_a_lost_mount_does_not_become_a_part_of_errors(
     # One file that is there is enough.
     (tmp_path / names[5]).write_bytes(b"no photo")
     assert run(classifier, output, output, source=source, part_size=12).unreadable == 12
+
+
+def test_a_mount_that_is_lost_within_a_part_does_not_become_errors(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    names = [f"{index:02}.png" for index in range(2 * PART_SIZE)]
+    for index, name in enumerate(names):
+        flower_image((60, 60), seed=index).save(tmp_path / name)
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    source, output = open_source(str(tmp_path / "list.txt")), Location.parse(str(tmp_path / "out"))
+
+    was_read: set[str] = set()
+
+    class Unmounted:
+        url = source.url
+
+        def names(self) -> Iterator[str]:
+            return source.names()
+
+        def read(self, name: str) -> bytes:
+            if name in was_read or name > names[PART_SIZE]:
+                raise FileNotFoundError(errno.ENOENT, "No such file", name)
+            was_read.add(name)
+            return source.read(name)
+
+    with pytest.raises(StorageError):
+        run(classifier, output, output, source=Unmounted(), part_size=PART_SIZE)
+    assert sorted(output.names()) == ["_photos.parquet", "part-000000.parquet"]
 
 
 def test_bad_lines_are_rows_and_the_job_ends(

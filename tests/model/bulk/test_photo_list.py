@@ -60,6 +60,14 @@ def test_a_damaged_list_is_refused(folder: Location) -> None:
         open_photo_list(folder, Listed("a.jpg"), "v1")
 
 
+def test_results_without_their_list_are_refused(folder: Location) -> None:
+    results = folder / "other"
+    (results / "part-000000.parquet").write(b"of another model")
+    with pytest.raises(JobMismatchError):
+        open_photo_list(results, Listed("a.jpg"), "v1")
+    assert results.names() == ["part-000000.parquet"]
+
+
 def test_an_output_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"x")
     with pytest.raises(StorageError):

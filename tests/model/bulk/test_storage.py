@@ -7,12 +7,15 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from s3fs import S3FileSystem
 
 from model.bulk.storage import Location, StorageError, UnknownFileSystemError
-from model.regular_file import NotRegularFileError
+from model.regular_file import MAX_BYTES, NotRegularFileError
 from tests.file_server import FileServer, running_file_server
+from tests.object_store import BUCKET
 
 
 @pytest.fixture
@@ -50,6 +53,30 @@ def test_without_hard_links_an_existing_file_stays(
     file.create(b"first")
     file.create(b"late")
     assert file.read() == b"first"
+
+
+def test_a_lost_response_does_not_lose_the_race(
+    monkeypatch: pytest.MonkeyPatch, object_store: None
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("model.bulk.storage.time.sleep", waits.append)
+    store = S3FileSystem(use_listings_cache=False)  # the instance of all locations
+    pipe_file = store.pipe_file
+    failures = iter([TimeoutError(), ConnectionError()])
+
+    def fail_first(*args: Any, **options: Any) -> None:
+        failure = next(failures, None)
+        if isinstance(failure, TimeoutError):
+            raise failure
+        pipe_file(*args, **options)
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr(store, "pipe_file", fail_first)
+    file = Location.parse(f"s3://{BUCKET}/lost/list")
+    file.create(b"first")
+    assert file.read() == b"first"
+    assert len(waits) == 1
 
 
 def test_a_missing_folder_has_no_names(folder: Location) -> None:
@@ -157,6 +184,24 @@ def test_a_name_that_is_too_long_is_reported_at_once(
         (folder / ("x" * 2000)).read()
 
 
+def test_a_file_name_may_hold_two_colons(tmp_path: Path, file_server: FileServer) -> None:
+    (tmp_path / "a::b.jpg").write_bytes(b"local")
+    file_server.files["/a::b.jpg"] = b"remote"
+    assert Location.parse(str(tmp_path / "a::b.jpg")).read() == b"local"
+    assert Location.parse(file_server.url("/a::b.jpg")).read() == b"remote"
+
+
+def test_a_file_larger_than_any_photo_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.bulk.storage.time.sleep", pytest.fail)
+    with (tmp_path / "disk.jpg").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(OSError, match=r"disk\.jpg") as failure:
+        Location.parse(str(tmp_path / "disk.jpg")).read()
+    assert failure.value.errno == errno.EFBIG
+
+
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     pipe = Location.parse(str(tmp_path / "pipe"))
@@ -191,6 +236,6 @@ def test_local_folders_and_object_stores_are_writable(url: str, writable: bool) 
 
 
 def test_a_url_with_an_unknown_scheme_is_refused() -> None:
-    for url in ("nowhere://a/b", "github://a/b"):
+    for url in ("nowhere://a/b", "github://a/b", "zip://a/b"):
         with pytest.raises(UnknownFileSystemError):
             Location.parse(url)
