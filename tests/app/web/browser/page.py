@@ -22,8 +22,13 @@ WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize(
 )
 LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
 SCROLL_WIDTH = "document.documentElement.scrollWidth"
-_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_COLOUR_RULES = ["color-contrast", "link-in-text-block"]
+# Dark mode changes colours only, so the other rules would find the same again.
+_CHECKS: tuple[tuple[Literal["light", "dark"], dict[str, Any]], ...] = (
+    ("light", {"type": "tag", "values": _WCAG}),
+    ("dark", {"type": "rule", "values": _COLOUR_RULES}),
+)
 
 
 def choose(page: Page, *paths: Path, field: str = "file") -> None:
@@ -188,10 +193,13 @@ def violations(page: Page) -> list[Any]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
     found = []
-    for scheme in _SCHEMES:
+    for scheme, run_only in _CHECKS:
         page.emulate_media(color_scheme=scheme)
         found += page.evaluate(
-            "async (values) => (await axe.run({ runOnly: { type: 'tag', values } })).violations",
-            _WCAG,
+            """async (runOnly) => {
+                const { violations } = await axe.run({ runOnly, resultTypes: ["violations"] });
+                return violations;
+            }""",
+            run_only,
         )
     return [(item["id"], [node["html"] for node in item["nodes"]]) for item in found]
