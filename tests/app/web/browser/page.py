@@ -20,6 +20,10 @@ PHOTO = "img.photo"
 WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize(
     "javascript", [True, False], ids=["scripts", "no scripts"]
 )
+# Widths in CSS pixels.
+DEVICES = pytest.mark.parametrize(
+    ("phone", "widths"), [(True, [320, 390, 736]), (False, [1280, 3840])], ids=["phone", "desktop"]
+)
 LONG_NAMES = ("hard-leaved pocket orchid", "prince of wales feathers", "colt's foot")
 SCROLL_WIDTH = "document.documentElement.scrollWidth"
 _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

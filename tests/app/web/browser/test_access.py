@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from app.web.translations import message_catalogs
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    DEVICES,
     LONG_NAMES,
     PHOTO,
     SCROLL_WIDTH,
@@ -60,9 +61,9 @@ def test_no_state_of_the_page_breaks_wcag(
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_no_other_page_breaks_wcag(visit: Visit, bundled_service: str, language: str) -> None:
+    page = visit(bundled_service, language=language)
+    for path in (
         "flowers",
         "flowers?q=daisies&colour=white",
         "flowers/9-monkshood",
@@ -71,15 +72,11 @@ def test_no_state_of_the_page_breaks_wcag(
         "about/model",
         "docs",
         "nothing/here",
-    ],
-)
-def test_no_other_page_breaks_wcag(
-    visit: Visit, bundled_service: str, path: str, language: str
-) -> None:
-    page = visit(f"{bundled_service}{path}", language=language)
-    for details in page.locator("details").all():
-        details.locator("summary").click()
-    assert violations(page) == []
+    ):
+        page.goto(f"{bundled_service}{path}")
+        for details in page.locator("details").all():
+            details.locator("summary").click()
+        assert violations(page) == [], path
 
 
 @pytest.mark.parametrize("blocked", ["page.js", "queue.js"])
@@ -97,9 +94,7 @@ def test_no_result_without_scripts_breaks_wcag(
     assert violations(page) == []
 
 
-@pytest.mark.parametrize(
-    ("phone", "widths"), [(True, [320, 390, 736]), (False, [1280, 3840])], ids=["phone", "desktop"]
-)
+@DEVICES
 def test_nothing_is_wider_than_the_screen(
     visit: Visit,
     bundled_service: str,

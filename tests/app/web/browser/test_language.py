@@ -14,6 +14,7 @@ from model.imaging.formats import FORMAT_NAMES
 from tests.app.conftest import encoded
 from tests.app.web.browser.conftest import MAX_BODY_MIB, Visit
 from tests.app.web.browser.page import (
+    DEVICES,
     LONG_NAMES,
     SCROLL_WIDTH,
     WITH_AND_WITHOUT_SCRIPTS,
@@ -22,6 +23,7 @@ from tests.app.web.browser.page import (
     fake_result,
     hold,
     names,
+    resize,
     respond_with,
     tiles,
     violations,
@@ -164,24 +166,31 @@ def respond_in_german(page: Page, english: str, german: str) -> None:
     page.route("**/predict*", lambda route: route.fulfill(json=result))
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@DEVICES
 @pytest.mark.parametrize("name", ["Schmetterlingsorchidee", "Paradiesvogelblume"])
 def test_a_long_german_word_is_neither_broken_nor_covered(
-    visit: Visit, bundled_service: str, photo_file: Path, name: str, width: int
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    name: str,
+    phone: bool,
+    widths: list[int],
 ) -> None:
-    page = visit(bundled_service, language=GERMAN, phone=width < 1000, width=width)
+    page = visit(bundled_service, language=GERMAN, phone=phone)
     respond_in_german(page, "Moon orchid", name)
     choose(page, photo_file)
     assert [shown.replace("\xad", "") for shown in names(page)] == [name]
-    lines = "name => name.getClientRects().length"
-    assert page.locator(".name").evaluate(lines) == 1
-    shown = page.locator(".name").bounding_box()
-    percent = page.locator(".percent").bounding_box()
-    assert shown is not None
-    assert percent is not None
-    is_beside = shown["x"] + shown["width"] <= percent["x"]
-    is_above = shown["y"] + shown["height"] <= percent["y"]
-    assert is_beside or is_above
+    for width in widths:
+        resize(page, width)
+        lines = "name => name.getClientRects().length"
+        assert page.locator(".name").evaluate(lines) == 1
+        shown = page.locator(".name").bounding_box()
+        percent = page.locator(".percent").bounding_box()
+        assert shown is not None
+        assert percent is not None
+        is_beside = shown["x"] + shown["width"] <= percent["x"]
+        is_above = shown["y"] + shown["height"] <= percent["y"]
+        assert is_beside or is_above
 
 
 def test_the_german_name_appears_everywhere(

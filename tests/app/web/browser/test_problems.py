@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.app.web.browser.conftest import MAX_BODY_MIB, Visit
 from tests.app.web.browser.page import (
@@ -110,44 +110,42 @@ def test_a_broken_connection_can_be_retried(
     assert len(names(page)) == 5
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
-@pytest.mark.parametrize(
-    ("status", "title", "detail", "can_retry"),
-    [
-        (413, "titles.413", "script.proxy_too_large", False),
-        (502, "titles.502", "script.proxy_unreachable", True),
-        (503, "titles.503", "script.proxy_unreachable", True),
-        (504, "titles.504", "script.proxy_timeout", True),
-        (520, "titles.other", "script.failed_detail", True),
-        # Not the service's 403, which names another cause.
-        (403, "titles.other", "script.proxy_refused", False),
-        # The sign-in page of a public network.
-        (200, "titles.other", "script.failed_detail", True),
-    ],
-)
-def test_the_page_of_a_proxy_gets_words_by_its_status(
-    visit: Visit,
-    bundled_service: str,
-    photo_file: Path,
-    language: str,
-    status: int,
-    title: str,
-    detail: str,
-    can_retry: bool,
-) -> None:
-    page = visit(bundled_service, language=language)
+# Title, detail, and whether the photo can be sent again, by the status of a proxy's own page.
+PROXY_PAGES = {
+    413: ("titles.413", "script.proxy_too_large", False),
+    502: ("titles.502", "script.proxy_unreachable", True),
+    503: ("titles.503", "script.proxy_unreachable", True),
+    504: ("titles.504", "script.proxy_timeout", True),
+    520: ("titles.other", "script.failed_detail", True),
+    # Not the service's 403, which names another cause.
+    403: ("titles.other", "script.proxy_refused", False),
+    # The sign-in page of a public network.
+    200: ("titles.other", "script.failed_detail", True),
+}
+
+
+def respond_as_proxy(page: Page, status: int) -> None:
+    body = "<h1>Bad gateway</h1>"
     page.route(
         "**/predict*",
-        lambda route: route.fulfill(
-            status=status, content_type="text/html", body="<h1>Bad gateway</h1>"
-        ),
+        lambda route: route.fulfill(status=status, content_type="text/html", body=body),
     )
-    choose(page, photo_file)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_page_of_a_proxy_gets_words_by_its_status(
+    visit: Visit, bundled_service: str, photo_file: Path, language: str
+) -> None:
+    page = visit(bundled_service, language=language)
     alert = page.get_by_role("alert")
-    expect(alert.get_by_role("heading")).to_have_text(message(title, language))
-    expect(alert).to_contain_text(message(detail, language, status=status))
     retry = page.get_by_role("button", name=message("page.retry", language))
-    expect(retry).to_be_visible(visible=can_retry)
+    for status, (title, detail, can_retry) in PROXY_PAGES.items():
+        respond_as_proxy(page, status)
+        choose(page, photo_file)
+        expect(alert.get_by_role("heading")).to_have_text(message(title, language))
+        expect(alert).to_contain_text(message(detail, language, status=status))
+        expect(retry).to_be_visible(visible=can_retry)
+        page.goto(bundled_service)
 
 
 def test_results_stay_when_the_service_disappears(
