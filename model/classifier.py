@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from model import has_pytorch
-from model.backends.base import Array, Backend, DeviceError, Outputs, Pixels
+from model.backends.base import Array, Backend, Batch, DeviceError, Outputs, Pixels
 from model.backends.reference import check_reference
 from model.checkpoint.labels import FlowerClass
 from model.checkpoint.metadata import Metadata, MissingPyTorchError, check_file
@@ -124,8 +124,8 @@ class Classifier:
         """
         return self.network.run(batch).logits
 
-    def outputs(self, batch: Pixels) -> list[Outputs]:
-        """Run the network on a batch, uint8 (N, H, W, 3); return the outputs of each photo."""
+    def outputs(self, batch: Batch) -> list[Outputs]:
+        """Run the network on one or more images; return the outputs of each."""
         logits, maps = self.network.run(batch)
         return [
             Outputs(row, None if maps is None else maps[index]) for index, row in enumerate(logits)

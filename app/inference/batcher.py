@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-import numpy as np
-
 from app.inference.batch_size import BatchSizeLimit
 from app.inference.errors import (
     AbandonedError,
@@ -135,8 +133,8 @@ class Batcher(Generic[Output]):
     """A bounded queue in front of one model.
 
     Args:
-        run: The model: uint8 (N, H, W, 3) to N outputs, N from 1 to `max_batch_size`.
-            Called on one thread only.
+        run: The model: N photos, uint8 (H, W, 3) each, to N outputs, N from 1 to
+            `max_batch_size`. Called on one thread only.
         max_batch_size: Maximum photos in a batch.
         max_in_flight: Number of slots: photos being read, decoded, queued or run.
         max_batch_seconds: Maximum duration of a batch. A longer one is a failure of the model.
@@ -149,7 +147,7 @@ class Batcher(Generic[Output]):
 
     def __init__(
         self,
-        run: Callable[[Pixels], Iterable[Output]],
+        run: Callable[[list[Pixels]], Iterable[Output]],
         *,
         max_batch_size: int,
         max_in_flight: int,
@@ -342,7 +340,7 @@ class Batcher(Generic[Output]):
         started = self._clock()
         try:
             with self._watchdog.watch():
-                outputs = self._run(_stacked([entry.inputs for entry in part]))
+                outputs = self._run([entry.inputs for entry in part])
         except self._out_of_memory:
             # The caller retries outside this block: the traceback keeps the memory alive.
             return False
@@ -375,9 +373,3 @@ class Batcher(Generic[Output]):
             exc_info=error,
         )
         self._on_failure()
-
-
-def _stacked(photos: Sequence[Pixels]) -> Pixels:
-    """Return photos as a batch; a single one is not copied."""
-    # Not `[None]`, whose stride of 0 misleads PyTorch about the memory format.
-    return photos[0].reshape(1, *photos[0].shape) if len(photos) == 1 else np.stack(photos)

@@ -12,6 +12,8 @@ from model.errors import PetalscopeError
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+Batch = Pixels | Sequence[Pixels]
+"""RGB images of one size: uint8 (N, H, W, 3), or N arrays uint8 (H, W, 3)."""
 
 
 class DeviceError(PetalscopeError):
@@ -62,5 +64,5 @@ class Backend(Protocol):
             max_batch_size: Largest batch that will be run, 1 or more.
         """
 
-    def run(self, batch: Pixels) -> Outputs:
-        """Run the network on a batch of RGB images, uint8 (N, H, W, 3) with N of 1 or more."""
+    def run(self, batch: Batch) -> Outputs:
+        """Run the network on one or more images."""

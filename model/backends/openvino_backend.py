@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from model.backends.base import Array, DeviceError, Outputs, Pixels
+from model.backends.base import Batch, DeviceError, Outputs
 from model.checkpoint.metadata import (
     METADATA_KEY,
     Metadata,
@@ -65,16 +65,20 @@ _OPTIONS: Final = {
 _MAX_STREAMS: Final = 8
 # With one photo per stream, a stream that finishes first idles until the next batch.
 _PHOTOS_PER_STREAM: Final = 4
-
-
-_Result = tuple[Array, Array | None]
+# Requests of a thread that run or wait for a stream. Each keeps the tensors of one photo.
+_MAX_REQUESTS: Final = _PHOTOS_PER_STREAM * _MAX_STREAMS
 
 
 class _Requests(NamedTuple):
-    """Inference requests of one thread."""
+    """Inference requests of one thread.
+
+    Attributes:
+        single: Runs one photo on all cores.
+        parallel: Each runs one photo on one stream; created as batches need them.
+    """
 
     single: openvino.InferRequest
-    parallel: openvino.AsyncInferQueue
+    parallel: list[openvino.InferRequest]
 
 
 class OpenVinoBackend:
@@ -93,7 +97,9 @@ class OpenVinoBackend:
         with ThreadPoolExecutor(1, initializer=_add_nice, initargs=(nice,)) as starter:
             self._single, self._parallel = starter.submit(_compiled, model, threads).result()
         self._streams = min(self.threads, _MAX_STREAMS)
-        self._outputs = {name for output in model.outputs for name in output.names}
+        self._logits_shape = tuple(model.output(LOGITS).shape)[1:]
+        has_maps = any(ACTIVATIONS in output.names for output in model.outputs)
+        self._maps_shape = tuple(model.output(ACTIVATIONS).shape)[1:] if has_maps else None
         self._of_thread = threading.local()
 
     @property
@@ -125,53 +131,63 @@ class OpenVinoBackend:
         """Return the sizes of the two code paths: one photo, and one photo per stream."""
         return sorted({1, min(self._streams, max_batch_size)})
 
-    def run(self, batch: Pixels) -> Outputs:
-        """Run the network on a batch of RGB images, uint8 (N, H, W, 3)."""
-        results = self._run_each(batch) if len(batch) < self._streams else self._run_all(batch)
-        logits, maps = zip(*results, strict=True)
-        return Outputs(
-            np.concatenate(logits), np.concatenate(maps) if ACTIVATIONS in self._outputs else None
-        )
+    def run(self, batch: Batch) -> Outputs:
+        """Run the network on one or more images."""
+        outputs = self._empty_outputs(len(batch))
+        if len(batch) < self._streams:
+            self._run_each(batch, outputs)
+        else:
+            self._run_all(batch, outputs)
+        return outputs
 
-    def _run_each(self, batch: Pixels) -> list[_Result]:
+    def _empty_outputs(self, photos: int) -> Outputs:
+        logits = np.empty((photos, *self._logits_shape), np.float32)
+        if self._maps_shape is None:
+            return Outputs(logits, None)
+        return Outputs(logits, np.empty((photos, *self._maps_shape), np.float32))
+
+    def _run_each(self, batch: Batch, outputs: Outputs) -> None:
         request = self._requests().single
-        results = []
-        for image in batch:
+        for index, image in enumerate(batch):
             # Without `share_outputs`, OpenVINO copies them as well.
             request.infer(np.ascontiguousarray(image[None]), share_inputs=True, share_outputs=True)
-            results.append(self._copied(request))
-        return results
+            _copy_outputs(request, outputs, index)
 
-    def _run_all(self, batch: Pixels) -> list[_Result]:
-        queue = self._requests().parallel
-        results: dict[int, _Result] = {}
-
-        def keep(request: openvino.InferRequest, index: int) -> None:
-            results[index] = self._copied(request)
-
-        queue.set_callback(keep)
-        for index, image in enumerate(batch):
-            queue.start_async(np.ascontiguousarray(image[None]), index, share_inputs=True)
-        queue.wait_all()
-        return [results[index] for index in range(len(batch))]
-
-    def _copied(self, request: openvino.InferRequest) -> _Result:
-        # The next run overwrites the request's tensors.
-        logits = request.get_tensor(LOGITS).data.copy()
-        if ACTIVATIONS not in self._outputs:
-            return logits, None
-        return logits, request.get_tensor(ACTIVATIONS).data.copy()
+    def _run_all(self, batch: Batch, outputs: Outputs) -> None:
+        requests = self._requests().parallel
+        while len(requests) < min(len(batch), _MAX_REQUESTS):
+            requests.append(self._parallel.create_infer_request())
+        try:
+            for start in range(0, len(batch), _MAX_REQUESTS):
+                part = list(zip(requests, range(start, len(batch)), strict=False))
+                for request, index in part:
+                    request.start_async(np.ascontiguousarray(batch[index][None]), share_inputs=True)
+                # Most have finished once the last one has. A callback per photo would hold the GIL
+                # on OpenVINO's threads, whose priority is low.
+                for request, index in reversed(part):
+                    request.wait()
+                    _copy_outputs(request, outputs, index)
+        except BaseException:
+            # A request that still runs could not be started again.
+            for request in requests:
+                with suppress(Exception):
+                    request.wait()
+            raise
 
     def _requests(self) -> _Requests:
         """Return this thread's requests; a request cannot serve two threads at once."""
         try:
             requests: _Requests = self._of_thread.requests
         except AttributeError:
-            requests = self._of_thread.requests = _Requests(
-                self._single.create_infer_request(),
-                openvino.AsyncInferQueue(self._parallel, self._streams),
-            )
+            requests = self._of_thread.requests = _Requests(self._single.create_infer_request(), [])
         return requests
+
+
+def _copy_outputs(request: openvino.InferRequest, outputs: Outputs, index: int) -> None:
+    """Copy the outputs of one photo, because the next run overwrites the request's tensors."""
+    outputs.logits[index] = request.get_tensor(LOGITS).data[0]
+    if outputs.activations is not None:
+        outputs.activations[index] = request.get_tensor(ACTIVATIONS).data[0]
 
 
 def _add_nice(nice: int) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import nn
 
-from model.backends.base import Array, DeviceError, Outputs, Pixels
+from model.backends.base import Array, Batch, DeviceError, Outputs, Pixels
 from model.backends.normalization import InputNormalization
 from model.backends.reference import make_reference, reference_input
 from model.checkpoint.metadata import Reference
@@ -91,16 +92,15 @@ class TorchBackend:
             return [1]
         return [1 << power for power in range((max_batch_size - 1).bit_length() + 1)]
 
-    def run(self, batch: Pixels) -> Outputs:
-        """Run the network on a batch of RGB images, uint8 (N, H, W, 3).
+    def run(self, batch: Batch) -> Outputs:
+        """Run the network on one or more images.
 
         Raises:
             One of `out_of_memory`: The batch does not fit in the device's memory.
         """
         count = len(batch)
-        if self._fills_batches and (missing := self.batch_sizes(count)[-1] - count):
-            batch = np.concatenate((batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)))
-        inputs = torch.from_numpy(batch)
+        size = self.batch_sizes(count)[-1] if self._fills_batches else count
+        inputs = torch.from_numpy(_stacked(batch, size))
         if self._on_gpu:
             inputs = inputs.pin_memory()
         # Both contexts are thread-local, so they are entered on the calling thread.
@@ -118,6 +118,17 @@ class TorchBackend:
         features = self._network.forward_features(inputs)  # type: ignore[operator]
         logits = self._network.forward_head(features)  # type: ignore[operator]
         return logits, torch.einsum("nchw,kc->nkhw", features, self._head.weight)
+
+
+def _stacked(batch: Batch, size: int) -> Pixels:
+    """Return a batch as one array, filled up with black images: uint8 (size, H, W, 3)."""
+    if len(batch) == size:
+        if isinstance(batch, np.ndarray):
+            return batch
+        if size == 1:
+            # Not `[None]`, whose stride of 0 misleads PyTorch about the memory format.
+            return batch[0].reshape(1, *batch[0].shape)
+    return np.stack([*batch, *repeat(np.zeros_like(batch[0]), size - len(batch))])
 
 
 def _array(tensor: torch.Tensor) -> Array:

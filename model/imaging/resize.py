@@ -42,7 +42,7 @@ def resize(image: Image.Image, size: tuple[int, int], interpolation: str, box: B
     options = ResizeOptions(
         ResizeAlg.convolution(kind), crop_box=CropBox(left, top, right - left, bottom - top)
     )
-    result = Image.new("RGB", size)
+    result = Image.new("RGB", size, None)  # not filled with black first
     # A resizer has buffers of its own, so threads cannot share one.
     Resizer().resize_pil(image, result, options)
     return result

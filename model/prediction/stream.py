@@ -12,8 +12,6 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from model.backends.base import Array, Pixels
 from model.control_groups import usable_cores
 from model.imaging.decode import decode_image
@@ -114,7 +112,7 @@ def classify(
         inputs_ahead = _read_ahead(threads, read, photos, _BATCHES_AHEAD * batch_size)
         while part := list(itertools.islice(inputs_ahead, batch_size)):
             inputs = [values for _, values in part if not isinstance(values, str)]
-            outputs = iter(classifier.outputs(np.stack(inputs)) if inputs else ())
+            outputs = iter(classifier.outputs(inputs) if inputs else ())
             for photo, values in part:
                 if isinstance(values, str):
                     yield Unreadable(photo, values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -33,9 +33,9 @@ def photo(value: float) -> Pixels:
     return np.repeat(np.array([[value]], np.float32).view(np.uint8)[..., None], 3, axis=2)
 
 
-def values_of(batch: Pixels) -> Array:
+def values_of(batch: Sequence[Pixels]) -> Array:
     """Return the values of photos, float32 (N, 1)."""
-    return np.ascontiguousarray(batch[:, 0, :, 0]).view(np.float32)
+    return np.stack([photo[0, :, 0] for photo in batch]).view(np.float32)
 
 
 def output_of(inference: Inference[Array]) -> float:
@@ -49,9 +49,9 @@ class Model:
         self.batches: list[list[float]] = []
         self.release = threading.Event()
         self.release.set()
-        self.fail: Callable[[Pixels], None] = lambda batch: None
+        self.fail: Callable[[Sequence[Pixels]], None] = lambda batch: None
 
-    def __call__(self, batch: Pixels) -> Array:
+    def __call__(self, batch: Sequence[Pixels]) -> Array:
         self.batches.append(values_of(batch)[:, 0].tolist())
         assert self.release.wait(TIMEOUT_SECONDS)
         self.fail(batch)
@@ -234,7 +234,7 @@ def test_a_request_past_its_deadline_leaves_no_photo_in_the_queue(harness: Harne
 
 
 def test_a_photo_out_of_memory_fails_its_request(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if 2.0 in values_of(batch):
             raise MemoryError
 
@@ -246,7 +246,7 @@ def test_a_photo_out_of_memory_fails_its_request(harness: Harness) -> None:
 
 
 def test_queued_photos_of_a_failed_request_are_not_run(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if 1.0 in values_of(batch):
             raise MemoryError
 
@@ -404,7 +404,7 @@ def test_refusals_poll_queued_connections_at_a_limited_rate(harness: Harness) ->
 
 
 def test_out_of_memory_halves_the_batch(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if len(batch) > 2:
             raise MemoryError
 
@@ -419,7 +419,7 @@ def test_out_of_memory_halves_the_batch(harness: Harness) -> None:
 
 
 def test_a_batch_size_that_ran_out_of_memory_is_not_used_again_at_once(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if len(batch) > 3:
             raise MemoryError
 
@@ -434,7 +434,7 @@ def test_a_batch_size_that_ran_out_of_memory_is_not_used_again_at_once(harness: 
 
 
 def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if len(batch) > 1 and harness.clock.now < 1:
             raise MemoryError
 
@@ -450,7 +450,7 @@ def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Ha
 
 
 def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if 2.0 in values_of(batch):
             raise MemoryError
 
@@ -472,7 +472,7 @@ def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> 
 def test_any_other_exception_fails_all_photos_and_ends_the_service(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     first = harness.block_model()
@@ -560,7 +560,7 @@ def test_closing_finishes_queued_photos_and_refuses_new_ones(harness: Harness) -
 
 @pytest.mark.slow
 def test_many_threads_get_their_own_outputs_despite_out_of_memory(harness: Harness) -> None:
-    def fail(batch: Pixels) -> None:
+    def fail(batch: Sequence[Pixels]) -> None:
         if len(batch) > 5:
             raise MemoryError
 

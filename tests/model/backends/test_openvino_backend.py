@@ -78,6 +78,29 @@ def test_parallel_photos_have_the_same_outputs_as_single_ones(tiny_onnx: Path) -
         np.testing.assert_array_equal(together.activations[index], alone.activations[0])
 
 
+@pytest.mark.slow
+def test_batches_of_any_size_have_the_outputs_of_single_photos(tiny_onnx: Path) -> None:
+    classifier = Classifier.load(tiny_onnx, threads=2)
+    photos = batch_of(classifier)
+    expected = [classifier.logits(photo[None])[0] for photo in photos]
+    # More than the requests, fewer, and more again.
+    for size in (41, 3, 8, 2, 11):
+        turns = [(size + index) % len(photos) for index in range(size)]
+        for batch in (photos[turns], [photos[turn] for turn in turns]):
+            got = [output.logits for output in classifier.outputs(batch)]
+            np.testing.assert_array_equal(got, [expected[turn] for turn in turns])
+
+
+def test_a_failed_batch_does_not_affect_the_next_one(tiny_onnx: Path) -> None:
+    network = Classifier.load(tiny_onnx, threads=2).network
+    photos = batch_of(Classifier.load(tiny_onnx))
+    expected = network.run(photos).logits
+    # The last input has a wrong size, so the others run when it fails.
+    with pytest.raises(RuntimeError):
+        network.run([*photos[:3], photos[0][:-1]])
+    np.testing.assert_array_equal(network.run(photos).logits, expected)
+
+
 def test_one_thread_runs_photos_one_by_one(tiny_onnx: Path) -> None:
     classifier = Classifier.load(tiny_onnx, threads=1)
     assert classifier.network.max_batch_size == 1

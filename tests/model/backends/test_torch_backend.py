@@ -54,6 +54,19 @@ def test_padding_a_batch_does_not_change_the_outputs(
     np.testing.assert_allclose(filled.activations, plain.activations, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("fills_batches", [False, True])
+def test_a_list_of_photos_has_the_outputs_of_an_array(
+    module: nn.Module, transform: EvaluationTransform, batch: Pixels, fills_batches: bool
+) -> None:
+    network = TorchBackend(module, CPU, transform, fills_batches=fills_batches)
+    for count in (1, 3):
+        expected = network.run(batch[:count])
+        got = network.run([photo.copy() for photo in batch[:count]])
+        np.testing.assert_array_equal(got.logits, expected.logits)
+        assert got.activations is not None
+        np.testing.assert_array_equal(got.activations, expected.activations)
+
+
 def test_padded_batch_sizes_are_powers_of_two(
     module: nn.Module, transform: EvaluationTransform
 ) -> None:
