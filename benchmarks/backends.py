@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.float32_model import float32_onnx
+from benchmarks.models import float32_onnx
 from benchmarks.results_file import write_csv
 from model import BUNDLED_CHECKPOINT
 

@@ -76,12 +76,24 @@ class ServerProcess:
 
     def memory(self) -> float:
         """Return the memory of all its processes in MiB, with shared pages counted once (PSS)."""
-        server = psutil.Process(self.pid)
         total = 0
-        for process in (server, *server.children(recursive=True)):
+        for process in self._processes():
             with suppress(psutil.Error):
                 total += process.memory_full_info().pss
         return total / 2**20
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all its running processes have used so far."""
+        total = 0.0
+        for process in self._processes():
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def _processes(self) -> list[psutil.Process]:
+        server = psutil.Process(self.pid)
+        return [server, *server.children(recursive=True)]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from typing import Final
 
 from benchmarks.environments import ROOT
 from benchmarks.load import ServerProcess, free_port, send
-from benchmarks.peers import PEERS, petalscope
+from benchmarks.peers import PEERS, PETALSCOPE, petalscope
 from benchmarks.photos import photo
 from benchmarks.results_file import print_rounds, write_csv
 
-_TARGET: Final = PEERS["petalscope"].target
+_TARGET: Final = PEERS[PETALSCOPE].target
 _OVERLOAD_FACTOR: Final = 10
 _SLOTS: Final = 24
 _CLIENTS: Final = 240
@@ -133,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the service at ten times its capacity.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="duration of each load")
+    parser.add_argument("--model", default="float32", choices=["float32", "int8"])
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     rows = []
@@ -143,7 +144,7 @@ def main() -> None:
             "PETALSCOPE_THREADS": str(_SLOTS + 8),
             "PETALSCOPE_MAX_IN_FLIGHT": str(_SLOTS),
         }
-        with petalscope(**settings) as server:
+        with petalscope(options.model, **settings) as server:
             rows.append(overload(server, metrics, options.seconds))
     write_csv(options.output / "overload.csv", rows)
     print_rounds(rows)

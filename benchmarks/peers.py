@@ -1,4 +1,6 @@
-"""Benchmark of Petalscope and other servers with the same checkpoint, photo, machine and client.
+"""Benchmark of Petalscope and other servers with the same model, photo, machine and client.
+
+All servers run float32 in OpenVINO and PyTorch; Petalscope also runs int8, its default on a CPU.
 
 python -m benchmarks.peers
 """
@@ -7,25 +9,25 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.environments import ROOT, python_of
-from benchmarks.float32_model import float32_onnx
 from benchmarks.load import ServerProcess, Target, free_port, send, started
+from benchmarks.models import MODELS
 from benchmarks.photos import photo
 from benchmarks.plots import bar_chart
 from benchmarks.results_file import write_csv
-from model import BUNDLED_CHECKPOINT
 
 _FORM: Final = Target("/predict", "image")
 _CLIENTS: Final = (1, 8, 32, 128)
+_MODELS: Final = ("float32", "pytorch", "int8")
+_PETALSCOPE_ONLY: Final = "int8"
 # A slot for each client: a server that refuses photos could not be compared.
-_PETALSCOPE: Final = {"PETALSCOPE_THREADS": "160", "PETALSCOPE_MAX_IN_FLIGHT": "140"}
+_SLOTS: Final = {"PETALSCOPE_THREADS": "160", "PETALSCOPE_MAX_IN_FLIGHT": "140"}
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Peer:
     arguments: tuple[str, ...]
 
 
+PETALSCOPE: Final = "petalscope"
 PEERS: Final = {
-    "petalscope": Peer(_FORM, "", ("-m", "gunicorn", "--config", "gunicorn.conf.py")),
+    PETALSCOPE: Peer(_FORM, "", ("-m", "gunicorn", "--config", "gunicorn.conf.py")),
     "flask tutorial": Peer(_FORM, "", ("benchmarks/servers/flask_tutorial.py",)),
     "litserve": Peer(_FORM, "litserve", ("benchmarks/servers/litserve_server.py",)),
     "mosec": Peer(
@@ -52,6 +55,8 @@ PEERS: Final = {
         ("-m", "bentoml", "serve", "benchmarks.servers.bentoml_server:Flowers", "--port", "{port}"),
     ),
 }
+_OTHERS: Final = [name for name in PEERS if name != PETALSCOPE]
+_HEADINGS: Final = " | ".join(map(str, _CLIENTS))
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Row:
     """Results of one server for one number of clients in one round."""
 
     server: str
-    backend: str
+    model: str
     round: int
     clients: int
     rate: float
@@ -74,20 +79,30 @@ class Row:
 
 
 @contextmanager
-def serving(name: str, backend: str = "openvino", **settings: str) -> Iterator[ServerProcess]:
-    """Run a server on the bundled checkpoint until the block ends."""
-    peer, port = PEERS[name], free_port()
-    checkpoint = str(BUNDLED_CHECKPOINT if backend == "torch" else float32_onnx())
+def serving(
+    name: str, model: str = "float32", cores: Sequence[int] = (), **settings: str
+) -> Iterator[ServerProcess]:
+    """Run a server until the block ends.
+
+    Args:
+        name: One of `PEERS`.
+        model: One of `MODELS`.
+        cores: Numbers of the cores that it may use; all by default.
+        settings: Further environment variables.
+    """
+    peer, port, checkpoint = PEERS[name], free_port(), str(MODELS[model]())
     environment = {
         "BENCHMARK_CHECKPOINT": checkpoint,
         "BENCHMARK_PORT": str(port),
         "PETALSCOPE_CHECKPOINT": checkpoint,
         "PETALSCOPE_DEVICE": "cpu",
         "PETALSCOPE_PORT": str(port),
-        **_PETALSCOPE,
+        **_SLOTS,
         **settings,
     }
+    binding = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
     command = [
+        *binding,
         str(python_of(peer.environment)),
         *(text.format(port=port) for text in peer.arguments),
     ]
@@ -95,21 +110,23 @@ def serving(name: str, backend: str = "openvino", **settings: str) -> Iterator[S
         yield server
 
 
-def petalscope(**settings: str) -> AbstractContextManager[ServerProcess]:
+def petalscope(
+    model: str = "float32", cores: Sequence[int] = (), **settings: str
+) -> AbstractContextManager[ServerProcess]:
     """Run Petalscope until the block ends."""
-    return serving("petalscope", **settings)
+    return serving(PETALSCOPE, model, cores, **settings)
 
 
-def measure(name: str, backend: str, number: int, seconds: float) -> list[Row]:
+def measure(name: str, model: str, number: int, seconds: float) -> list[Row]:
     """Start a server, and measure it with each number of clients."""
     target, data, rows = PEERS[name].target, photo(500), []
-    with serving(name, backend) as server:
+    with serving(name, model) as server:
         rest = server.memory()
-        send(target, data, server.port, 4, 2)
+        send(target, data, server.port, 4, 1)
         for clients in _CLIENTS:
             load = send(target, data, server.port, clients, seconds)
             row = Row(
-                name, backend, number, clients, **asdict(load),
+                name, model, number, clients, **asdict(load),
                 start_s=server.start, rest_mib=rest, load_mib=server.memory(),
             )  # fmt: skip
             print(row, flush=True)
@@ -117,62 +134,96 @@ def measure(name: str, backend: str, number: int, seconds: float) -> list[Row]:
     return rows
 
 
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table of the means over the rounds, with rates relative to Petalscope's."""
-    groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.server, row.backend, row.clients].append(row)
+class Results:
+    """Medians of the rows over the rounds."""
 
-    def mean(key: tuple[str, str, int], column: str) -> float:
-        return statistics.fmean(getattr(row, column) for row in groups[key])
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self.servers = list(dict.fromkeys((row.model, row.server) for row in rows))
 
-    lines = [
-        "| clients | server | backend | photos/s | over Petalscope | p50 ms | p95 ms | p99 ms "
-        "| failed | start s | MiB at rest | MiB under load |",
-        "| --- " * 12 + "|",
-    ]
-    for key in sorted(groups, key=lambda key: (key[2], -mean(key, "rate"))):
-        best = mean(("petalscope", "openvino", key[2]), "rate")
-        cells = [
-            str(key[2]), key[0], key[1], f"{mean(key, 'rate'):.1f}",
-            f"{mean(key, 'rate') / best:.2f}",
-            *(f"{mean(key, column):.0f}" for column in ("p50", "p95", "p99", "failed")),
-            f"{mean(key, 'start_s'):.1f}",
-            *(f"{mean(key, column):.0f}" for column in ("rest_mib", "load_mib")),
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    def median(self, model: str, server: str, clients: int, column: str) -> float:
+        """Return the median of a column of `Row`."""
+        return statistics.median(
+            getattr(row, column)
+            for row in self._rows
+            if (row.model, row.server, row.clients) == (model, server, clients)
+        )
+
+    def over_best_peer(self, model: str, peers_model: str, clients: int) -> float:
+        """Return Petalscope's rate over that of the best other server, the median of the rounds."""
+        ratios = []
+        for number in {row.round for row in self._rows}:
+            rows = [row for row in self._rows if (row.round, row.clients) == (number, clients)]
+            own = next(row for row in rows if (row.server, row.model) == (PETALSCOPE, model))
+            peers = [row for row in rows if row.server != PETALSCOPE and row.model == peers_model]
+            ratios.append(own.rate / max(row.rate for row in peers))
+        return statistics.median(ratios)
+
+    def print_ratios(self) -> None:
+        """Print Petalscope's rates over those of the best other servers, if both were measured."""
+        own = {model for model, server in self.servers if server == PETALSCOPE}
+        peers = dict.fromkeys(model for model, server in self.servers if server in _OTHERS)
+        print(f"\n| Petalscope over the best other server, by clients | {_HEADINGS} |")
+        print("| --- " * (1 + len(_CLIENTS)) + "|")
+        for peers_model in peers:
+            for model in (peers_model, _PETALSCOPE_ONLY):
+                if model in own:
+                    ratios = (self.over_best_peer(model, peers_model, n) for n in _CLIENTS)
+                    cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+                    print(f"| {model} over {peers_model} | {cells} |")
+
+    def print_rates(self) -> None:
+        """Print the rate and the memory of each server."""
+        print(f"\n| photos/s by clients | {_HEADINGS} | MiB at rest | MiB at the end |")
+        print("| --- " * (3 + len(_CLIENTS)) + "|")
+        for model, server in self.servers:
+            rates = (f"{self.median(model, server, n, 'rate'):.1f}" for n in _CLIENTS)
+            rest = self.median(model, server, _CLIENTS[0], "rest_mib")
+            end = self.median(model, server, _CLIENTS[-1], "load_mib")
+            print(f"| {model}, {server} | {' | '.join(rates)} | {rest:.0f} | {end:.0f} |")
+
+    def print_times(self) -> None:
+        """Print the 99th percentile of each server's response times."""
+        print(f"\n| p99 in ms by clients | {_HEADINGS} | failed requests |")
+        print("| --- " * (2 + len(_CLIENTS)) + "|")
+        for model, server in self.servers:
+            times = (f"{self.median(model, server, n, 'p99'):.0f}" for n in _CLIENTS)
+            failed = sum(
+                row.failed for row in self._rows if (row.model, row.server) == (model, server)
+            )
+            print(f"| {model}, {server} | {' | '.join(times)} | {failed} |")
+
+    def plot(self, path: Path) -> None:
+        """Draw the rates as a bar chart."""
+        heights = {
+            f"{server}, {model}": [self.median(model, server, n, "rate") for n in _CLIENTS]
+            for model, server in self.servers
+        }
+        groups = [f"{count} clients" for count in _CLIENTS]
+        bar_chart(path, heights, groups, "photos per second")
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Compare Petalscope with other servers.")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=8, help="duration of each load")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="duration of each load")
     parser.add_argument("--servers", nargs="+", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument(
-        "--backends", nargs="+", default=["openvino", "torch"], choices=["openvino", "torch"]
-    )
+    parser.add_argument("--models", nargs="+", default=list(_MODELS), choices=list(_MODELS))
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    rows = [
-        row
-        for number in range(options.rounds)
-        for backend in options.backends
-        for name in options.servers
-        for row in measure(name, backend, number, options.seconds)
-    ]
-    write_csv(options.output / "peers.csv", [asdict(row) for row in rows])
-    print(table(rows))
-    heights: dict[str, list[float]] = {}
-    for row in rows:
-        label = f"{row.server}, {row.backend}"
-        heights.setdefault(label, [0.0] * len(_CLIENTS))
-        heights[label][_CLIENTS.index(row.clients)] += row.rate / options.rounds
-    bar_chart(
-        options.output / "peers.png", heights, [f"{count} clients" for count in _CLIENTS],
-        "photos per second",
-    )  # fmt: skip
+    rows: list[Row] = []
+    for number in range(options.rounds):
+        for model in options.models:
+            for name in options.servers:
+                if model != _PETALSCOPE_ONLY or name == PETALSCOPE:
+                    rows += measure(name, model, number, options.seconds)
+                    write_csv(options.output / "peers.csv", [asdict(row) for row in rows])
+    results = Results(rows)
+    results.print_ratios()
+    results.print_rates()
+    results.print_times()
+    results.plot(options.output / "peers.png")
 
 
 if __name__ == "__main__":

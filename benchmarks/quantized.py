@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environments import ROOT
-from benchmarks.float32_model import float32_onnx
+from benchmarks.models import float32_onnx
 from benchmarks.results_file import print_table, write_csv
 from model import BUNDLED_INT8
 from model.backends.base import Array, Pixels

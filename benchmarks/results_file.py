@@ -27,6 +27,24 @@ def print_rounds(rows: Sequence[Mapping[str, float]]) -> None:
         print(f"| {name.replace('_', ' ')} | {each} | {statistics.median(values):.2f} |")
 
 
+def print_medians(rows: Sequence[Mapping[str, Any]], by: str) -> None:
+    """Print the median of each measurement over the rounds, in a column per value of `by`.
+
+    Args:
+        rows: Measurements as numbers, and the name of what was measured under `by`.
+        by: Column with the name.
+    """
+    names = list(dict.fromkeys(row[by] for row in rows))
+    print(f"| measurement | {' | '.join(names)} |\n|{' --- |' * (1 + len(names))}")
+    for column in rows[0]:
+        if column != by:
+            medians = (
+                statistics.median(row[column] for row in rows if row[by] == name) for name in names
+            )
+            cells = " | ".join(f"{median:.2f}" for median in medians)
+            print(f"| {column.replace('_', ' ')} | {cells} |")
+
+
 def print_table(
     rows: Sequence[Mapping[str, Any]], number: str = "", titles: Mapping[str, str] | None = None
 ) -> None:
