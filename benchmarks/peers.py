@@ -20,7 +20,7 @@ from benchmarks.load import ServerProcess, Target, free_port, send, started
 from benchmarks.models import MODELS
 from benchmarks.photos import photo
 from benchmarks.plots import bar_chart
-from benchmarks.results_file import write_csv
+from benchmarks.results_file import print_table, write_csv
 
 _FORM: Final = Target("/predict", "image")
 _CLIENTS: Final = (1, 8, 32, 128)
@@ -55,8 +55,6 @@ PEERS: Final = {
         ("-m", "bentoml", "serve", "benchmarks.servers.bentoml_server:Flowers", "--port", "{port}"),
     ),
 }
-_OTHERS: Final = [name for name in PEERS if name != PETALSCOPE]
-_HEADINGS: Final = " | ".join(map(str, _CLIENTS))
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def measure(name: str, model: str, number: int, seconds: float) -> list[Row]:
 
 
 class Results:
-    """Medians of the rows over the rounds."""
+    """Medians over the rounds, and the rows of the printed tables."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
@@ -159,39 +157,42 @@ class Results:
             ratios.append(own.rate / max(row.rate for row in peers))
         return statistics.median(ratios)
 
-    def print_ratios(self) -> None:
-        """Print Petalscope's rates over those of the best other servers, if both were measured."""
+    def ratios(self) -> list[dict[str, str]]:
+        """Return Petalscope's rates over those of the best other servers, if both were measured."""
         own = {model for model, server in self.servers if server == PETALSCOPE}
-        peers = dict.fromkeys(model for model, server in self.servers if server in _OTHERS)
-        print(f"\n| Petalscope over the best other server, by clients | {_HEADINGS} |")
-        print("| --- " * (1 + len(_CLIENTS)) + "|")
-        for peers_model in peers:
-            for model in (peers_model, _PETALSCOPE_ONLY):
-                if model in own:
-                    ratios = (self.over_best_peer(model, peers_model, n) for n in _CLIENTS)
-                    cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
-                    print(f"| {model} over {peers_model} | {cells} |")
+        peers = dict.fromkeys(model for model, server in self.servers if server != PETALSCOPE)
+        return [
+            {"Petalscope over the best other server, by clients": f"{model} over {peers_model}"}
+            | {str(n): f"{self.over_best_peer(model, peers_model, n):.2f}" for n in _CLIENTS}
+            for peers_model in peers
+            for model in (peers_model, _PETALSCOPE_ONLY)
+            if model in own
+        ]
 
-    def print_rates(self) -> None:
-        """Print the rate and the memory of each server."""
-        print(f"\n| photos/s by clients | {_HEADINGS} | MiB at rest | MiB at the end |")
-        print("| --- " * (3 + len(_CLIENTS)) + "|")
-        for model, server in self.servers:
-            rates = (f"{self.median(model, server, n, 'rate'):.1f}" for n in _CLIENTS)
-            rest = self.median(model, server, _CLIENTS[0], "rest_mib")
-            end = self.median(model, server, _CLIENTS[-1], "load_mib")
-            print(f"| {model}, {server} | {' | '.join(rates)} | {rest:.0f} | {end:.0f} |")
+    def rates(self) -> list[dict[str, str]]:
+        """Return the rate and the memory of each server."""
+        return [
+            {"photos/s by clients": f"{model}, {server}"}
+            | {str(n): f"{self.median(model, server, n, 'rate'):.1f}" for n in _CLIENTS}
+            | {
+                "MiB at rest": f"{self.median(model, server, _CLIENTS[0], 'rest_mib'):.0f}",
+                "MiB at the end": f"{self.median(model, server, _CLIENTS[-1], 'load_mib'):.0f}",
+            }
+            for model, server in self.servers
+        ]
 
-    def print_times(self) -> None:
-        """Print the 99th percentile of each server's response times."""
-        print(f"\n| p99 in ms by clients | {_HEADINGS} | failed requests |")
-        print("| --- " * (2 + len(_CLIENTS)) + "|")
-        for model, server in self.servers:
-            times = (f"{self.median(model, server, n, 'p99'):.0f}" for n in _CLIENTS)
-            failed = sum(
-                row.failed for row in self._rows if (row.model, row.server) == (model, server)
-            )
-            print(f"| {model}, {server} | {' | '.join(times)} | {failed} |")
+    def times(self) -> list[dict[str, str]]:
+        """Return the 99th percentile of each server's response times, and its failed requests."""
+        return [
+            {"p99 in ms by clients": f"{model}, {server}"}
+            | {str(n): f"{self.median(model, server, n, 'p99'):.0f}" for n in _CLIENTS}
+            | {"failed": str(self._failed(model, server))}
+            for model, server in self.servers
+        ]
+
+    def _failed(self, model: str, server: str) -> int:
+        rows = (row for row in self._rows if (row.model, row.server) == (model, server))
+        return sum(row.failed for row in rows)
 
     def plot(self, path: Path) -> None:
         """Draw the rates as a bar chart."""
@@ -220,9 +221,10 @@ def main() -> None:
                     rows += measure(name, model, number, options.seconds)
                     write_csv(options.output / "peers.csv", [asdict(row) for row in rows])
     results = Results(rows)
-    results.print_ratios()
-    results.print_rates()
-    results.print_times()
+    for table in (results.ratios(), results.rates(), results.times()):
+        if table:
+            print_table(table)
+            print()
     results.plot(options.output / "peers.png")
 
 
