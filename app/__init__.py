@@ -179,7 +179,7 @@ def _warm(classifier: Classifier, max_batch_size: int) -> Outputs:
     first: Outputs | None = None
     for size in network.batch_sizes(max_batch_size):
         try:
-            output = classifier.outputs(np.zeros((size, side, side, 3), dtype=np.uint8))[0]
+            output, *_ = classifier.outputs(np.zeros((size, side, side, 3), dtype=np.uint8))
         except Exception as error:
             if first is not None and isinstance(error, network.out_of_memory):
                 break  # the batcher splits batches that do not fit

@@ -65,7 +65,7 @@ def model_cost(classifier: Classifier, batch_size: int, seconds: float) -> Cost:
     """Return the model's cost of a batch."""
     image = Image.open(io.BytesIO(photo(500))).convert("RGB")
     batch = [classifier.preprocess(image)] * batch_size
-    return cost_of(lambda: classifier.outputs(batch), seconds)
+    return cost_of(lambda: list(classifier.outputs(batch)), seconds)
 
 
 def decoding(classifier: Classifier, name: str, seconds: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -124,12 +124,9 @@ class Classifier:
         """
         return self.network.run(batch).logits
 
-    def outputs(self, batch: Batch) -> list[Outputs]:
-        """Run the network on one or more images; return the outputs of each."""
-        logits, maps = self.network.run(batch)
-        return [
-            Outputs(row, None if maps is None else maps[index]) for index, row in enumerate(logits)
-        ]
+    def outputs(self, batch: Batch) -> Iterator[Outputs]:
+        """Run the network on one or more images; yield the outputs of each once they are known."""
+        return self.network.run_each(batch)
 
     def probabilities(self, batch: Pixels) -> Array:
         """Return the calibrated probabilities of a batch.

@@ -49,7 +49,7 @@ class Inference(Generic[Output]):
     Attributes:
         output: One item of the return value of `run`.
         waited: Seconds from the submission to the start of the batch.
-        ran: Duration of the batch in seconds.
+        ran: Seconds from the start of the batch to the output.
     """
 
     output: Output
@@ -133,13 +133,15 @@ class Batcher(Generic[Output]):
     """A bounded queue in front of one model.
 
     Args:
-        run: The model: N photos, uint8 (H, W, 3) each, to N outputs, N from 1 to
-            `max_batch_size`. Called on one thread only.
+        run: The model: N photos, uint8 (H, W, 3) each, to N outputs in order, N from 1 to
+            `max_batch_size`. Called on one thread only. A photo is done as soon as its output is
+            there, which may be before those of the others.
         max_batch_size: Maximum photos in a batch.
         max_in_flight: Number of slots: photos being read, decoded, queued or run.
         max_batch_seconds: Maximum duration of a batch. A longer one is a failure of the model.
         out_of_memory: Exceptions that `run` raises if the batch is too large.
-        on_batch: Called after each batch, on the batcher's thread, with its number of photos.
+        on_batch: Called before the last output of each batch, on the batcher's thread, with its
+            number of photos.
         on_failure: Called once if the model fails: after any other exception from `run`, or while
             a batch exceeds its maximum duration.
         clock: Monotonic time in seconds; deadlines refer to it.
@@ -322,18 +324,18 @@ class Batcher(Generic[Output]):
     def _run_batch(self, batch: list[_Entry[Output]]) -> None:
         self._running = batch
         while batch:
-            most = self._batch_size.current()
-            part, rest = batch[:most], batch[most:]
+            part = batch[: self._batch_size.current()]
             if self._fits_in_memory(part):
                 self._batch_size.note_success(len(part))
-                batch = rest
+                batch = batch[len(part) :]
             elif len(part) == 1:
                 _log.error("out of memory with a single photo")
                 with self._changed:
                     part[0].submission.fail(BatchOutOfMemoryError)
-                batch = rest
+                batch = batch[1:]
             else:
                 self._batch_size.note_out_of_memory(len(part))
+                batch = [entry for entry in batch if entry.inference is None]
         self._running = ()
 
     def _fits_in_memory(self, part: list[_Entry[Output]]) -> bool:
@@ -341,16 +343,16 @@ class Batcher(Generic[Output]):
         try:
             with self._watchdog.watch():
                 outputs = self._run([entry.inputs for entry in part])
+                for entry, output in zip(part, outputs, strict=True):
+                    if entry is part[-1]:
+                        self._on_batch(len(part))
+                    waited, ran = started - entry.submission.submitted, self._clock() - started
+                    entry.inference = Inference(output, waited, ran)
+                    with self._changed:
+                        entry.submission.finish_photo()
         except self._out_of_memory:
             # The caller retries outside this block: the traceback keeps the memory alive.
             return False
-        ran = self._clock() - started
-        self._on_batch(len(part))
-        with self._changed:
-            for entry, output in zip(part, outputs, strict=True):
-                waited = started - entry.submission.submitted
-                entry.inference = Inference(output, waited, ran)
-                entry.submission.finish_photo()
         return True
 
     def _stall(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -66,3 +66,6 @@ class Backend(Protocol):
 
     def run(self, batch: Batch) -> Outputs:
         """Run the network on one or more images."""
+
+    def run_each(self, batch: Batch) -> Iterator[Outputs]:
+        """Run the network on one or more images; yield the outputs of each once they are known."""

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -97,9 +98,7 @@ class OpenVinoBackend:
         with ThreadPoolExecutor(1, initializer=_add_nice, initargs=(nice,)) as starter:
             self._single, self._parallel = starter.submit(_compiled, model, threads).result()
         self._streams = min(self.threads, _MAX_STREAMS)
-        self._logits_shape = tuple(model.output(LOGITS).shape)[1:]
-        has_maps = any(ACTIVATIONS in output.names for output in model.outputs)
-        self._maps_shape = tuple(model.output(ACTIVATIONS).shape)[1:] if has_maps else None
+        self._has_maps = any(ACTIVATIONS in output.names for output in model.outputs)
         self._of_thread = threading.local()
 
     @property
@@ -133,46 +132,48 @@ class OpenVinoBackend:
 
     def run(self, batch: Batch) -> Outputs:
         """Run the network on one or more images."""
-        outputs = self._empty_outputs(len(batch))
+        logits, maps = zip(*self.run_each(batch), strict=True)
+        return Outputs(np.stack(logits), np.stack(maps) if self._has_maps else None)
+
+    def run_each(self, batch: Batch) -> Iterator[Outputs]:
+        """Run the network on one or more images; yield the outputs of each once they are known."""
         if len(batch) < self._streams:
-            self._run_each(batch, outputs)
-        else:
-            self._run_all(batch, outputs)
-        return outputs
+            return self._run_single(batch)
+        return self._run_parallel(batch)
 
-    def _empty_outputs(self, photos: int) -> Outputs:
-        logits = np.empty((photos, *self._logits_shape), np.float32)
-        if self._maps_shape is None:
-            return Outputs(logits, None)
-        return Outputs(logits, np.empty((photos, *self._maps_shape), np.float32))
-
-    def _run_each(self, batch: Batch, outputs: Outputs) -> None:
+    def _run_single(self, batch: Batch) -> Iterator[Outputs]:
         request = self._requests().single
-        for index, image in enumerate(batch):
+        for image in batch:
             # Without `share_outputs`, OpenVINO copies them as well.
             request.infer(np.ascontiguousarray(image[None]), share_inputs=True, share_outputs=True)
-            _copy_outputs(request, outputs, index)
+            yield self._copied(request)
 
-    def _run_all(self, batch: Batch, outputs: Outputs) -> None:
+    def _run_parallel(self, batch: Batch) -> Iterator[Outputs]:
         requests = self._requests().parallel
         while len(requests) < min(len(batch), _MAX_REQUESTS):
             requests.append(self._parallel.create_infer_request())
         try:
             for start in range(0, len(batch), _MAX_REQUESTS):
-                part = list(zip(requests, range(start, len(batch)), strict=False))
-                for request, index in part:
-                    request.start_async(np.ascontiguousarray(batch[index][None]), share_inputs=True)
-                # Most have finished once the last one has. A callback per photo would hold the GIL
-                # on OpenVINO's threads, whose priority is low.
-                for request, index in reversed(part):
+                part = list(zip(requests, batch[start:], strict=False))
+                for request, image in part:
+                    request.start_async(np.ascontiguousarray(image[None]), share_inputs=True)
+                # They end in about this order. A callback would hold the GIL on OpenVINO's
+                # threads, whose priority is low.
+                for request, _ in part:
                     request.wait()
-                    _copy_outputs(request, outputs, index)
+                    yield self._copied(request)
         except BaseException:
             # A request that still runs could not be started again.
             for request in requests:
                 with suppress(Exception):
                     request.wait()
             raise
+
+    def _copied(self, request: openvino.InferRequest) -> Outputs:
+        # The next run overwrites the request's tensors.
+        logits = request.get_tensor(LOGITS).data[0].copy()
+        maps = request.get_tensor(ACTIVATIONS).data[0].copy() if self._has_maps else None
+        return Outputs(logits, maps)
 
     def _requests(self) -> _Requests:
         """Return this thread's requests; a request cannot serve two threads at once."""
@@ -181,13 +182,6 @@ class OpenVinoBackend:
         except AttributeError:
             requests = self._of_thread.requests = _Requests(self._single.create_infer_request(), [])
         return requests
-
-
-def _copy_outputs(request: openvino.InferRequest, outputs: Outputs, index: int) -> None:
-    """Copy the outputs of one photo, because the next run overwrites the request's tensors."""
-    outputs.logits[index] = request.get_tensor(LOGITS).data[0]
-    if outputs.activations is not None:
-        outputs.activations[index] = request.get_tensor(ACTIVATIONS).data[0]
 
 
 def _add_nice(nice: int) -> None:

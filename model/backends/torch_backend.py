@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from itertools import repeat
 
 import numpy as np
@@ -110,6 +111,16 @@ class TorchBackend:
         ):
             logits, maps = self._forward(inputs.to(self._device, non_blocking=True))
         return Outputs(_array(logits[:count]), None if maps is None else _array(maps[:count]))
+
+    def run_each(self, batch: Batch) -> Iterator[Outputs]:
+        """Run the network on one or more images; yield the outputs of each.
+
+        Raises:
+            One of `out_of_memory`: The batch does not fit in the device's memory.
+        """
+        logits, maps = self.run(batch)
+        for index, row in enumerate(logits):
+            yield Outputs(row, None if maps is None else maps[index])
 
     def _outputs(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         inputs = self._normalize(pixels)

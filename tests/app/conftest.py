@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -19,12 +17,12 @@ from jinja2 import FileSystemBytecodeCache
 from app import create_app
 from app.context import context_of
 from app.settings import Settings
-from model.backends.base import Outputs
+from model.backends.base import Outputs, Pixels
 from model.classifier import Classifier
 from model.ood import OodRule
 from tests.conftest import flower_image
 
-Run = Callable[[npt.NDArray[np.uint8]], list[Outputs]]
+Run = Callable[[list[Pixels]], Iterable[Outputs]]
 MakeApp = Callable[..., Flask]
 
 
@@ -69,7 +67,7 @@ class BlockingRun:
         self._run = run
         self._warm = False
 
-    def __call__(self, batch: npt.NDArray[np.uint8]) -> list[Outputs]:
+    def __call__(self, batch: list[Pixels]) -> Iterable[Outputs]:
         if self._warm:
             self.started.set()
             assert self.release.wait(60)

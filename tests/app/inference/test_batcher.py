@@ -166,6 +166,28 @@ def test_queued_photos_form_one_batch_in_order(harness: Harness) -> None:
     assert harness.model.batches == [[0.0], [1.0, 2.0, 3.0]]
 
 
+def test_a_photo_is_done_before_the_others_of_its_batch(harness: Harness) -> None:
+    gates = {0.0: threading.Event(), 2.0: threading.Event()}
+
+    def run(batch: Sequence[Pixels]) -> Iterator[Array]:
+        for value in values_of(batch):
+            if gate := gates.get(float(value[0])):
+                assert gate.wait(TIMEOUT_SECONDS)
+            yield value
+
+    harness.batcher.close()
+    harness.batcher = Batcher(run, max_batch_size=8, max_in_flight=8)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(harness.infer, 0.0)
+        until(lambda: (harness.batcher.in_flight, harness.batcher.queued) == (1, 0))
+        one, two = [harness.send(value)[0] for value in (1.0, 2.0)]
+        gates[0.0].set()
+        assert [output_of(each.result(TIMEOUT_SECONDS)) for each in (first, one)] == [0.0, 1.0]
+        assert not two.done()
+        gates[2.0].set()
+        assert output_of(two.result(TIMEOUT_SECONDS)) == 2.0
+
+
 def test_a_batch_is_no_larger_than_allowed(harness: Harness) -> None:
     harness.batcher.close()
     harness.make(max_batch_size=2)
@@ -447,6 +469,31 @@ def test_the_batch_size_grows_again_after_a_transient_lack_of_memory(harness: Ha
         for future in (first, *others):
             future.result(TIMEOUT_SECONDS)
     assert [len(batch) for batch in harness.model.batches] == [1, 2, 1, 1, 1, 2]
+
+
+def test_photos_that_are_done_do_not_run_again_after_a_lack_of_memory(harness: Harness) -> None:
+    batches = []
+
+    def run(batch: Sequence[Pixels]) -> Iterator[Array]:
+        values = values_of(batch)
+        batches.append(values[:, 0].tolist())
+        assert harness.model.release.wait(TIMEOUT_SECONDS)
+        for number, value in enumerate(values):
+            if len(values) > 2 and number == 1:
+                raise MemoryError
+            yield value
+
+    harness.batcher.close()
+    harness.batcher = Batcher(run, max_batch_size=8, max_in_flight=8)
+    harness.model.release.clear()
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(harness.infer, 0.0)
+        until(lambda: bool(batches))
+        queued = [harness.send(value)[0] for value in (1.0, 2.0, 3.0, 4.0)]
+        harness.model.release.set()
+        outputs = [output_of(each.result(TIMEOUT_SECONDS)) for each in (first, *queued)]
+    assert outputs == [0, 1, 2, 3, 4]
+    assert batches == [[0], [1, 2, 3, 4], [2, 3], [4]]
 
 
 def test_a_photo_that_runs_out_of_memory_alone_fails_alone(harness: Harness) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from threading import Event
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
 from app.context import context_of
-from model.backends.base import Outputs
+from model.backends.base import Outputs, Pixels
 from model.backends.torch_backend import TorchBackend
 from model.classifier import Classifier
 from tests.app.conftest import BlockingRun, MakeApp, Run, form
@@ -30,7 +29,7 @@ class FailingRun:
         self._error = error
         self._warm = False
 
-    def __call__(self, batch: npt.NDArray[np.uint8]) -> list[Outputs]:
+    def __call__(self, batch: list[Pixels]) -> Iterable[Outputs]:
         if self._warm:
             raise self._error
         self._warm = True
@@ -62,7 +61,7 @@ def test_a_backend_may_limit_batches_to_one_photo(
     blocking = BlockingRun(classifier.outputs)
     sizes = []
 
-    def run(batch: npt.NDArray[np.uint8]) -> list[Outputs]:
+    def run(batch: list[Pixels]) -> Iterable[Outputs]:
         sizes.append(len(batch))
         return blocking(batch)
 

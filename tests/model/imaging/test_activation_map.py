@@ -202,7 +202,7 @@ def test_the_map_is_on_a_real_flower_in_a_corner(data_dir: Path, corner: tuple[i
     for path in sorted((data_dir / "valid" / "54").iterdir())[:3]:
         canvas = Image.new("RGB", (2 * half, 2 * half), (128, 128, 128))
         canvas.paste(decode_image(path).resize((half, half)), (corner[0] * half, corner[1] * half))
-        activations = classifier.outputs(classifier.preprocess(canvas)[None])[0].activations
+        activations = next(classifier.outputs([classifier.preprocess(canvas)])).activations
         assert activations is not None
         cells = activations[class_ids.index("54")]
         opacity = strength(overlay(cells, canvas.size, transform, 2 * half))

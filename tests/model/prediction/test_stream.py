@@ -55,7 +55,7 @@ def test_results_keep_the_order_of_the_photos(
             [item.probability for item in got], [item.probability for item in expected], atol=1e-5
         )
         best = [item.class_id for item in TINY_CLASSES].index(got[0].class_id)
-        maps = classifier.outputs(classifier.preprocess(image)[None])[0].activations
+        maps = next(classifier.outputs([classifier.preprocess(image)])).activations
         assert maps is not None
         assert result.activations is not None
         np.testing.assert_allclose(result.activations, maps[best], atol=1e-4)
