@@ -125,7 +125,7 @@ class Classifier:
         return self.network.run(batch).logits
 
     def outputs(self, batch: Batch) -> Iterator[Outputs]:
-        """Run the network on one or more images; yield the outputs of each once they are known."""
+        """Run the network on one or more images; yield the outputs of each, see `Backend`."""
         return self.network.run_each(batch)
 
     def probabilities(self, batch: Pixels) -> Array:

@@ -68,4 +68,7 @@ class Backend(Protocol):
         """Run the network on one or more images."""
 
     def run_each(self, batch: Batch) -> Iterator[Outputs]:
-        """Run the network on one or more images; yield the outputs of each once they are known."""
+        """Run the network on one or more images; yield the outputs of each once they are known.
+
+        A thread must exhaust or close the iterator before its next run.
+        """

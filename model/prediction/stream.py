@@ -112,7 +112,7 @@ def classify(
         inputs_ahead = _read_ahead(threads, read, photos, _BATCHES_AHEAD * batch_size)
         while part := list(itertools.islice(inputs_ahead, batch_size)):
             inputs = [values for _, values in part if not isinstance(values, str)]
-            outputs = classifier.outputs(inputs) if inputs else iter(())
+            outputs = iter(list(classifier.outputs(inputs)) if inputs else [])
             for photo, values in part:
                 if isinstance(values, str):
                     yield Unreadable(photo, values)
