@@ -144,7 +144,7 @@ def main() -> None:
             "PETALSCOPE_THREADS": str(_SLOTS + 8),
             "PETALSCOPE_MAX_IN_FLIGHT": str(_SLOTS),
         }
-        with petalscope(options.model, **settings) as server:
+        with petalscope(options.model, settings=settings) as server:
             rows.append(overload(server, metrics, options.seconds))
     write_csv(options.output / "overload.csv", rows)
     print_rounds(rows)

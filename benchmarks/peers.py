@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from benchmarks.environments import ROOT, python_of
@@ -78,7 +79,11 @@ class Row:
 
 @contextmanager
 def serving(
-    name: str, model: str = "float32", cores: Sequence[int] = (), **settings: str
+    name: str,
+    model: str = "float32",
+    *,
+    cores: Sequence[int] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[ServerProcess]:
     """Run a server until the block ends.
 
@@ -109,10 +114,13 @@ def serving(
 
 
 def petalscope(
-    model: str = "float32", cores: Sequence[int] = (), **settings: str
+    model: str = "float32",
+    *,
+    cores: Sequence[int] = (),
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AbstractContextManager[ServerProcess]:
     """Run Petalscope until the block ends."""
-    return serving(PETALSCOPE, model, cores, **settings)
+    return serving(PETALSCOPE, model, cores=cores, settings=settings)
 
 
 def measure(name: str, model: str, number: int, seconds: float) -> list[Row]:
@@ -141,11 +149,12 @@ class Results:
 
     def median(self, model: str, server: str, clients: int, column: str) -> float:
         """Return the median of a column of `Row`."""
-        return statistics.median(
+        values: list[float] = [
             getattr(row, column)
             for row in self._rows
             if (row.model, row.server, row.clients) == (model, server, clients)
-        )
+        ]
+        return statistics.median(values)
 
     def over_best_peer(self, model: str, peers_model: str, clients: int) -> float:
         """Return Petalscope's rate over that of the best other server, the median of the rounds."""

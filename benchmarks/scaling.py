@@ -46,7 +46,7 @@ def by_cores(model: str, seconds: float) -> list[dict[str, Any]]:
     rows = list[dict[str, Any]]()
     for count in [*_powers_of_two(len(cores)), len(cores)]:
         clients = min(_CLIENTS_PER_CORE * count, _MAX_CLIENTS)
-        with petalscope(model, cores[:count]) as server:
+        with petalscope(model, cores=cores[:count]) as server:
             send(_TARGET, photo(500), server.port, 4, 1)
             one = send(_TARGET, photo(500), server.port, 1, seconds)
             many, cpu_ms = send_and_count(server, clients, seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from onnx import numpy_helper
 
 from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
-from model.backends.base import Array, Outputs, Pixels
+from model.backends.base import Array, Batch, Outputs
 from model.backends.reference import FLOAT_TOLERANCE, check_reference, reference_input
 from model.checkpoint.format import load_checkpoint
 from model.checkpoint.metadata import (
@@ -163,10 +163,13 @@ class FakeNetwork:
     def batch_sizes(self, max_batch_size: int) -> list[int]:
         return [1]
 
-    def run(self, batch: Pixels) -> Outputs:
+    def run(self, batch: Batch) -> Outputs:
         if self.logits is None:
             raise RuntimeError("no kernel")
         return Outputs(self.logits[None], None)
+
+    def run_each(self, batch: Batch) -> Iterator[Outputs]:
+        raise NotImplementedError
 
 
 def test_the_difference_is_measured_against_the_range_of_the_logits(tiny_checkpoint: Path) -> None:
