@@ -149,3 +149,5 @@ def test_the_licenses_of_code_and_pretrained_weights_are_included() -> None:
     text = re.search(r"LICENSES/\S+\.txt", notice)
     assert text
     assert "Version 2.0, January 2004" in (ROOT / text[0]).read_text()
+    named = set(re.findall(r"LICENSES/\S+\.txt", notice))
+    assert named == {f"LICENSES/{path.name}" for path in (ROOT / "LICENSES").iterdir()}
