@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ class FileServer(ThreadingHTTPServer):
     Attributes:
         files: Map from a path to its content.
         failing: Paths that get 500.
+        headers: Headers of each response.
         requests: Path of each request so far.
         sends_length: False leaves Content-Length out.
         cut_after: Bytes of the body after which the connection is closed; None sends all.
@@ -28,6 +30,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.failing: set[str] = set()
+        self.headers: dict[str, str] = {}
         self.requests: list[str] = []
         self.sends_length = True
         self.cut_after: int | None = None
@@ -60,6 +63,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = server.files[self.path]
         self.send_response(200)
+        if media_type := mimetypes.guess_type(self.path)[0]:
+            self.send_header("Content-Type", media_type)  # browsers run no script without it
+        for name, value in server.headers.items():
+            self.send_header(name, value)
         if server.sends_length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

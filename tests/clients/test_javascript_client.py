@@ -9,21 +9,19 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-import playwright
 import pytest
 
 from model.ood import OodRule
 from tests.chromium import chromium
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_fake_checkpoint
+from tests.node import imported, run_in_node
 from tests.serving import serving
 
 pytestmark = pytest.mark.slow
@@ -31,8 +29,6 @@ pytestmark = pytest.mark.slow
 Run = Callable[[str], Any]
 
 CLIENT = ROOT / "clients" / "javascript" / "petalscope.mjs"
-# Playwright contains Node, so that no machine has to skip these tests.
-NODE = Path(playwright.__file__).parent / "driver" / "node"
 PRELUDE = """
 const photo = new Blob([Uint8Array.from(atob(photoText), (letter) => letter.charCodeAt(0))]);
 const waits = [];
@@ -107,26 +103,12 @@ def run(
     """Run a function's body where the client is imported."""
     constants = f"const address = {json.dumps(address)}, photoText = {json.dumps(photo_text)};"
 
-    def run_in_node(body: str) -> Any:
-        script = (
-            f"import {{ Petalscope, PetalscopeError }} from {json.dumps(CLIENT.as_uri())};\n"
-            f"{constants}{PRELUDE}\n"
-            f"const result = await (async () => {{ {body} }})();\n"
-            "console.log(JSON.stringify(result ?? null));"
-        )
-        done = subprocess.run(
-            [NODE, "--input-type=module"],
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+    def run_client_in_node(body: str) -> Any:
+        imports = imported("Petalscope, PetalscopeError", CLIENT)
+        return run_in_node(f"{imports}\n{constants}{PRELUDE}", body)
 
     if request.param == "node":
-        yield run_in_node
+        yield run_client_in_node
         return
     with chromium() as browser:
 
