@@ -6,6 +6,7 @@
 import { announce, dispatch, events, focusPanel, show } from "./display.js";
 import { drawList, insertEntry, isPending, removeEntries, state } from "./entries.js";
 import { texts } from "./messages.js";
+import { notify } from "./notice.js";
 import { newEntry } from "./queue.js";
 
 const VERSION = 1; // raise it when the fields change; older records are deleted
@@ -15,7 +16,9 @@ const KEPT = ["label", "photos", "thumbnail", "result", "square"];
 // Services at other paths of this host have databases of their own.
 const NAME = `petalscope ${new URL("..", import.meta.url).pathname}`;
 
-const section = document.querySelector(".keeping");
+const list = document.querySelector(".entries");
+const section = list.querySelector(".keeping");
+const offer = document.querySelector(".menu .keep-photos"); // while the list is hidden
 const most = Number(section.dataset.most);
 const keep = section.querySelector("input");
 const note = section.querySelector(".note");
@@ -23,11 +26,15 @@ const removeButton = section.querySelector(".remove");
 const removeAllButton = section.querySelector(".remove-all");
 const explanation = note.textContent;
 
-/* Show a sentence beside the switch in place of its description, and announce it. */
-function say(message) {
-  note.textContent = message;
+/* Show a message beside the switch in place of its description, and announce it. */
+function say(key) {
+  if (list.hidden) {
+    notify(key);
+    return;
+  }
+  note.textContent = texts[key];
   note.classList.remove("unseen");
-  announce(message);
+  announce(texts[key]);
 }
 
 /* -- Database ---------------------------------------------------------------- */
@@ -70,11 +77,16 @@ function recordOf(entry) {
   };
 }
 
+const deleteRecord = (key) => transact("readwrite", (store) => store.delete(key));
+
 /* Delete the oldest records above the limit. */
 async function prune() {
   const keys = await transact("readonly", (store) => store.getAllKeys());
   const old = keys.slice(0, Math.max(0, keys.length - most));
-  for (const key of old) await transact("readwrite", (store) => store.delete(key));
+  for (const key of old) await deleteRecord(key);
+  for (const entry of state.entries) {
+    if (old.includes(entry.key)) delete entry.key;
+  }
 }
 
 /* -- Keeping ----------------------------------------------------------------- */
@@ -83,7 +95,7 @@ let saving = Promise.resolve(); // changes are stored one after another
 
 function enqueue(change) {
   saving = saving.then(change).catch(({ name }) => {
-    say(name === "QuotaExceededError" ? texts.keep_full : texts.keep_failed);
+    say(name === "QuotaExceededError" ? "keep_full" : "keep_failed");
   });
   return saving;
 }
@@ -127,27 +139,47 @@ async function start() {
     localStorage.setItem(NAME, "on");
   } catch {
     keep.checked = false;
-    say(texts.keep_blocked);
+    say("keep_blocked");
     return;
   }
-  state.keeps = true;
+  keep.checked = state.keeps = true;
   drawList();
+  draw();
   for (const entry of state.entries) {
     if (entry.result) await save(entry);
   }
 }
 
 async function stop() {
-  state.keeps = false;
-  drawList();
   localStorage.removeItem(NAME);
-  await transact("readwrite", (store) => store.clear());
+  await leave();
+}
+
+/* Keep no more photos, and delete those that are kept unless another tab keeps them again. */
+async function leave() {
+  const hadFocus = list.contains(document.activeElement);
+  keep.checked = state.keeps = false;
+  drawList();
+  draw();
+  if (hadFocus && list.hidden) focusPanel();
+  if (!isKeeping()) await transact("readwrite", (store) => store.clear());
   for (const entry of state.entries) delete entry.key;
   dispatch("kept", state.shown); // no more
-  say(texts.keep_off);
+  say("keep_off");
 }
 
 keep.addEventListener("change", () => enqueue(keep.checked ? start : stop));
+offer.addEventListener("click", async () => {
+  offer.closest("details").open = false;
+  await enqueue(start);
+  if (state.keeps) keep.focus();
+});
+
+// Another tab has turned keeping on or off, or the visitor has deleted the site's data.
+window.addEventListener("storage", ({ key }) => {
+  if (key !== null && key !== NAME) return;
+  if (isKeeping() !== state.keeps) enqueue(isKeeping() ? start : leave);
+});
 
 /* -- Removal ----------------------------------------------------------------- */
 
@@ -158,10 +190,11 @@ function draw() {
   const { entries, shown } = state;
   removeButton.hidden = !shown || isPending(shown);
   removeAllButton.hidden = entries.length === 0 || entries.some(isPending);
+  offer.hidden = !list.hidden;
 }
 
-function remove(entries) {
-  const keys = entries.map(({ key }) => key).filter(Boolean);
+/* Remove entries from the list; `forget` deletes their records, after those that are being stored. */
+function remove(entries, forget) {
   // A combined entry still shows the photo, whose URL is revoked.
   const copyRemoved = (part) =>
     entries.includes(part) ? { ...part, url: URL.createObjectURL(part.photos[0]) } : part;
@@ -169,11 +202,7 @@ function remove(entries) {
     if (!entries.includes(entry)) entry.parts = entry.parts?.map(copyRemoved);
   }
   removeEntries(entries);
-  if (keys.length > 0) {
-    enqueue(async () => {
-      for (const key of keys) await transact("readwrite", (store) => store.delete(key));
-    });
-  }
+  if (state.keeps) enqueue(forget);
   announce(texts.removed);
 }
 
@@ -181,13 +210,16 @@ removeButton.addEventListener("click", () => {
   const { entries, shown } = state;
   const at = entries.indexOf(shown);
   const next = entries[at + 1] ?? entries[at - 1] ?? null;
-  remove([shown]);
+  remove([shown], async () => {
+    if (shown.key !== undefined) await deleteRecord(shown.key);
+  });
   show(next);
   focusPanel();
 });
 removeAllButton.addEventListener("click", () => {
   if (!window.confirm(texts.remove_all)) return;
-  remove(state.entries);
+  // Other tabs may have stored more.
+  remove(state.entries, () => transact("readwrite", (store) => store.clear()));
   show(null);
   focusPanel();
 });

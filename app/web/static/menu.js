@@ -57,7 +57,7 @@ async function save() {
 
 const ACTIONS = { share, save, text: copyAs(textOf), json: copyAs(jsonOf) };
 
-for (const button of menu.querySelectorAll("button")) {
+for (const button of menu.querySelectorAll("[data-action]")) {
   const write = outcomeWriter(button);
   button.addEventListener("click", async () => {
     const outcome = await ACTIONS[button.dataset.action]();

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
@@ -260,3 +260,114 @@ def test_the_list_breaks_neither_wcag_nor_narrow_screens(
     for width in (320, 390, 820):
         resize(page, width)
         assert page.evaluate(SCROLL_WIDTH) <= width
+
+
+def offer(page: Page) -> Locator:
+    """Open the menu of a result, and return its button that turns keeping on."""
+    page.locator(".menu summary").click()
+    return page.get_by_role("button", name=message("keep.switch"))
+
+
+def test_a_single_photo_can_be_kept(visit: Visit, bundled_service: str, photos: list[Path]) -> None:
+    page = visit(bundled_service)
+    fake_api(page)
+    choose(page, photos[0])
+    expect(best(page)).to_have_text("Rose")
+    expect(switch(page)).to_be_hidden()
+    offer(page).click()
+    expect(switch(page)).to_be_checked()
+    expect(switch(page)).to_be_focused()
+    expect(page.locator(".menu .keep-photos")).to_be_hidden()
+    wait_for_records(page, 1)
+    page.keyboard.press("Space")
+    expect(page.locator(".entries")).to_be_hidden()
+    expect(page.locator("#panel")).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_text(message("script.keep_off"))
+    wait_for_records(page, 0)
+    expect(offer(page)).to_be_visible()
+    assert violations(page) == []
+
+
+def test_a_browser_without_storage_says_so_for_a_single_photo(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
+    page = visit(bundled_service)
+    fake_api(page)
+    choose(page, photos[0])
+    expect(best(page)).to_have_text("Rose")
+    page.evaluate("Object.defineProperty(window, 'indexedDB', { value: undefined })")
+    offer(page).click()
+    expect(page.get_by_role("alert")).to_have_text(message("script.keep_blocked"))
+    expect(page.locator(".entries")).to_be_hidden()
+
+
+def test_a_photo_removed_while_it_is_stored_is_not_kept(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
+    page = opened(visit, bundled_service, photos[:2])
+    keep(page, 2)
+    # Holds the end of the next transaction that stores a photo.
+    page.evaluate(
+        """() => {
+            const { prototype } = IDBTransaction;
+            const { set } = Object.getOwnPropertyDescriptor(prototype, "oncomplete");
+            Object.defineProperty(prototype, "oncomplete", {
+                set(call) {
+                    set.call(this, this.mode === "readwrite" ? () => setTimeout(call, 1000) : call);
+                },
+            });
+        }"""
+    )
+    choose(page, photos[2])
+    expect(best(page)).to_have_text("Peony")
+    page.get_by_role("button", name=message("keep.remove"), exact=True).click()
+    expect(tiles(page)).to_have_text(["Rose", "Tulip"])
+    wait_for_records(page, 3)
+    wait_for_records(page, 2)
+
+
+def test_tabs_agree_on_what_is_kept(visit: Visit, bundled_service: str, photos: list[Path]) -> None:
+    page = opened(visit, bundled_service, photos[:2])
+    other = page.context.new_page()
+    other.goto(bundled_service)
+    fake_api(other)
+    choose(other, *photos[:2])
+    expect(tiles(other)).to_have_text(["Rose", "Tulip"])
+    keep(page, 2)
+    expect(switch(other)).to_be_checked()
+    wait_for_records(page, 4)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name=message("keep.remove_all"), exact=True).click()
+    wait_for_records(page, 0)
+    choose(page, photos[2])
+    wait_for_records(page, 1)
+    switch(other).uncheck()
+    expect(switch(page)).not_to_be_checked()
+    wait_for_records(page, 0)
+
+
+def test_photos_beyond_the_limit_are_at_risk_again(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
+    page = visit(bundled_service)
+    page.route(
+        bundled_service,
+        lambda route: route.fulfill(
+            response=(response := route.fetch()),
+            body=response.text().replace('data-most="50"', 'data-most="2"'),
+        ),
+    )
+    page.reload()
+    fake_api(page)
+    choose(page, *photos)
+    expect(tiles(page)).to_have_text(["Rose", "Tulip", "Peony"])
+    keep(page, 2)
+    seen: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        seen.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", dismiss)
+    page.reload()
+    assert seen == ["beforeunload"]
