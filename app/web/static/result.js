@@ -75,6 +75,12 @@ function fillPrediction(element, prediction, place, length) {
   element.querySelector("rect").setAttribute("width", `${(length * 100).toFixed(2)}%`);
 }
 
+/* Show a picture; remove `holder` if it cannot be loaded, as one that was replaced since. */
+function showPicture(image, source, holder = image) {
+  image.addEventListener("error", () => holder.remove());
+  image.src = source;
+}
+
 /* Replace the rows of a list, which are copies of its first one. */
 function fillList(list, predictions, first, lengthOf) {
   const row = list.firstElementChild;
@@ -84,7 +90,7 @@ function fillList(list, predictions, first, lengthOf) {
       const element = row.cloneNode(true);
       const image = element.querySelector(".picture");
       const { picture } = prediction;
-      if (picture) image.src = isCard ? picture.url : picture.thumbnail_url;
+      if (picture) showPicture(image, isCard ? picture.url : picture.thumbnail_url);
       else image.remove();
       fillPrediction(element, prediction, index + first, lengthOf(prediction));
       return element;
@@ -102,8 +108,9 @@ function fillRecognized(element, [best, ...others]) {
   const figure = element.querySelector(".compare");
   if (best.picture) {
     const image = figure.querySelector("img");
-    Object.assign(image, { src: best.picture.url, width: best.picture.width });
-    image.height = best.picture.height;
+    const { height, url, width } = best.picture;
+    Object.assign(image, { height, width });
+    showPicture(image, url, figure);
     fill(image, "alt", nameOf(best));
   } else figure.remove();
   const details = element.querySelector(".unlikely");

@@ -225,6 +225,22 @@ def test_a_name_without_a_picture_leaves_no_hole(
 
 
 @pytest.mark.parametrize("verdict", VERDICTS[:3])
+def test_a_picture_that_cannot_be_loaded_leaves_no_hole(
+    visit: Visit, bundled_service: str, photo_file: Path, results: Results, verdict: Verdict
+) -> None:
+    # The service of this page has no pictures: they were replaced since the photo was kept.
+    page = visit(bundled_service)
+    page.route("**/predict*", lambda route: route.fulfill(json=results(verdict)))
+    choose(page, photo_file)
+    names(page)
+    for details in page.locator(".unlikely").all():
+        details.click()
+    page.locator(".prediction").last.scroll_into_view_if_needed()
+    expect(page.locator("#panel img")).to_have_count(0)
+    expect(page.locator("#panel figure")).to_have_count(0)
+
+
+@pytest.mark.parametrize("verdict", VERDICTS[:3])
 def test_no_verdict_breaks_wcag(
     visit: Visit,
     bundled_service: str,
