@@ -9,7 +9,7 @@ import { events, outcomeWriter, refresh } from "./display.js";
 import { state } from "./entries.js";
 import { texts } from "./messages.js";
 import { correctedName } from "./result.js";
-import { problemOf } from "./upload.js";
+import { problemOf, TIMEOUT_MS } from "./upload.js";
 
 const answered = document.querySelector(".correction .answered");
 const sendButton = answered.querySelector(".send");
@@ -64,16 +64,21 @@ async function request(url, options, buttons) {
   problem.hidden = true;
   let status = 0;
   let body = null;
+  let isTimedOut = false;
   try {
-    const response = await fetch(url, { ...options, headers: { Accept: "application/json" } });
+    const response = await fetch(url, {
+      ...options,
+      headers: { Accept: "application/json" },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
     status = response.status;
     body = await response.json().catch(() => null);
-  } catch {
-    // The status stays 0, as for a network error of `upload`.
+  } catch ({ name }) {
+    isTimedOut = name === "TimeoutError"; // else the status stays 0, as for a network error of `upload`
   }
   for (const button of buttons) button.disabled = false;
   if (status === 200 || status === 204) return { body };
-  const { title, detail } = problemOf({ status, body });
+  const { title, detail } = problemOf({ status, body, isTimedOut });
   problem.querySelector(".title").textContent = title;
   problem.querySelector(".detail").textContent = detail;
   problem.hidden = false;

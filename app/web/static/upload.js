@@ -3,7 +3,7 @@
 import { format, texts } from "./messages.js";
 
 const SLOW_MS = 10_000;
-const TIMEOUT_MS = 30_000;
+export const TIMEOUT_MS = 30_000;
 
 /* Words for the error page of a proxy, which has no code of the service. */
 const PROXY_DETAILS = {

@@ -202,6 +202,23 @@ def test_a_refusal_is_explained_and_can_be_retried(
     expect(page.get_by_text(message("feedback.deleted_detail"))).to_be_visible()
 
 
+def test_a_service_that_does_not_answer_is_explained(
+    visit: Visit, feedback_service: str, photo_file: Path
+) -> None:
+    page = visit(feedback_service)
+    page.route("**/feedback", lambda route: None)
+    dialog = correct(page, photo_file)
+    # The page's timeout, without the wait.
+    page.evaluate(
+        """() => {
+            AbortSignal.timeout = () => AbortSignal.abort(new DOMException("", "TimeoutError"));
+        }"""
+    )
+    button(page, "feedback.send").click()
+    expect(dialog.get_by_role("alert").get_by_role("heading")).to_have_text(message("titles.504"))
+    expect(button(page, "feedback.send")).to_be_enabled()
+
+
 def test_the_dialog_breaks_neither_wcag_nor_narrow_screens(
     visit: Visit, feedback_service: str, photo_file: Path
 ) -> None:
