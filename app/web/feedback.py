@@ -27,7 +27,7 @@ def submit() -> Response:
     try:
         receipt = submit_feedback()
     except Problem as problem:
-        return render_page("feedback.html", problem=problem)
+        return render_page("feedback.html", problem=problem, is_refused=True)
     return render_page("feedback.html", receipt=receipt)
 
 

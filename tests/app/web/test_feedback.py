@@ -81,6 +81,7 @@ def test_a_missing_consent_is_explained(client: FlaskClient, photo: bytes, langu
     )
     assert response.status_code == 422
     assert message("titles.consent_missing", language) in html.unescape(response.text)
+    assert 'name="code"' not in response.text  # nothing was stored that could be deleted
 
 
 def test_the_footer_tells_what_is_stored(client: FlaskClient, make_app: MakeApp) -> None:
