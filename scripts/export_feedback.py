@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from app.feedback.contact_sheet import SHEET_FILE, TABLE_FILE, write_contact_sheet
+from app.feedback.database import DATABASE_FILE
 from app.feedback.review import REJECT, FeedbackReview, read_decisions
 from app.feedback.store import ID_FILE, FeedbackStore
 from model import BUNDLED_CHECKPOINT
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = options.feedback_dir.resolve()
     if not (folder / ID_FILE).is_file():
         parser.error(f"{folder} has no feedback: it is not the folder of a service")
+    if options.database_url is None and not (folder / DATABASE_FILE).is_file():
+        # A new database would take the folder away from the service's own.
+        parser.error(f"{folder} has no {DATABASE_FILE}: name the service's --database-url")
     store = FeedbackStore(folder, options.database_url, quota_bytes=0)
     try:
         print(_run(FeedbackReview(store), options))

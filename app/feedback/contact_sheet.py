@@ -58,4 +58,4 @@ def write_contact_sheet(
         (folder / SHEET_FILE).write_text(page, encoding="utf-8")
         write_table(present, folder / TABLE_FILE)
     except OSError as error:
-        raise ReviewError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise ReviewError(f"{folder} cannot be written: {error.strerror or error}.") from error

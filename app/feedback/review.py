@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -175,15 +174,18 @@ def _export(accepted: Mapping[str, ReviewedPhoto], folder: Path) -> ExportResult
                 path.parent.rmdir()  # training refuses a class folder without photos
     missing = 0
     for photo in accepted.values():
-        if not photo.path.exists():
-            missing += 1
-            continue
         if Path(photo.decision).name != photo.decision or photo.decision == "..":
             raise ReviewError(f"The class ID {photo.decision!r} is not the name of a folder.")
         target = folder / photo.decision / photo.path.name
-        if not target.exists():
-            with atomic_write(target) as temporary:
-                shutil.copyfile(photo.path, temporary)
+        if target.exists():
+            continue
+        try:
+            data = photo.path.read_bytes()
+        except FileNotFoundError:  # perhaps deleted by its visitor since the list was read
+            missing += 1
+            continue
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(data)
     return ExportResult(len(accepted) - missing, removed, missing)
 
 
@@ -223,8 +225,12 @@ def read_decisions(path: Path, class_ids: Collection[str]) -> dict[str, str]:
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
     decisions: dict[str, str] = {}
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    if not {"photo", "decision"} <= set(rows.fieldnames or ()):
+    try:
+        table = csv.DictReader(lines, delimiter=delimiter)
+        columns, rows = table.fieldnames, list(table)
+    except csv.Error as error:
+        raise ReviewError(f"The table {path} is not a CSV file: {error}.") from error
+    if not {"photo", "decision"} <= set(columns or ()):
         raise ReviewError(f"The table {path} needs the columns photo and decision.")
     for number, row in enumerate(rows, start=2):
         sha256, decision = (row["photo"] or "").strip(), (row["decision"] or "").strip()

@@ -87,6 +87,22 @@ def test_a_folder_without_feedback_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_whose_database_is_elsewhere_is_left_alone(
+    store_folder: Path, tmp_path: Path
+) -> None:
+    # Its service uses PostgreSQL, and nobody has sent a photo yet.
+    for path in (store_folder / "photos").iterdir():
+        path.unlink()
+    for path in store_folder.glob("feedback.sqlite3*"):
+        path.unlink()
+    before = (store_folder / "store-id").read_text()
+    with pytest.raises(SystemExit) as caught:
+        main(["--feedback-dir", str(store_folder), "export", str(tmp_path / "export")])
+    assert caught.value.code == 2
+    assert (store_folder / "store-id").read_text() == before
+    assert not list(store_folder.glob("feedback.sqlite3*"))
+
+
 def test_an_unusable_database_is_one_line(
     store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

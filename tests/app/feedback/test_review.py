@@ -160,7 +160,8 @@ def test_a_bad_table_is_refused_as_a_whole(tmp_path: Path, text: str, fragment: 
 
 def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes(b"photo,decision\n\xe9,18\n")
-    for name in ("missing.csv", "latin.csv"):
+    (tmp_path / "quote.csv").write_text('photo,decision\n"' + "a,18\n" * 50_000)  # an open quote
+    for name in ("missing.csv", "latin.csv", "quote.csv"):
         with pytest.raises(ReviewError):
             read_decisions(tmp_path / name, CLASS_IDS)
 
