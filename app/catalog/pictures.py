@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -65,11 +65,11 @@ class StoredPicture:
 class Pictures:
     """The pictures of a service."""
 
-    def __init__(self, pictures: Iterable[StoredPicture] = ()) -> None:
+    def __init__(self, pictures: Sequence[StoredPicture] = ()) -> None:
+        # Classes may share a file.
         self._by_file = {item.picture.file: item for item in pictures}
         self._by_class = {
-            (item.picture.class_id, item.picture.class_name): item
-            for item in self._by_file.values()
+            (item.picture.class_id, item.picture.class_name): item for item in pictures
         }
 
     def of(self, flower: Flower) -> StoredPicture | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from model import ROOT
 from model.atomic_write import atomic_write
@@ -62,6 +62,9 @@ class Picture(Credits):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
+_PICTURES: Final = TypeAdapter(tuple[Picture, ...])
+
+
 def read_manifest(folder: Path) -> tuple[Picture, ...]:
     """Return the pictures of a folder's manifest; some of the files may be missing.
 
@@ -71,7 +74,7 @@ def read_manifest(folder: Path) -> tuple[Picture, ...]:
     path = folder / MANIFEST
     try:
         items = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-        pictures = tuple(Picture.model_validate(item) for item in items)
+        pictures = _PICTURES.validate_python(items)
     except FileNotFoundError as error:
         raise PictureFolderError(
             f"{folder} has no {MANIFEST}: run `make pictures`, or write one as docs/deploying.md "
@@ -81,7 +84,7 @@ def read_manifest(folder: Path) -> tuple[Picture, ...]:
         raise PictureFolderError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, ("pictures", *first["loc"])))
         raise PictureFolderError(f"{path} is malformed: {where}: {first['msg']}.") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PictureFolderError(

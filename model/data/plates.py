@@ -91,21 +91,25 @@ def make_pictures(
     present = read_manifest(folder) if (folder / MANIFEST).exists() else ()
     own = [item for item in present if item.sha256 is None]
     done = {item.sha256: item for item in present if (folder / item.file).is_file()}
-    pictures: list[Picture] = []
-    failed = 0
     wanted = [plate for plate in plates if not any(_shows(item, plate) for item in own)]
-    for plate in tqdm(wanted, unit="picture", disable=not sys.stderr.isatty()):
-        picture = _picture(plate)
-        try:
-            if done.get(plate.sha256) != picture:
+    pictures = [_picture(plate) for plate in wanted]
+    there = [picture for picture in pictures if done.get(picture.sha256) == picture]
+    try:
+        for plate, picture in zip(
+            tqdm(wanted, unit="picture", disable=not sys.stderr.isatty()), pictures, strict=True
+        ):
+            if picture in there:
+                continue
+            try:
                 _make_picture(plate, folder / picture.file)
-        except (DownloadError, PictureFolderError) as error:
-            report(str(error))
-            failed += 1
-        else:
-            pictures.append(picture)
-    write_manifest(folder, [*own, *pictures])
-    return len(pictures), failed
+            except (DownloadError, PictureFolderError) as error:
+                report(str(error))
+            else:
+                there.append(picture)
+    finally:
+        # Also after Ctrl-C, so that the next run goes on from here.
+        write_manifest(folder, [*own, *(picture for picture in pictures if picture in there)])
+    return len(there), len(pictures) - len(there)
 
 
 def _shows(picture: Picture, plate: Plate) -> bool:
@@ -127,7 +131,7 @@ def _make_picture(plate: Plate, path: Path) -> None:
                 if image.width * image.height > _MAX_PIXELS:
                     raise PictureFolderError(f"{plate.url} has too many pixels.")
                 picture = ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise PictureFolderError(f"{plate.url} is not a picture that can be read.") from error
     if plate.crop is not None:
         left, top, right, bottom = plate.crop

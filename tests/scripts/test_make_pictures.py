@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 
 from model.checkpoint.labels import read_category_names
+from model.data.download import fetch
 from model.data.picture_folder import Picture, read_manifest, write_manifest
 from model.data.plates import PLATES, read_plates
 from scripts.make_pictures import main
@@ -118,6 +121,47 @@ def test_another_file_or_no_picture_is_left_out(
     assert [item.class_id for item in read_manifest(folder)] == ["2"]
     assert "/1.png" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "plate-2.webp"]
+
+
+def test_an_interrupted_run_keeps_what_it_has(
+    plates: Path, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pictures"
+
+    def interrupt(url: str, path: Path, digest: str) -> None:
+        if url.endswith("/2.png"):
+            raise KeyboardInterrupt
+        fetch(url, path, digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.data.plates.fetch", interrupt)
+        assert run(plates, folder) == 130
+    assert [item.class_id for item in read_manifest(folder)] == ["1"]
+    server.requests.clear()
+    assert run(plates, folder) == 0
+    assert server.requests == ["/2.png"]
+    # What is not reached again stays, too.
+    (folder / read_manifest(folder)[0].file).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("model.data.plates.fetch", lambda *_: interrupt("/2.png", folder, ""))
+        assert run(plates, folder) == 130
+    assert [item.class_id for item in read_manifest(folder)] == ["2"]
+
+
+def test_a_picture_with_too_many_pixels_is_left_out(
+    plates: Path, server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(png((2, 2)))
+    data[16:24] = struct.pack(">II", 60_000, 60_000)  # width and height
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    server.files["/1.png"] = bytes(data)
+    entries = json.loads(plates.read_text())
+    entries[0]["sha256"] = hashlib.sha256(data).hexdigest()
+    plates.write_text(json.dumps(entries))
+    folder = tmp_path / "pictures"
+    assert run(plates, folder) == 0
+    assert [item.class_id for item in read_manifest(folder)] == ["2"]
+    assert "/1.png" in capsys.readouterr().err
 
 
 def test_without_any_picture_it_fails(plates: Path, server: FileServer, tmp_path: Path) -> None:

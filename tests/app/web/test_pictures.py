@@ -212,6 +212,12 @@ def test_a_picture_of_another_class_with_the_same_id_is_not_shown(
     assert addresses(page) == []
 
 
+def test_classes_may_share_a_picture(make_app: MakeApp, folder: Path) -> None:
+    write_manifest(folder, [picture(), picture(class_id="1")])
+    page = make_app(pictures=folder).test_client().get("/flowers", headers=PAGE).text
+    assert len(addresses(page)) == 2
+
+
 def test_the_default_folder_is_used_if_it_has_a_manifest(
     make_app: MakeApp, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,12 @@ def test_a_bad_picture_is_refused_with_the_name_of_the_field(
         read_manifest(tmp_path)
 
 
+def test_an_error_names_the_place_of_the_picture(tmp_path: Path) -> None:
+    write(tmp_path, {"pictures": [PICTURE, {**PICTURE, "class_id": "19", "year": 1791}]})
+    with pytest.raises(PictureFolderError, match=r"pictures\.1\.year"):
+        read_manifest(tmp_path)
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"pictures": 1}', '{"images": []}', "[" * 100_000]
 )
