@@ -3,6 +3,7 @@
 python scripts/export_feedback.py sheet review            # look at review/index.html
 python scripts/export_feedback.py review review/decisions.csv
 python scripts/export_feedback.py export data/feedback    # then train.py --train-data
+python scripts/export_feedback.py delete-rejected
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ steps:
      decisions. Photos without one wait for the next review.
   3. `export` writes the accepted photos as class folders for train.py --train-data. Repeat it
      before each training: it also removes photos that their visitors have deleted.
+  4. `delete-rejected` deletes the rejected photos from the store, which frees their space.
 
 exit codes: 0 success, 1 error, 2 wrong arguments, 130 Ctrl-C
 """
@@ -74,6 +76,8 @@ def _run(review: FeedbackReview, options: argparse.Namespace) -> str:
             f"{len(decisions) - rejected} photos accepted and {rejected} rejected; {deleted} of "
             "them were deleted in the meantime."
         )
+    if options.command == "delete-rejected":
+        return f"{review.delete_rejected()} rejected photos deleted."
     result = review.export(options.folder)
     return (
         f"{result.photos} photos in {options.folder}; {result.removed} removed from an earlier "
@@ -116,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("table", type=Path, help=f"the edited {TABLE_FILE}")
     export = commands.add_parser("export", help="write the accepted photos as class folders")
     export.add_argument("folder", type=Path, help="folder to write or to update")
+    commands.add_parser("delete-rejected", help="delete the rejected photos and their entries")
     return parser
 
 

@@ -140,6 +140,15 @@ class FeedbackReview:
                 row.class_id = None if decision == REJECT else decision
         return missing
 
+    def delete_rejected(self) -> int:
+        """Delete the rejected photos with their entries; return the number of photos.
+
+        Raises:
+            ReviewError: The database or the folder cannot be written.
+        """
+        with _storage_errors():
+            return self._store.delete_rejected()
+
     def export(self, folder: Path) -> ExportResult:
         """Write the accepted photos as FOLDER/<class ID>/<SHA-256>.jpg.
 

@@ -14,12 +14,12 @@ import secrets
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy import Engine, delete, func, inspect, select
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -139,7 +139,7 @@ class FeedbackStore:
             FeedbackUnavailableError: The folder or the database failed. The code stays valid,
                 unless only the file could not be removed; then the next transaction removes it.
         """
-        retired = None
+        retired: list[Path] = []
         with self.transaction() as session:
             row = session.scalar(select(EntryRow).where(EntryRow.deletion_code == deletion_code))
             if row is None:
@@ -148,16 +148,31 @@ class FeedbackStore:
             session.delete(row)
             session.flush()
             if sha256 is not None and not _is_used(session, sha256):
-                session.delete(session.get_one(PhotoRow, sha256))
-                session.flush()
-                retired = self.photos.retire(sha256)
-        if retired is not None:
-            try:
-                retired.unlink(missing_ok=True)
-            except OSError as error:
-                self._is_prepared = False
-                raise FeedbackUnavailableError from error
+                retired += self._retire(session, sha256)
+        self._remove(retired)
         return True
+
+    def delete_rejected(self) -> int:
+        """Delete the photos that the review rejected, with their entries.
+
+        Returns:
+            Number of deleted photos.
+
+        Raises:
+            FeedbackFullError: The disk is full.
+            FeedbackUnavailableError: The folder or the database failed.
+        """
+        retired: list[Path] = []
+        with self.transaction() as session:
+            rejected = select(PhotoRow.sha256).where(
+                PhotoRow.is_reviewed, PhotoRow.class_id.is_(None)
+            )
+            digests = session.scalars(rejected).all()
+            for sha256 in digests:
+                session.execute(delete(EntryRow).where(EntryRow.photo_sha256 == sha256))
+                retired += self._retire(session, sha256)
+        self._remove(retired)
+        return len(digests)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -203,6 +218,26 @@ class FeedbackStore:
             )
         )
         return code
+
+    def _retire(self, session: Session, sha256: str) -> list[Path]:
+        """Delete the row of a photo without entries; return the path of its file, if any."""
+        session.delete(session.get_one(PhotoRow, sha256))
+        session.flush()
+        path = self.photos.retire(sha256)
+        return [] if path is None else [path]
+
+    def _remove(self, retired: Iterable[Path]) -> None:
+        """Remove retired files after the commit.
+
+        Raises:
+            FeedbackUnavailableError: The folder failed; the next transaction removes the files.
+        """
+        try:
+            for path in retired:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self._is_prepared = False
+            raise FeedbackUnavailableError from error
 
     def _prepare(self) -> None:
         """Create the tables and sweep the folder, unless that is already done.

@@ -51,6 +51,8 @@ def test_reviewed_photos_become_a_training_folder(
         export, lambda image: image, class_ids=[item.class_id for item in TINY_CLASSES]
     )
     assert [Path(path).name for path, _ in photos.samples] == [f"{rows[0]['photo']}.jpg"]
+    assert main([*options, "delete-rejected"]) == 0
+    assert [path.stem for path in (store_folder / "photos").iterdir()] == [rows[0]["photo"]]
 
 
 def test_the_environment_names_the_folder(

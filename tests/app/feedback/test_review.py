@@ -112,6 +112,23 @@ def test_decisions_on_deleted_photos_are_counted(review: FeedbackReview) -> None
     assert review.decide({"0" * 64: "18", DIGESTS[0]: "18"}) == 1
 
 
+def test_rejected_photos_are_deleted_with_their_entries(
+    store: FeedbackStore, review: FeedbackReview, folder: Path
+) -> None:
+    code = store.add(entry(7, PHOTOS[0])).deletion_code
+    kept = store.add(entry(8, PHOTOS[1])).deletion_code
+    review.decide({DIGESTS[0]: REJECT, DIGESTS[1]: "18"})
+    assert review.delete_rejected() == 1
+    assert {path.stem for path in (folder / "photos").iterdir()} == set(DIGESTS[1:])
+    assert [photo.sha256 for photo in review.photos(include_reviewed=True)] == list(DIGESTS[1:])
+    assert not store.delete(code)
+    assert store.delete(kept)
+    assert review.delete_rejected() == 0
+    # Sent again, it is a new photo.
+    store.add(entry(9, PHOTOS[0]))
+    assert DIGESTS[0] in {photo.sha256 for photo in review.photos()}
+
+
 def test_confirmations_count_as_the_predicted_class(
     store: FeedbackStore, review: FeedbackReview
 ) -> None:
