@@ -40,17 +40,22 @@ def search(items: Sequence[_Item], query: str) -> list[_Item]:
 
     A word matches if it or its singular starts a word of a name, or is anywhere in a name written
     without spaces. If no item has such a name, the names of families count too; so the German
-    "Hahnenfuß" finds the buttercup, but not its whole family. If nothing matches, similar words do.
+    "Hahnenfuß" finds the buttercup, but not its whole family. If nothing matches, a name written
+    without its spaces does, as "passionflower", else similar words.
     """
     words = normalize(query)[: _MAX_WORDS * _MAX_LETTERS].split()[:_MAX_WORDS]
     names = [_text(item.names) for item in items]
     texts = [_text(item.names + item.family_names) for item in items]
-    for searched in (names, texts):
-        found = _filter(items, searched, words, _starts_a_word)
+    joined = [_joined(item.names) for item in items]
+    for searched, wanted in ((names, words), (texts, words), (joined, ["".join(words)])):
+        found = _filter(items, searched, wanted, _starts_a_word)
         if found:
             return found
     vocabulary = sorted({word for text in texts for word in text.split()})
-    close = {word: _similar(word, vocabulary) for word in words}
+    close = {
+        word: {other for form in _forms(word) for other in _similar(form, vocabulary)}
+        for word in words
+    }
     return _filter(items, texts, words, lambda word, text: not close[word].isdisjoint(text.split()))
 
 
@@ -68,6 +73,11 @@ def normalize(text: str) -> str:
 @cache
 def _text(names: tuple[str, ...]) -> str:
     return " " + normalize(" ".join(names))
+
+
+@cache
+def _joined(names: tuple[str, ...]) -> str:
+    return " " + " ".join(normalize(name).replace(" ", "") for name in names)
 
 
 def _filter(
