@@ -260,3 +260,17 @@ def test_loading_and_results_cause_no_layout_shift(
     names(page)
     expect(page.get_by_label(message("page.explain"))).to_be_visible()
     assert moved(page) == []
+
+
+def test_forced_colors_show_which_photo_is_on_display(
+    visit: Visit, bundled_service: str, photo_file: Path
+) -> None:
+    page = visit(bundled_service)
+    page.emulate_media(forced_colors="active")
+    respond_with(page, ("rose", 0.9))
+    choose(page, photo_file, photo_file)
+    expect(page.locator(".tile:not(.waiting) .label")).to_have_text(["rose"] * 2)
+    outlines = page.locator(".tile").evaluate_all(
+        "all => all.map((tile) => getComputedStyle(tile).outlineStyle)"
+    )
+    assert outlines == ["solid", "none"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Dialog, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
@@ -362,12 +362,7 @@ def test_photos_beyond_the_limit_are_at_risk_again(
     choose(page, *photos)
     expect(tiles(page)).to_have_text(["Rose", "Tulip", "Peony"])
     keep(page, 2)
-    seen: list[str] = []
-
-    def dismiss(dialog: Dialog) -> None:
-        seen.append(dialog.type)
-        dialog.accept()
-
-    page.on("dialog", dismiss)
-    page.reload()
-    assert seen == ["beforeunload"]
+    with page.expect_event("dialog") as warning:
+        page.close(run_before_unload=True)
+    assert warning.value.type == "beforeunload"
+    warning.value.accept()
