@@ -24,6 +24,7 @@ from model.imaging.decode import decode_image
 from model.imaging.formats import ImageError
 from model.imaging.limits import ImageLimits
 
+MAX_SIDE: Final = 1024  # pixels of a picture that is served
 THUMBNAIL_SIDE: Final = 128  # pixels: twice what the list shows, for screens of high density
 _TOP: Final = 0.3  # where a thumbnail is cut from a tall picture: flowers are rarely at the bottom
 _MEDIA_TYPES: Final = {
@@ -33,6 +34,7 @@ _MEDIA_TYPES: Final = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
 }
+_QUALITY: Final = 80  # of WebP, from 0 to 100
 _DIGEST_LENGTH: Final = 12
 _LIMITS: Final = ImageLimits(min_side=1)
 _log: Final = logging.getLogger(__name__)
@@ -44,22 +46,19 @@ class StoredPicture:
 
     Attributes:
         picture: File name, class and credits.
-        data: The file.
+        data: The file, or a WebP of at most `MAX_SIDE` pixels a side if the file has more.
+        media_type: Media type of `data`.
         thumbnail: A square WebP of `THUMBNAIL_SIDE` pixels a side.
         size: Width and height of the upright picture, in pixels.
-        version: First digits of the file's SHA-256.
+        version: First digits of the SHA-256 of `data`.
     """
 
     picture: Picture
     data: bytes = field(repr=False)
+    media_type: str
     thumbnail: bytes = field(repr=False)
     size: tuple[int, int]
     version: str
-
-    @property
-    def media_type(self) -> str:
-        """Media type of the file, by its name."""
-        return _MEDIA_TYPES[self.picture.file.rpartition(".")[2]]
 
 
 class Pictures:
@@ -116,12 +115,17 @@ def _load(picture: Picture, path: Path) -> StoredPicture:
         ) from error
     except ImageError as error:
         raise PictureFolderError(f"{path}: {error} Its flower has no picture.") from error
+    media_type = _MEDIA_TYPES[path.suffix.removeprefix(".")]
+    if max(image.size) > MAX_SIDE:
+        # Visitors load five at once, and all of them are in memory.
+        image = ImageOps.contain(image, (MAX_SIDE, MAX_SIDE))
+        data, media_type = _webp(image), _MEDIA_TYPES["webp"]
+    thumbnail = _webp(ImageOps.fit(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), centering=(0.5, _TOP)))
     version = hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH]
-    return StoredPicture(picture, data, _thumbnail(image), image.size, version)
+    return StoredPicture(picture, data, media_type, thumbnail, image.size, version)
 
 
-def _thumbnail(image: Image.Image) -> bytes:
-    square = ImageOps.fit(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), centering=(0.5, _TOP))
+def _webp(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    square.save(file, "WEBP", quality=80)
+    image.save(file, "WEBP", quality=_QUALITY)
     return file.getvalue()

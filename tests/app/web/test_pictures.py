@@ -212,6 +212,22 @@ def test_a_picture_of_another_class_with_the_same_id_is_not_shown(
     assert addresses(page) == []
 
 
+def test_a_large_picture_is_reduced(make_app: MakeApp, folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a secret place"  # description
+    flower_image((3000, 1500)).save(folder / "lily.jpg", exif=exif)
+    write_manifest(folder, [picture(file="lily.jpg")])
+    client = make_app(pictures=folder).test_client()
+    page = client.get(LILY, headers=PAGE).text
+    assert 'width="1024" height="512"' in page
+    (address,) = addresses(page)
+    response = client.get(address)
+    assert response.content_type == "image/webp"
+    assert b"secret" not in response.data
+    with Image.open(io.BytesIO(response.data)) as image:
+        assert (image.format, image.size) == ("WEBP", (1024, 512))
+
+
 def test_classes_may_share_a_picture(make_app: MakeApp, folder: Path) -> None:
     write_manifest(folder, [picture(), picture(class_id="1")])
     page = make_app(pictures=folder).test_client().get("/flowers", headers=PAGE).text
