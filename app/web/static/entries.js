@@ -124,6 +124,9 @@ export function removeEntries(entries) {
     entry.tile.remove();
     releaseMount(entry);
   }
-  state.entries = state.entries.filter((entry) => !entries.includes(entry));
-  state.waiting = state.waiting.filter((entry) => !entries.includes(entry));
+  const remain = (entry) => !entries.includes(entry);
+  state.entries = state.entries.filter(remain);
+  state.waiting = state.waiting.filter(remain);
+  const canSelect = state.entries.filter(canCombine).length >= 2;
+  state.selected = canSelect && state.selected ? state.selected.filter(remain) : null;
 }

@@ -181,6 +181,22 @@ def test_all_photos_can_be_removed(visit: Visit, bundled_service: str, photos: l
     wait_for_records(page, 0)
 
 
+def test_a_removed_photo_is_not_combined(
+    visit: Visit, bundled_service: str, photos: list[Path]
+) -> None:
+    page = opened(visit, bundled_service, photos)
+    page.get_by_role("button", name=message("page.combine")).click()
+    combine = page.locator(".combine-now")
+    expect(combine).to_have_text(message("script.combine_now", count=3))
+    remove = page.get_by_role("button", name=message("keep.remove"), exact=True)
+    remove.click()
+    expect(combine).to_have_text(message("script.combine_now", count=2))
+    remove.click()
+    expect(combine).to_be_hidden()
+    expect(page.get_by_role("heading", name=message("page.entries"))).to_be_hidden()
+    assert names(page)[0] == "Peony"
+
+
 def test_turning_it_off_deletes_what_is_kept(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
