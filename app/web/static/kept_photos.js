@@ -26,7 +26,8 @@ const removeButton = section.querySelector(".remove");
 const removeAllButton = section.querySelector(".remove-all");
 const explanation = note.textContent;
 
-/* Show a message beside the switch in place of its description, and announce it. */
+/* Show a message beside the switch in place of its description, or as a notice while the list is
+ * hidden, and announce it. */
 function say(key) {
   if (list.hidden) {
     notify(key);

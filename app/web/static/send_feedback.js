@@ -77,7 +77,8 @@ async function request(url, options, buttons) {
     isTimedOut = name === "TimeoutError"; // else the status stays 0, as for a network error of `upload`
   }
   for (const button of buttons) button.disabled = false;
-  if (status === 200 || status === 204) return { body };
+  // A hotspot's login page has the status 200, but no JSON.
+  if (status === 204 || (status === 200 && body)) return { body };
   const { title, detail } = problemOf({ status, body, isTimedOut });
   problem.querySelector(".title").textContent = title;
   problem.querySelector(".detail").textContent = detail;

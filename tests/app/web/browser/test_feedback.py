@@ -202,6 +202,19 @@ def test_a_refusal_is_explained_and_can_be_retried(
     expect(page.get_by_text(message("feedback.deleted_detail"))).to_be_visible()
 
 
+def test_a_page_in_place_of_the_receipt_is_a_problem(
+    visit: Visit, feedback_service: str, photo_file: Path
+) -> None:
+    page = visit(feedback_service)
+    page.route("**/feedback", lambda route: route.fulfill(body="<h1>Log in</h1>"))
+    dialog = correct(page, photo_file)
+    button(page, "feedback.send").click()
+    expect(dialog.get_by_role("alert").get_by_role("heading")).to_have_text(message("titles.other"))
+    page.unroute("**/feedback")
+    button(page, "feedback.send").click()
+    expect(page.get_by_text(message("feedback.stored"))).to_be_visible()
+
+
 def test_a_service_that_does_not_answer_is_explained(
     visit: Visit, feedback_service: str, photo_file: Path
 ) -> None:
