@@ -233,8 +233,8 @@ def test_a_picture_that_cannot_be_loaded_leaves_no_hole(
     page.route("**/predict*", lambda route: route.fulfill(json=results(verdict)))
     choose(page, photo_file)
     names(page)
-    for details in page.locator(".unlikely").all():
-        details.click()
+    for summary in page.locator(".unlikely summary").all():
+        summary.click()
     page.locator(".prediction").last.scroll_into_view_if_needed()
     expect(page.locator("#panel img")).to_have_count(0)
     expect(page.locator("#panel figure")).to_have_count(0)
