@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import pytest
@@ -33,6 +34,7 @@ def restated(data: bytes) -> bytes:
     )
 
 
+@cache
 def false_avif() -> bytes:
     return restated(encode(large(), "AVIF", speed=10))
 
@@ -45,15 +47,18 @@ def false_avif_alpha() -> bytes:
     return restated(encode(large("LA").convert("RGBA"), "AVIF", speed=10, subsampling="4:0:0"))
 
 
+@cache
+def large_webp_frame() -> bytes:
+    return encode(Image.new("RGB", (16_383, 4200)), "WEBP", quality=1, method=0)[12:]
+
+
 def false_webp() -> bytes:
-    frame = encode(Image.new("RGB", (16_383, 4200)), "WEBP", quality=1, method=0)[12:]
-    chunks = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\x3f\0\0" * 2 + frame
+    chunks = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\x3f\0\0" * 2 + large_webp_frame()
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 
 def false_webp_animation() -> bytes:
-    frame = encode(Image.new("RGB", (16_383, 4200)), "WEBP", quality=1, method=0)[12:]
-    body = bytes(6) + b"\x3f\0\0" * 2 + b"\x64\0\0\0" + frame
+    body = bytes(6) + b"\x3f\0\0" * 2 + b"\x64\0\0\0" + large_webp_frame()
     chunks = (
         b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\x3f\0\0" * 2
         + b"ANIM" + struct.pack("<I", 6) + bytes(6)
