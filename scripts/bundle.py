@@ -1,7 +1,8 @@
 """Command line that trains, calibrates and quantizes the bundled model.
 
-Repeat the same command after an interruption: an incomplete training is resumed, a complete one is
-kept.
+Training has two stages; the second starts from the weights of the first, and the model is the
+average of both. Repeat the same command after an interruption: an incomplete training is resumed, a
+complete one is kept.
 
     python scripts/bundle.py --data data/oxford102 --output runs/bundle
     python scripts/bundle.py --dry-run
@@ -22,7 +23,9 @@ from model.training.run_folder import CHECKPOINT_FILE, run_status
 from scripts.command_line import add_data_option, command
 
 _SCRIPTS: Final = Path(__file__).resolve().parent
-_RECIPE: Final = "lite2"
+# Recipes in order, each with the recipe whose weights it starts from; None: pretrained weights.
+_RUNS: Final = {"lite2": None, "lite2_finish": "lite2"}
+_AVERAGE: Final = {"lite2": 0.5, "lite2_finish": 0.5}  # E39 in docs/accuracy.md
 _IMAGE_SIZE: Final = "288"  # pixels; the whole central square, unlike validation during training
 # Users' photos resemble everyday_dev more than valid.
 _CALIBRATION_DATA: Final = ("--calibration-data", "valid", "../everyday_dev")
@@ -43,22 +46,29 @@ def commands(data: Path, output: Path, pretrained_path: Path | None = None) -> l
 
     Args:
         data: Data folder with train/ and valid/.
-        output: Folder for the run and the bundled files.
+        output: Folder for the runs and the bundled files.
         pretrained_path: Local file of the backbone's pretrained weights.
     """
-    run, bundled = output / _RECIPE, str(output / BUNDLED_CHECKPOINT.name)
-    checkpoint = run / CHECKPOINT_FILE
+    checkpoints = {recipe: output / recipe / CHECKPOINT_FILE for recipe in _RUNS}
+    average, bundled = str(output / "average.safetensors"), str(output / BUNDLED_CHECKPOINT.name)
     steps: list[list[str]] = []
-    if run_status(run) == "incomplete":
-        steps.append(["train", "--resume", str(run)])
-    elif not checkpoint.exists():
-        pretrained = ["--pretrained-path", str(pretrained_path)] if pretrained_path else []
-        options = ["--recipe", _RECIPE, "--data", str(data), "--output", str(run)]
-        steps.append(["train", *options, *pretrained])
+    for recipe, first_stage in _RUNS.items():
+        run = output / recipe
+        if run_status(run) == "incomplete":
+            steps.append(["train", "--resume", str(run)])
+        elif not checkpoints[recipe].exists():
+            options = ["--recipe", recipe, "--data", str(data), "--output", str(run)]
+            if first_stage is not None:
+                options += ["--initial-checkpoint", str(checkpoints[first_stage])]
+            elif pretrained_path is not None:
+                options += ["--pretrained-path", str(pretrained_path)]
+            steps.append(["train", *options])
+    ingredients = [f"{checkpoints[recipe]}:{weight}" for recipe, weight in _AVERAGE.items()]
+    steps.append(["average", *ingredients, "--output", average])
     size = ["--eval-resize", _IMAGE_SIZE, "--eval-crop", _IMAGE_SIZE]
     stored = ["--checkpoint-dtype", "float16", "--output", bundled]
     options = ["--data", str(data), *_CALIBRATION, *size, *stored]
-    steps.append(["calibrate", str(checkpoint), *options])
+    steps.append(["calibrate", average, *options])
     steps.append(["export", bundled, "--data", str(data), "--int8", *_CALIBRATION_DATA])
     return [[str(_SCRIPTS / f"{script}.py"), *arguments] for script, *arguments in steps]
 

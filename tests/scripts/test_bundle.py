@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.training.recipes import recipe_names
-from scripts import bundle, calibrate, export, train
+from scripts import average, bundle, calibrate, export, train
 from scripts.bundle import commands, main
 
 
@@ -15,19 +15,34 @@ def scripts_of(lines: list[list[str]]) -> list[str]:
     return [Path(line[0]).stem for line in lines]
 
 
-def test_the_commands_train_calibrate_and_quantize(tmp_path: Path) -> None:
+def option(line: list[str], name: str) -> str:
+    return line[line.index(name) + 1]
+
+
+def test_the_commands_train_average_calibrate_and_quantize(tmp_path: Path) -> None:
     lines = commands(Path("d"), tmp_path, Path("w"))
-    assert scripts_of(lines) == ["train", "calibrate", "export"]
-    training = lines[0]
-    assert training[training.index("--recipe") + 1] in recipe_names()
-    assert training[training.index("--pretrained-path") + 1] == "w"
-    run = Path(training[training.index("--output") + 1])
-    assert Path(lines[1][1]) == run / "checkpoint.safetensors"
-    assert lines[2][1] == lines[1][lines[1].index("--output") + 1]
+    assert scripts_of(lines) == ["train", "train", "average", "calibrate", "export"]
+    *runs, averaging, calibration, exporting = lines
+    first, second = runs
+    assert {option(line, "--recipe") for line in runs} <= set(recipe_names())
+    assert option(first, "--pretrained-path") == "w"
+    start = Path(option(second, "--initial-checkpoint"))
+    assert start == Path(option(first, "--output")) / "checkpoint.safetensors"
+    paths, weights = zip(*(text.rsplit(":", 1) for text in averaging[1:3]), strict=True)
+    trained = [str(Path(option(line, "--output")) / "checkpoint.safetensors") for line in runs]
+    assert list(paths) == trained
+    assert sum(map(float, weights)) == 1
+    assert calibration[1] == option(averaging, "--output")
+    assert exporting[1] == option(calibration, "--output")
 
 
 def test_every_command_is_valid_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mains = {"train": train.main, "calibrate": calibrate.main, "export": export.main}
+    mains = {
+        "train": train.main,
+        "average": average.main,
+        "calibrate": calibrate.main,
+        "export": export.main,
+    }
     for script, *arguments in commands(tmp_path / "nowhere", tmp_path):
         assert (
             mains[Path(script).stem](arguments) == 1
@@ -36,12 +51,17 @@ def test_every_command_is_valid_usage(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_complete_training_is_kept_and_an_incomplete_one_is_resumed(tmp_path: Path) -> None:
-    run = tmp_path / "lite2"
-    run.mkdir()
-    (run / "checkpoint.safetensors").touch()
-    assert scripts_of(commands(Path("d"), tmp_path)) == ["calibrate", "export"]
-    (run / "state-00004-0000187").mkdir()
-    assert commands(Path("d"), tmp_path)[0][1:] == ["--resume", str(run)]
+    first, second = tmp_path / "lite2", tmp_path / "lite2_finish"
+    for run in (first, second):
+        run.mkdir()
+    (first / "checkpoint.safetensors").touch()
+    lines = commands(Path("d"), tmp_path)
+    assert scripts_of(lines) == ["train", "average", "calibrate", "export"]
+    assert option(lines[0], "--initial-checkpoint") == str(first / "checkpoint.safetensors")
+    (second / "checkpoint.safetensors").touch()
+    assert scripts_of(commands(Path("d"), tmp_path)) == ["average", "calibrate", "export"]
+    (second / "state-00004-0000187").mkdir()
+    assert commands(Path("d"), tmp_path)[0][1:] == ["--resume", str(second)]
 
 
 def test_the_first_failure_sets_the_exit_code(
@@ -55,5 +75,5 @@ def test_the_first_failure_sets_the_exit_code(
 
 def test_a_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--dry-run", "--data", "d", "--output", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 5
     assert not list(tmp_path.iterdir())

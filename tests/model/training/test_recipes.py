@@ -11,8 +11,13 @@ from model.training.config import ConfigError, TrainingConfig
 from model.training.recipes import read_recipe, recipe_names
 
 
-def test_there_is_a_recipe_for_each_model() -> None:
-    assert recipe_names() == ["densenet161", "densenet161_frozen", "lite2"]
+def test_the_recipes_are_listed_by_name() -> None:
+    assert recipe_names() == [
+        "densenet161",
+        "densenet161_frozen",
+        "lite2",
+        "lite2_finish",
+    ]
 
 
 def test_the_frozen_recipe_matches_the_article() -> None:
