@@ -33,6 +33,7 @@ from app.observability.request_log import init_request_log
 from app.settings import Settings
 from app.web.feedback import feedback_pages
 from app.web.flowers import flowers
+from app.web.on_device import init_on_device
 from app.web.pages import pages
 from app.web.pictures import pictures as pictures_blueprint
 from app.web.pwa import pwa
@@ -136,6 +137,7 @@ def create_app(
         app.register_blueprint(blueprint)
     for blueprint in _API:
         register_versioned(app, blueprint)
+    init_on_device(app)
     if store is not None:
         app.register_blueprint(feedback_pages)
         register_versioned(app, feedback_api)

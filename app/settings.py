@@ -108,6 +108,7 @@ _Rate = Annotated[str, AfterValidator(_rate)]
 _HostName = Annotated[str, AfterValidator(_host)]
 _Text = Annotated[str, Field(min_length=1)]
 _AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
+_OnDevice = Literal["offer", "default", "off"]
 _LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 # NoDecode: commas separate the values; pydantic-settings would expect JSON.
 _CommaSeparated = (NoDecode, BeforeValidator(_split))
@@ -222,6 +223,11 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds to finish the requests in hand after SIGTERM; Docker kills the "
         "container after 10 s unless --stop-timeout is longer",
+    )
+    on_device: _OnDevice = Field(
+        "offer",
+        description="Identification in the visitor's browser instead of on the server; needs HTTPS "
+        "and an ONNX file of the checkpoint",
     )
     pictures: _AbsolutePath | None = Field(
         None,

@@ -9,7 +9,14 @@ __version__ = "0.1.0"
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BUNDLED_CHECKPOINT: Final = ROOT / "checkpoints" / "tf_efficientnet_lite2.safetensors"
-BUNDLED_INT8: Final = ROOT / "checkpoints" / "tf_efficientnet_lite2-int8.onnx"
+
+
+def int8_path(checkpoint: Path) -> Path:
+    """Return the default path of a checkpoint's quantized copy, beside it."""
+    return checkpoint.with_name(f"{checkpoint.stem}-int8.onnx")
+
+
+BUNDLED_INT8: Final = int8_path(BUNDLED_CHECKPOINT)
 
 
 def bundled_checkpoint(device: str) -> Path:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from model import int8_path
 from model.backends.export_check import DEFAULT_MAX_LOST, export_float32, export_int8
-from model.backends.quantization import int8_path
 from scripts.command_line import (
     OutputError,
     add_calibration_option,

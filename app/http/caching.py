@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from flask import Flask, Response, request
 
 from app.context import current_context
 from app.http.route_options import current_route_options
+
+_YEAR_S: Final = 365 * 24 * 3600
 
 
 def init_caching(app: Flask) -> None:
@@ -26,6 +30,15 @@ def cacheable(response: Response, *, vary: str | None = None) -> Response:
     response.cache_control.no_cache = True
     response.add_etag()
     response.make_conditional(request)
+    return response
+
+
+def cacheable_version(response: Response, version: str) -> Response:
+    """Make a cacheable response immutable for a year if the request's `v` is its version."""
+    if request.args.get("v") == version:
+        response.cache_control.no_cache = None
+        response.cache_control.max_age = _YEAR_S
+        response.cache_control.immutable = True
     return response
 
 

@@ -16,12 +16,16 @@ from app.http.rate_limits import RATE_LIMIT_HEADERS
 from app.http.request_id import REQUEST_ID_HEADER
 from app.http.route_options import current_route_options
 
+CONTENT_SECURITY_POLICY: Final = "Content-Security-Policy"
+_POLICY: Final = (
+    "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+# A worker has the policy of its own script, not that of the page.
+WASM_POLICY: Final = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 SECURITY_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
-        "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
+    CONTENT_SECURITY_POLICY: _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     # With "no-referrer", browsers would send our own form with `Origin: null`.
@@ -96,7 +100,8 @@ def _allowed_origin() -> str | None:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.update(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if current_context().settings.cors_origins and current_route_options().allows_cors:
         response.vary.add("Origin")
     allowed = _allowed_origin()

@@ -8,12 +8,10 @@ from flask import Blueprint, Response, make_response, request
 
 from app.catalog.pictures import StoredPicture
 from app.context import current_context
-from app.http.caching import cacheable
+from app.http.caching import cacheable, cacheable_version
 from app.http.problems import Code, Problem, quoted
 
 pictures: Final = Blueprint("pictures", __name__)
-
-_YEAR_S: Final = 365 * 24 * 3600
 
 
 @pictures.get("/pictures/<file>")
@@ -45,9 +43,4 @@ def _find(file: str) -> StoredPicture:
 def _response(found: StoredPicture, data: bytes, media_type: str) -> Response:
     response = make_response(data)
     response.content_type = media_type
-    cacheable(response)
-    if request.args.get("v") == found.version:
-        response.cache_control.no_cache = None
-        response.cache_control.max_age = _YEAR_S
-        response.cache_control.immutable = True
-    return response
+    return cacheable_version(cacheable(response), found.version)

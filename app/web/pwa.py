@@ -18,7 +18,7 @@ from app.http.uploads import MULTIPART, PHOTO_FIELD
 from app.web.language_choice import add_language_headers
 from app.web.rendering import THEME_COLORS, render_page
 from app.web.styles import joined_styles
-from app.web.translations import current_language, text
+from app.web.translations import LANGUAGE_PARAMETER, current_language, text
 
 # Served below the mount path, so that the worker's scope is this service and no other on the host.
 pwa: Final = Blueprint("pwa", __name__)
@@ -90,6 +90,7 @@ def worker() -> Response:
         share=url_for("pages.share"),
         start=url_for("pages.index"),
         photo_field=PHOTO_FIELD,
+        language_parameter=LANGUAGE_PARAMETER,
         assets=[url_for("styles.sheet"), url_for("static", filename=_ICON)],
     )
     response = make_response(script)

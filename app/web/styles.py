@@ -12,6 +12,7 @@ from app.http.route_options import route_options
 
 styles: Final = Blueprint("styles", __name__)
 
+STYLES_FOLDER: Final = "styles"  # of the static files
 # Later files override earlier ones.
 _FILES: Final = (
     "base.css",
@@ -27,6 +28,7 @@ _FILES: Final = (
     "entries.css",
     "select_part.css",
     "correction.css",
+    "on_device.css",
     "links.css",
     "layout.css",
     "motion.css",
@@ -45,5 +47,5 @@ def sheet() -> Response:
 
 def joined_styles() -> bytes:
     """Return the content of the style sheet, in UTF-8."""
-    folder = Path(cast(str, current_app.static_folder)) / "styles"
+    folder = Path(cast(str, current_app.static_folder)) / STYLES_FOLDER
     return b"\n".join((folder / name).read_bytes() for name in _FILES)

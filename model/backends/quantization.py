@@ -29,11 +29,6 @@ class QuantizationError(PetalscopeError):
     """An environment in which no model can be quantized."""
 
 
-def int8_path(checkpoint: Path) -> Path:
-    """Return the default path of a checkpoint's quantized copy, beside it."""
-    return checkpoint.with_name(f"{checkpoint.stem}-int8.onnx")
-
-
 def quantize(source: Path, photos: Sequence[Pixels], path: Path) -> None:
     """Quantize an ONNX file to 8 bits and write it atomically, with its own reference logits.
 

@@ -113,7 +113,8 @@ def make_app(
         if run is not None:
             served.outputs = run  # type: ignore[assignment, method-assign]
         chosen = {"end_process": end_process} if end_process is not None else {}
-        app = create_app(Settings(checkpoint=tiny_checkpoint, **settings), served, **chosen)
+        settings = {"checkpoint": tiny_checkpoint, **settings}
+        app = create_app(Settings(**settings), served, **chosen)
         app.testing = True
         app.jinja_env.bytecode_cache = compiled_templates
         apps.append(app)

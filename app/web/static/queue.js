@@ -12,6 +12,7 @@ import {
 } from "./entries.js";
 import { copy, decimal, format, texts } from "./messages.js";
 import { dismissNotice } from "./notice.js";
+import { isOn } from "./on_device/offer.js";
 import { prepare } from "./photo.js";
 import { summaryOf } from "./result.js";
 import { problemOf, upload } from "./upload.js";
@@ -141,13 +142,16 @@ async function classify(entry, signal) {
   if (entry.problem) return;
   refresh(entry);
   for (let tries = 1; ; tries += 1) {
-    const response = await send(entry, signal);
+    let response = await identifyHere(entry);
+    if (signal.aborted) return;
+    response ??= await send(entry, signal);
     if (signal.aborted) return;
     if (response.status === 200 && response.body?.predictions?.length) {
       entry.result = response.body;
       return;
     }
     const problem = problemOf(response);
+    if (entry.parts && response.status === 0 && isOn()) problem.detail = texts.combine_offline;
     const { retryAfter } = response;
     if (retryAfter === null || retryAfter > MAX_WAIT_S || tries === MAX_TRIES) {
       entry.problem = problem;
@@ -163,6 +167,15 @@ const phasesOf = ({ parts }) =>
   parts
     ? { sending: texts.sending_combined, looking: texts.looking_combined }
     : { sending: texts.sending, looking: texts.looking };
+
+/* Identify a photo on this device, if the visitor wants it; resolve to null if the service has to. */
+async function identifyHere(entry) {
+  if (!isOn() || entry.parts) return null;
+  const { identify } = await import("./on_device/identify.js").catch(() => ({}));
+  update(entry, { phase: texts.looking, share: null });
+  const onWait = (share) => update(entry, { phase: texts.preparing, share });
+  return identify?.(entry.photos[0], onWait) ?? null;
+}
 
 /* Send the photos of an entry and show the progress; return the response. */
 function send(entry, signal) {

@@ -129,7 +129,7 @@ function fillRecognized(element, [best, ...others]) {
 /* The template of a verdict: a photo that was not checked looks like a known one. */
 const templateOf = (verdict) => (verdict === "unchecked" ? "known" : verdict);
 
-export function resultElement({ predictions, verdict }) {
+export function resultElement({ on_device: isOnDevice, predictions, verdict }) {
   const [best] = predictions;
   const element = copy(templateOf(verdict));
   element.className = `result ${verdict}`;
@@ -148,6 +148,12 @@ export function resultElement({ predictions, verdict }) {
     toxicity: prediction.toxicity,
   }));
   element.append(...warningElement(plants));
+  if (isOnDevice) {
+    const note = document.createElement("span");
+    note.className = "source";
+    note.textContent = texts.on_device;
+    element.querySelector("p.verdict, p.lead, .tips").append(" ", note);
+  }
   return element;
 }
 
@@ -188,8 +194,8 @@ function verdictOf({ predictions: [best], verdict }) {
   return { heading: words("h1"), lead: words(".lead") };
 }
 
-/* Return a result as a heading and a line below it, for a picture to share. */
-export function captionOf(result) {
+/* Return a result as a heading and a line below it. */
+function headingOf(result) {
   const { predictions: [best], verdict } = result;
   const corrected = correctedName(result);
   if (corrected) return [corrected.name, texts.corrected];
@@ -199,10 +205,16 @@ export function captionOf(result) {
   return [heading, format("most_likely_percent", { percent: percent(best.probability) })];
 }
 
+/* Return a heading, the line below it and a signature, for a picture to share. */
+export function captionOf(result) {
+  const signature = result.on_device ? `Petalscope · ${texts.on_device}` : "Petalscope";
+  return [...headingOf(result), signature];
+}
+
 /* Return the verdict and the best name, for screen readers. */
 export function summaryOf(result) {
   const { predictions: [best], verdict } = result;
-  if (verdict === "unsure" || verdict === "unknown") return captionOf(result).join(" ");
+  if (verdict === "unsure" || verdict === "unknown") return headingOf(result).join(" ");
   return format("most_likely_name", { name: nameOf(best), percent: percent(best.probability) });
 }
 
@@ -222,6 +234,7 @@ export function textOf(result) {
     ...(corrected ? [`${corrected.name} (${texts.corrected})`] : []),
     isNamed ? lead : `${heading} ${lead}`,
     ...lines,
+    ...(result.on_device ? [texts.on_device] : []),
   ].join("\n");
 }
 

@@ -1,4 +1,4 @@
-/* The picture to share: the photos of a result above its heading and the line below it. */
+/* The picture to share: the photos of a result above its heading, the line below it and a signature. */
 
 const WIDTH = 1080;
 const MAX_PHOTO_HEIGHT = 1200;
@@ -69,7 +69,7 @@ function wrap(context, text, width) {
   return lines;
 }
 
-/* Compose a picture as a JPEG file. `caption` is a heading and the line below it.
+/* Compose a picture as a JPEG file. `caption` is a heading, the line below it and a signature.
  *
  * Throws if the browser has no memory for it. */
 export async function composePicture(photos, caption, name) {
@@ -82,7 +82,7 @@ export async function composePicture(photos, caption, name) {
   const setFont = ({ size }) => {
     context.font = `${size}px ${fontFamily}`;
   };
-  const blocks = [...caption, "Petalscope"].map((text, index) => {
+  const blocks = caption.map((text, index) => {
     setFont(LINES[index]);
     return { ...LINES[index], lines: wrap(context, text, WIDTH - 2 * MARGIN) };
   });

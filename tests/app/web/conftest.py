@@ -9,6 +9,9 @@ from app.web.translations import ENGLISH, find_message
 # Scripts of the start page that load when they are used, or only with feedback.
 SCRIPTS_ON_DEMAND = {"send_feedback.js", "square_frame.js"}
 
+# The script of identification on the device that the page always loads.
+OFFER_SCRIPT = "on_device/offer.js"
+
 
 def message(key: str, language: str = ENGLISH, **values: Any) -> str:
     """Return a message of the page by its key, so that tests do not repeat the copy."""

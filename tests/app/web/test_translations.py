@@ -29,7 +29,13 @@ from tests.conftest import ROOT
 TEMPLATES = ROOT / "app" / "web" / "templates"
 # The API documentation is in English only.
 TRANSLATED = sorted(set(TEMPLATES.glob("*.html")) - {TEMPLATES / "docs.html"})
-SCRIPTS = [*sorted((ROOT / "app" / "web" / "static").glob("*.js")), TEMPLATES / "service-worker.js"]
+STATIC = ROOT / "app" / "web" / "static"
+# Modules of the page, without those that are also used outside of it.
+ON_DEVICE = [
+    STATIC / "on_device" / f"{name}.js"
+    for name in ("download", "identify", "install", "offer", "panel", "store", "worker")
+]
+SCRIPTS = [*sorted(STATIC.glob("*.js")), *ON_DEVICE, TEMPLATES / "service-worker.js"]
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PAGES = ["/", "/about", "/about/model", "/flowers", "/flowers/21-fire-lily", "/nowhere", "/offline"]
 OTHERS = sorted(set(message_catalogs()) - {ENGLISH})
@@ -53,7 +59,7 @@ COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
 TEXT_PATTERN = re.compile(r"[A-Za-z]{2,} [a-z]{2,}|^[A-Z][a-z]+( |$)")
 NOT_TEXT = {
-    "Accept", "Enter", "Escape", "Files", "Petalscope", "petalscope ",
+    "Accept", "Enter", "Escape", "Files", "Petalscope", "Petalscope · ", "Worker", "petalscope ",
     "The browser is out of memory.",  # for developers
 }  # fmt: skip
 
@@ -169,7 +175,9 @@ def test_each_status_has_a_title_or_uses_the_common_one(language: str) -> None:
 
 
 def test_every_message_is_used_and_every_used_message_exists(app: Flask) -> None:
-    sources = [*TRANSLATED, *SCRIPTS, *(ROOT / "app").rglob("*.py")]
+    on_device = "\n".join(path.read_text(encoding="utf-8") for path in ON_DEVICE)
+    pages = [path for path in SCRIPTS if path not in ON_DEVICE]
+    sources = [*TRANSLATED, *pages, *(ROOT / "app").rglob("*.py")]
     written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     messages = {PLURAL_FORM.sub(r"\1", key) for key in message_catalogs()[ENGLISH]}
     used = set(re.findall(r'\btext\("(\w+\.\w+)"', written))
@@ -188,6 +196,9 @@ def test_every_message_is_used_and_every_used_message_exists(app: Flask) -> None
     used |= {f"titles.{code}" for code in Code}
     used |= {"language.name"}
     used |= {f"script.{word}" for word in re.findall(r'"(\w+)"', written)}
+    named = re.findall(r"texts\S*\.(\w+)|format\(\"(\w+)\"", on_device)
+    used |= {f"on_device.{one or two}" for one, two in named}
+    used |= {f"script.{name}" for name in re.findall(r'notify\("(\w+)"', on_device)}
     used |= {f"script.{word}_detail" for word in ("large", "large_combined")}
     assert messages <= used
 

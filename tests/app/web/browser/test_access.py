@@ -26,7 +26,7 @@ from tests.app.web.browser.page import (
     violations,
     wait_for_one,
 )
-from tests.app.web.conftest import SCRIPTS_ON_DEMAND, message
+from tests.app.web.conftest import OFFER_SCRIPT, SCRIPTS_ON_DEMAND, message
 from tests.conftest import ROOT, flower_image
 
 pytestmark = pytest.mark.browser
@@ -206,7 +206,7 @@ def test_every_control_is_reachable_by_keyboard(
 def test_the_page_weight_is_limited(
     bundled_service: str, encoding: str, limit: int, language: str
 ) -> None:
-    files = ("print.css", "icon.svg", *(path.name for path in SCRIPTS))
+    files = ("print.css", "icon.svg", OFFER_SCRIPT, *(path.name for path in SCRIPTS))
     page = ("", "style.css", *(f"static/{name}" for name in files))
     # The browser fetches these in the background.
     background = ("manifest.webmanifest", "service-worker.js", "offline")

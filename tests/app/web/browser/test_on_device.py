@@ -1,0 +1,464 @@
+"""Identification on the visitor's device in Chromium: download, offline use, update, failures."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Locator, Page, expect
+from werkzeug.serving import make_server
+
+from tests.app.conftest import MakeApp
+from tests.app.web.browser.conftest import Visit
+from tests.app.web.browser.page import (
+    PHOTO,
+    SCROLL_WIDTH,
+    choose,
+    copied_as,
+    names,
+    violations,
+)
+from tests.app.web.conftest import message
+from tests.conftest import flower_image
+
+pytestmark = pytest.mark.browser
+
+MODEL = "/on-device/files/model"
+WASM = "/on-device/files/wasm"
+PART_BYTES = 2**20  # of a download; also in download.js
+# An entry of an ONNX file's metadata: another file for the same model.
+ENTRY = bytes([0x72, 6, 0x0A, 1, ord("x"), 0x12, 1, ord("y")])
+KEPT_ADDRESSES = """async () => {
+    const found = [];
+    for (const name of await caches.keys()) {
+        if (!name.endsWith("on-device")) continue;
+        for (const { url } of await (await caches.open(name)).keys()) found.push(url);
+    }
+    return found;
+}"""
+CLEAR_STORAGE = """async () => {
+    for (const name of await caches.keys()) await caches.delete(name);
+}"""
+
+Fault = Callable[[bytes], Iterable[bytes]]
+
+
+@dataclass
+class Service:
+    """An app as a WSGI application whose responses can be damaged.
+
+    Attributes:
+        app: The app; may be replaced by another one, as an operator does.
+        requests: Path and Range header of each request.
+        faults: What becomes of the body of the next responses, by path.
+    """
+
+    app: Flask
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        self.requests.append((path, environ.get("HTTP_RANGE", "")))
+        response = self.app.wsgi_app(environ, start_response)
+        faults = self.faults.get(path)
+        return faults.pop(0)(b"".join(response)) if faults else response
+
+    def ranges(self, path: str) -> list[str]:
+        return [asked for requested, asked in self.requests if requested == path]
+
+    @property
+    def photos_received(self) -> int:
+        return len(self.ranges("/predict"))
+
+
+def corrupted(body: bytes) -> Iterable[bytes]:
+    return [bytes(len(body))]
+
+
+def cut_after(length: int) -> Fault:
+    """Return a fault that breaks the connection after a number of bytes."""
+    return lambda body: [body[:length]]
+
+
+Start = Callable[..., tuple[Service, Page]]
+
+
+@contextmanager
+def running(service: Service) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, service, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def start(visit: Visit, make_app: MakeApp, tiny_onnx: Path) -> Iterator[Start]:
+    """Return a function that opens the page of a service with an ONNX checkpoint."""
+    stops = []
+
+    def open_page(
+        *, path: str = "", language: str = "en-GB", width: int | None = None, **settings: Any
+    ) -> tuple[Service, Page]:
+        service = Service(make_app(**{"checkpoint": tiny_onnx, **settings}))
+        server = running(service)
+        address = server.__enter__()
+        stops.append(server)
+        page = visit(f"{address}{path}", installs=True, language=language, width=width)
+        return service, page
+
+    yield open_page
+    for server in stops:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "flower.jpg"
+    flower_image(seed=3).save(path)
+    return path
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.locator(f".on-device .{name}")
+
+
+def state(page: Page) -> Locator:
+    return page.locator(".on-device .state")
+
+
+def install(page: Page, language: str = "en") -> None:
+    button(page, "install").click()
+    expect(state(page)).to_have_text(message("on_device.on", language))
+
+
+def source(page: Page) -> Locator:
+    return page.locator(".result .source")
+
+
+def identify(page: Page, photo: Path) -> list[str]:
+    """Choose a photo, and return the names once they come from this device."""
+    choose(page, photo)
+    expect(source(page)).to_have_text(message("script.on_device"))
+    return names(page)
+
+
+def offline(page: Page) -> None:
+    page.context.set_offline(True)
+
+
+def test_photos_are_identified_without_a_network(start: Start, photo: Path) -> None:
+    service, page = start()
+    address = page.url
+    choose(page, photo)
+    by_server = names(page)
+    expect(source(page)).to_have_count(0)
+    page.goto(address)
+    install(page)
+    assert identify(page, photo) == by_server
+    page.goto(f"{address}flowers/21-fire-lily")  # seen with a network
+    offline(page)
+    page.goto(address)
+    assert identify(page, photo) == by_server
+    expect(page.locator(PHOTO)).to_be_visible()
+    page.get_by_label(message("page.explain")).check()
+    expect(page.locator("img.map:visible")).to_have_count(1)
+    assert copied_as(page, "text").splitlines()[-1] == message("script.on_device")
+    assert violations(page) == []
+    assert service.photos_received == 1
+
+
+def test_pages_that_were_seen_open_without_a_network(start: Start, photo: Path) -> None:
+    _, page = start()
+    address = page.url
+    install(page)
+    page.goto(f"{address}flowers/21-fire-lily")
+    offline(page)
+    heading = page.get_by_role("heading", level=1)
+    page.goto(f"{address}flowers")
+    expect(page.get_by_role("searchbox")).to_be_visible()
+    expect(page.locator(".list li").first).to_be_visible()
+    page.goto(f"{address}flowers/21-fire-lily")
+    expect(heading).not_to_have_text(message("offline.title"))
+    page.goto(f"{address}flowers/1-pink-primrose")
+    expect(heading).to_have_text(message("offline.title"))
+    page.goto(f"{address}?lang=de")
+    expect(heading).to_have_text(message("page.question", "de"))
+    page.goto(f"{address}?shared")
+    expect(page.locator(".plate")).to_be_visible()
+
+
+def test_the_flowers_page_makes_it_work_offline_too(start: Start, photo: Path) -> None:
+    service, page = start(path="flowers")
+    install(page)
+    offline(page)
+    page.goto(page.url.replace("flowers", ""))
+    identify(page, photo)
+    assert service.photos_received == 0
+
+
+def test_nothing_is_loaded_before_the_visitor_accepts(start: Start) -> None:
+    service, page = start()
+    expect(button(page, "install")).to_be_visible()
+    page.goto(f"{page.url}flowers")
+    expect(button(page, "install")).to_be_visible()
+    loaded = {path for path, _ in service.requests if "on_device" in path or "on-device" in path}
+    assert loaded == {"/static/on_device/offer.js"}
+
+
+def test_it_can_be_removed(start: Start, photo: Path) -> None:
+    service, page = start()
+    install(page)
+    button(page, "remove").click()
+    expect(state(page)).to_have_text(message("on_device.removed"))
+    expect(button(page, "install")).to_be_focused()
+    assert page.evaluate(KEPT_ADDRESSES) == []
+    choose(page, photo)
+    names(page)
+    expect(source(page)).to_have_count(0)
+    assert service.photos_received == 1
+    page.reload()
+    expect(button(page, "install")).to_be_visible()
+
+
+def test_an_update_is_offered_and_replaces_the_model(
+    start: Start, make_app: MakeApp, tiny_onnx: Path, tmp_path: Path, photo: Path
+) -> None:
+    service, page = start()
+    install(page)
+
+    def models() -> list[str]:
+        return [url for url in page.evaluate(KEPT_ADDRESSES) if MODEL in url]
+
+    (before,) = models()
+    newer = tmp_path / "newer.onnx"
+    newer.write_bytes(tiny_onnx.read_bytes() + ENTRY)
+    service.app = make_app(checkpoint=newer)
+    page.reload()
+    expect(state(page)).to_have_text(message("on_device.newer"))
+    assert models() == [before]
+    service.faults[MODEL] = [corrupted, corrupted]
+    button(page, "update").click()
+    expect(state(page)).to_have_text(message("on_device.damaged"))
+    assert models() == [before]
+    button(page, "update").click()
+    expect(state(page)).to_have_text(message("on_device.updated"))
+    (after,) = models()
+    assert after != before
+    asked = len(service.ranges(WASM))
+    assert asked == 1  # the runtime is the same
+    offline(page)
+    page.reload()
+    identify(page, photo)
+
+
+def test_a_corrupted_download_is_repeated_once(start: Start, photo: Path) -> None:
+    service, page = start()
+    service.faults[MODEL] = [corrupted]
+    install(page)
+    assert service.ranges(MODEL) == ["", ""]
+    identify(page, photo)
+
+
+def test_nothing_is_installed_from_damaged_files(start: Start, photo: Path) -> None:
+    service, page = start()
+    service.faults[MODEL] = [corrupted, corrupted]
+    button(page, "install").click()
+    expect(state(page)).to_have_text(message("on_device.damaged"))
+    expect(button(page, "install")).to_be_focused()
+    assert page.evaluate(KEPT_ADDRESSES) == []
+    choose(page, photo)
+    names(page)
+    assert service.photos_received == 1
+
+
+def test_a_download_that_breaks_off_resumes(start: Start, photo: Path) -> None:
+    service, page = start()
+    length = 2 * PART_BYTES + 1000
+    service.faults[WASM] = [cut_after(length)]
+    install(page)
+    first, *others = service.ranges(WASM)
+    assert first == ""
+    assert len(others) == 1
+    resumed = re.fullmatch(r"bytes=(\d+)-", others[0])
+    assert resumed
+    assert 2 * PART_BYTES <= int(resumed[1]) <= length
+    identify(page, photo)
+
+
+def test_a_failed_download_continues_at_the_next_visit(start: Start, photo: Path) -> None:
+    service, page = start()
+    page.clock.install()  # the pauses between the tries
+    service.faults[WASM] = [cut_after(2 * PART_BYTES), *[cut_after(0)] * 4]
+    button(page, "install").click()
+    while service.faults[WASM]:
+        page.clock.run_for(1000)
+    expect(state(page)).to_have_text(message("on_device.failed"))
+    page.reload()
+    install(page)
+    assert service.ranges(WASM)[-1] == f"bytes={2 * PART_BYTES}-"
+
+
+def test_a_download_can_be_cancelled(start: Start) -> None:
+    service, page = start()
+    held = threading.Event()
+
+    def wait(body: bytes) -> Iterable[bytes]:
+        yield body[: 2 * PART_BYTES]
+        held.wait(60)
+
+    service.faults[WASM] = [wait]
+    button(page, "install").click()
+    expect(page.locator(".on-device progress")).to_have_js_property("hidden", False)
+    expect(button(page, "cancel")).to_be_focused()
+    while not service.ranges(WASM):
+        page.wait_for_timeout(20)
+    button(page, "cancel").click()
+    expect(state(page)).to_have_text(message("on_device.stopped"))
+    held.set()
+    assert page.evaluate(KEPT_ADDRESSES) == []
+    install(page)
+    assert service.ranges(MODEL) == [""]  # complete before, so its parts were used
+
+
+def test_storage_that_the_browser_deletes_is_noticed(start: Start, photo: Path) -> None:
+    service, page = start()
+    install(page)
+    page.evaluate(CLEAR_STORAGE)
+    page.reload()
+    expect(state(page)).to_have_text(message("on_device.lost"))
+    choose(page, photo)
+    names(page)
+    expect(source(page)).to_have_count(0)
+    assert service.photos_received == 1
+    page.goto(page.url)
+    install(page)
+    identify(page, photo)
+
+
+def test_a_device_that_cannot_run_the_model_uses_the_service(
+    start: Start, tmp_path: Path, photo: Path
+) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"no model")
+    service, page = start(checkpoint=damaged)
+    install(page)
+    choose(page, photo)
+    names(page)
+    expect(page.locator("#notice")).to_have_text(message("script.device_failed"))
+    expect(source(page)).to_have_count(0)
+    assert service.photos_received == 1
+
+
+def test_full_storage_is_explained(start: Start) -> None:
+    _, page = start()
+    page.evaluate(
+        """() => {
+            Cache.prototype.put = () => Promise.reject(new DOMException("", "QuotaExceededError"));
+        }"""
+    )
+    button(page, "install").click()
+    expect(state(page)).to_have_text(message("on_device.full"))
+
+
+def test_a_photo_waits_for_the_download_if_the_device_is_the_default(
+    start: Start, photo: Path
+) -> None:
+    service, page = start(on_device="default")
+    identify(page, photo)
+    assert service.photos_received == 0
+    page.goto(page.url)
+    expect(state(page)).to_have_text(message("on_device.on"))
+    button(page, "remove").click()
+    page.reload()
+    choose(page, photo)
+    names(page)
+    assert service.photos_received == 1
+
+
+def test_a_service_that_turns_it_off_deletes_the_files(
+    start: Start, make_app: MakeApp, tiny_onnx: Path, photo: Path
+) -> None:
+    service, page = start()
+    install(page)
+    service.app = make_app(checkpoint=tiny_onnx, on_device="off")
+    page.goto(page.url)
+    expect(page.locator(".on-device")).to_have_count(0)
+    page.evaluate("navigator.serviceWorker.ready.then((found) => found.update()).then(() => true)")
+    while page.evaluate("caches.keys().then((names) => names.length)") > 1:
+        page.wait_for_timeout(50)
+    choose(page, photo)
+    names(page)
+    assert service.photos_received == 1
+
+
+def test_bad_files_get_the_words_of_the_service(start: Start, tmp_path: Path) -> None:
+    _, page = start(language="de-DE")
+    damaged = tmp_path / "damaged.jpg"
+    flower_image().save(damaged)
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+
+    def alert() -> str:
+        choose(page, damaged)
+        expect(page.get_by_role("alert")).to_be_visible()
+        return page.locator(".problem").inner_text()
+
+    by_service = alert()
+    page.goto(page.url)
+    install(page, "de")
+    assert alert() == by_service
+
+
+def test_what_needs_the_service_says_so(start: Start, photo: Path, tmp_path: Path) -> None:
+    _, page = start()
+    install(page)
+    other = tmp_path / "other.jpg"
+    flower_image(seed=4).save(other)
+    choose(page, photo, other)
+    expect(page.locator("#status")).to_have_text(message("script.done"))
+    offline(page)
+    page.get_by_role("button", name=message("page.combine")).click()
+    for tile in page.locator(".tile").all():
+        if tile.get_attribute("aria-pressed") != "true":
+            tile.click()
+    page.locator(".combine-now").click()
+    expect(page.locator(".problem .detail")).to_have_text(message("script.combine_offline"))
+
+
+def test_an_answer_of_the_device_can_be_corrected(start: Start, photo: Path) -> None:
+    _, page = start()
+    install(page)
+    offline(page)
+    identify(page, photo)
+    page.locator("[data-answer=wrong]").click()
+    page.locator("#correction-dialog .choice").first.click()
+    expect(page.locator(".corrected")).to_be_visible()
+    expect(source(page)).to_have_text(message("script.on_device"))
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_section_fits_a_narrow_screen(start: Start, language: str) -> None:
+    _, page = start(language=language, width=320)
+    assert page.evaluate(SCROLL_WIDTH) <= 320
+    install(page, language)
+    assert page.evaluate(SCROLL_WIDTH) <= 320
+    assert violations(page) == []
+
+
+def test_the_offer_is_hidden_without_scripts(visit: Visit, bundled_service: str) -> None:
+    page = visit(bundled_service, javascript=False)
+    expect(page.locator(".on-device")).to_be_hidden()
+    page = visit(f"{bundled_service}flowers", javascript=False)
+    expect(page.locator(".on-device")).to_be_hidden()
