@@ -10,7 +10,7 @@ const state = section.querySelector(".state");
 const bar = section.querySelector("progress");
 const size = section.querySelector(".size");
 const buttons = Object.fromEntries(
-  ["install", "cancel", "update", "remove"].map((name) => [name, section.querySelector(`.${name}`)]),
+  ["install", "stop", "update", "remove"].map((name) => [name, section.querySelector(`.${name}`)]),
 );
 
 const format = (key, values) => texts[key].replace(/{(\w+)}/g, (_, name) => values[name]);
@@ -58,7 +58,7 @@ async function run(signal) {
   const isUpdate = (await installed().catch(() => null)) !== null;
   bar.removeAttribute("value");
   size.textContent = "";
-  show(texts.downloading, "cancel");
+  show(texts.downloading, "stop");
   // Otherwise the browser may delete the files when space is short. It may ask the visitor.
   navigator.storage.persist?.().catch(() => {});
   try {
@@ -103,7 +103,7 @@ async function findUpdate(current) {
 
 buttons.install.addEventListener("click", download);
 buttons.update.addEventListener("click", download);
-buttons.cancel.addEventListener("click", () => running?.controller.abort());
+buttons.stop.addEventListener("click", () => running?.controller.abort());
 buttons.remove.addEventListener("click", async () => {
   choose("off");
   await uninstall();
