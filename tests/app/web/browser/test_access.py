@@ -37,7 +37,7 @@ SCRIPTS = sorted(
     for path in STATIC.glob("*.js")
     if path.name not in {"flower.js", "flowers.js", *SCRIPTS_ON_DEMAND}
 )
-MAX_COMPRESSED_BYTES = 60 * 1024
+MAX_COMPRESSED_BYTES = 63 * 1024
 MAX_UNCOMPRESSED_BYTES = 176 * 1024
 
 
