@@ -144,7 +144,7 @@ def manifest() -> Response:
         files=files,
         pages=[url_for("pages.index"), url_for("flowers.index")],
         translations=[
-            url_for("pages.index", **{LANGUAGE_PARAMETER: code}) for code in message_catalogs()
+            f"{url_for('pages.index')}?{LANGUAGE_PARAMETER}={code}" for code in message_catalogs()
         ],
         static=[
             url_for("styles.sheet"),
