@@ -99,6 +99,8 @@ def send_and_count(server: ServerProcess, clients: int, seconds: float) -> tuple
         time.sleep(seconds / 2)
         cores = (server.cpu_seconds() - cpu_started) / (time.monotonic() - started)
         load = sending.result()
+    if not load.rate:
+        raise RuntimeError(f"No photo was classified within {seconds:g} s: run this on idle cores.")
     return load, cores * 1000 / load.rate
 
 
