@@ -70,8 +70,10 @@ menu.querySelector("[data-action=share]").hidden = !canShareFiles;
 menu.querySelector("[data-action=save]").hidden = canShareFiles;
 
 menu.addEventListener("toggle", () => {
-  if (menu.open) pictureOfShown().catch(() => {}); // reported when it is needed
-  else composed = null;
+  if (menu.open) {
+    summary.nextElementSibling.scrollIntoView({ block: "nearest" });
+    pictureOfShown().catch(() => {}); // reported when it is needed
+  } else composed = null;
 });
 
 menu.addEventListener("keydown", (event) => {

@@ -105,6 +105,17 @@ def correct(page: Page, photo_file: Path) -> Locator:
     return dialog
 
 
+def test_the_start_page_asks_for_a_first_photo(
+    visit: Visit, feedback_service: str, photo_file: Path
+) -> None:
+    page = visit(feedback_service)
+    expect(page.get_by_text(message("page.choose"))).to_be_visible()
+    expect(page.get_by_text(message("page.another"))).to_be_hidden()
+    choose(page, photo_file)
+    names(page)
+    expect(page.get_by_text(message("page.another"))).to_be_visible()
+
+
 def test_a_correction_is_sent_without_the_photo_unless_the_visitor_agrees(
     visit: Visit, feedback_service: str, feedback_folder: Path, photo_file: Path
 ) -> None:

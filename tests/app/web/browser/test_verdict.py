@@ -278,6 +278,18 @@ def test_the_heat_map_has_a_legend(visit: Visit, bundled_service: str, data_dir:
 # -- The menu --------------------------------------------------------------
 
 
+def test_an_open_menu_is_in_view(visit: Visit, bundled_service: str, photo_file: Path) -> None:
+    page = visit(bundled_service)
+    respond_with(page, *((f"Rose {number}", 0.2) for number in range(5)))
+    choose(page, photo_file)
+    names(page)
+    opener = page.locator(".menu summary")
+    bottom = opener.evaluate("opener => opener.getBoundingClientRect().bottom + scrollY")
+    resize(page, 1280, int(bottom) + 10)
+    opener.click()
+    expect(page.locator(".menu button:visible").last).to_be_in_viewport(ratio=1)
+
+
 def test_the_menu_closes_on_escape_and_on_a_click_elsewhere(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
