@@ -27,6 +27,7 @@ from tests.app.web.browser.page import (
     copied_as,
     fake_result,
     names,
+    resize,
     respond_with,
     settle,
     tiles,
