@@ -66,7 +66,7 @@ def serving_model(
 
 def results_of_service(checkpoint: Path, photos: Sequence[bytes]) -> list[Any]:
     """Return the response of POST /predict to each photo."""
-    app = create_app(Settings(checkpoint=checkpoint, device="cpu"))
+    app = create_app(Settings(checkpoint=checkpoint, device="cpu", log_level="warning"))
     try:
         client = app.test_client()
         responses = [
