@@ -66,7 +66,7 @@ def _quantized(plain: onnx.ModelProto, photos: Sequence[Pixels]) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     inputs = nncf.Dataset([{INPUT: photo} for photo in photos])
-    # Sums of residual branches and the first layers lose most by rounding: E41 in docs/accuracy.md.
+    # Rounding the residual sums and the first layers changes the logits most.
     convolutions = [node.name for node in plain.graph.node if node.op_type == "Conv"]
     sensitive = nncf.IgnoredScope(
         names=convolutions[: len(convolutions) // _FLOAT_SHARE], types=["Add"], validate=False
