@@ -110,10 +110,10 @@ def test_the_start_page_asks_for_a_first_photo(
 ) -> None:
     page = visit(feedback_service)
     expect(page.get_by_text(message("page.choose"))).to_be_visible()
-    expect(page.get_by_text(message("page.another"))).to_be_hidden()
+    expect(page.get_by_text(message("page.another"), exact=True)).to_be_hidden()
     choose(page, photo_file)
     names(page)
-    expect(page.get_by_text(message("page.another"))).to_be_visible()
+    expect(page.get_by_text(message("page.another"), exact=True)).to_be_visible()
 
 
 def test_a_correction_is_sent_without_the_photo_unless_the_visitor_agrees(
