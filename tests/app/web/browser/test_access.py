@@ -38,7 +38,7 @@ SCRIPTS = sorted(
     if path.name not in {"flower.js", "flowers.js", *SCRIPTS_ON_DEMAND}
 )
 MAX_COMPRESSED_BYTES = 63 * 1024
-MAX_UNCOMPRESSED_BYTES = 176 * 1024
+MAX_UNCOMPRESSED_BYTES = 179 * 1024
 
 
 def test_no_state_of_the_page_breaks_wcag(
