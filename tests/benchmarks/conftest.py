@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.app.conftest import app, classifier, client, make_app
+from tests.app.conftest import app, classifier, client, compiled_templates, make_app
 
-__all__ = ["app", "classifier", "client", "make_app"]
+__all__ = ["app", "classifier", "client", "compiled_templates", "make_app"]

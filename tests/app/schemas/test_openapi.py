@@ -19,6 +19,7 @@ from tests.app.conftest import MakeApp, form, multipart
 # Pages, assets and the document itself.
 NOT_API = {
     "/static/<path:filename>",
+    "/style.css",
     "/docs",
     "/openapi.json",
     "/manifest.webmanifest",

@@ -259,7 +259,8 @@ def test_loading_and_results_cause_no_layout_shift(
         route.continue_()
     names(page)
     expect(page.get_by_label(message("page.explain"))).to_be_visible()
-    assert moved(page) == []
+    # A result that is taller than the window pushes the footer down, and nothing else.
+    assert [shift for shift in moved(page) if shift[1:] != ["colophon"]] == []
 
 
 def test_forced_colors_show_which_photo_is_on_display(

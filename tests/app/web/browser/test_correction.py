@@ -126,7 +126,7 @@ def test_other_answers_change_no_name(
     answer(page, key).click()
     expected = message(f"script.{sentence}", name="Rose")
     expect(page.locator(".correction .answer")).to_have_text(expected)
-    expect(page.get_by_role("status")).to_have_text(expected)
+    expect(page.locator("#status")).to_have_text(expected)
     expect(answer(page, key)).to_be_hidden()
     expect(tiles(page)).to_have_text(["Rose", "Rose"])
     expect(page.locator(".tile .of").first).to_be_empty()

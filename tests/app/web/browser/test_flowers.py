@@ -45,7 +45,7 @@ def test_script_and_server_find_the_same_flowers(
         expect(served.get_by_role("searchbox")).to_have_value(query)
         # The script may ask the server.
         expect(typed.locator(f"{ROWS} a")).to_have_text(rows(served))
-        counts = [page.get_by_role("status").text_content() for page in (typed, served)]
+        counts = [page.locator(".count").text_content() for page in (typed, served)]
         assert counts[0] == counts[1], query
         # The URL contains the query.
         typed.reload()

@@ -383,6 +383,6 @@ def test_the_page_about_the_model_opens_from_the_footer(visit: Visit, bundled_se
     page.get_by_role("link", name=message("model.title")).click()
     expect(page).to_have_url(re.compile("/about/model$"))
     expect(page.get_by_role("heading", name=message("model.title"))).to_be_visible()
-    expect(page.get_by_text(message("model.top1"))).to_be_visible()
+    expect(page.get_by_text(message("model.top1")).first).to_be_visible()
     page.get_by_role("link", name=message("model.card")).click()
     expect(page.locator("body")).to_contain_text("Model card")

@@ -49,7 +49,7 @@ def test_photos_added_to_a_pending_one_wait_for_their_turn(
     choose(page, photo_file)
     wait_for_one(page, held)
     way(page, photo_file, photo_file)
-    expect(page.get_by_role("status")).to_have_text(message("script.added", count=2))
+    expect(page.locator("#status")).to_have_text(message("script.added", count=2))
     expect(tiles(page)).to_have_count(3)
     expect(page.locator("#panel")).to_be_focused()
     assert len(held) == 1
@@ -109,7 +109,7 @@ def test_canceling_the_only_photo_restores_the_start_page(
     assert page.title() == "Petalscope"
     expect(tiles(page)).to_have_count(0)
     expect(page.locator("#panel")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text(message("script.cancelled"))
+    expect(page.locator("#status")).to_have_text(message("script.cancelled"))
 
 
 def test_canceling_goes_on_with_the_next_photo(

@@ -141,7 +141,7 @@ def test_a_result_can_be_copied(visit: Visit, bundled_service: str, flower: Any)
     choose(page, flower("54"))
     found = names(page)
     lines = copied_as(page, "text").splitlines()
-    expect(page.get_by_role("status")).to_have_text(message("script.copied"))
+    expect(page.locator("#status")).to_have_text(message("script.copied"))
     assert lines[0] == message("verdict.most_likely")
     assert re.fullmatch(r"Sunflower \(Helianthus annuus\): .+%", lines[1])
     assert len(lines) == 6

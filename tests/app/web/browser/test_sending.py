@@ -79,7 +79,7 @@ def test_several_photos_are_classified_in_turn(
     named, not_named = message("verdict.unknown_flower"), message("script.not_named")
     expect(tiles(page)).to_have_text([named, not_named, named])
     expect(page.locator(".tile[aria-current]")).to_have_count(1)
-    expect(page.get_by_role("status")).to_have_text(message("script.done"))
+    expect(page.locator("#status")).to_have_text(message("script.done"))
     assert at_once == [1, 1, 1]
     # The rejected file shows its problem until the next choice.
     page.locator(".tile", has_text=not_named).click()
@@ -98,7 +98,7 @@ def test_the_upload_progress_is_shown(visit: Visit, bundled_service: str, tmp_pa
             window.seen = [];
             const main = document.querySelector("main");
             const look = () => {
-                const bar = main.querySelector("progress");
+                const bar = main.querySelector("section.progress progress");
                 if (bar) window.seen.push([bar.ariaLabel, bar.getAttribute("value")]);
             };
             const all = { subtree: true, childList: true, attributes: true };

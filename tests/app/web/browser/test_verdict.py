@@ -142,7 +142,7 @@ def test_a_doubt_is_visible_everywhere(
     respond_with(page, ("Camellia", 0.93), ("Rose", 0.05), verdict=verdict)
     choose(page, photo_file)
     assert names(page) == ["Camellia", "Rose"]
-    expect(page.get_by_role("status")).to_have_text(summary)
+    expect(page.locator("#status")).to_have_text(summary)
     assert page.title() == f"{label} · Petalscope"
     expect(tiles(page)).to_have_text([label])
     heading = page.get_by_role("heading", level=1)

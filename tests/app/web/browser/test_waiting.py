@@ -63,7 +63,7 @@ def test_a_slow_photo_times_out(open_page: Page, photo_file: Path) -> None:
     expect(page.get_by_text(message("script.slow"))).to_have_count(0)
     page.clock.run_for(2_000)
     expect(page.locator("#panel").get_by_text(message("script.slow"))).to_be_visible()
-    expect(page.get_by_role("status")).to_have_text(message("script.slow"))
+    expect(page.locator("#status")).to_have_text(message("script.slow"))
     expect(page.get_by_role("progressbar")).to_be_visible()
     with page.expect_event("requestfailed") as given_up:
         page.clock.run_for(20_000)
@@ -116,13 +116,13 @@ def test_a_busy_service_is_asked_again_when_it_says(
     panel = page.locator("#panel")
     expect(panel).to_contain_text(message(f"titles.{code}"))
     expect(panel).to_contain_text(retry_in(3))
-    expect(page.get_by_role("status")).to_contain_text(retry_in(3))
+    expect(page.locator("#status")).to_contain_text(retry_in(3))
     expect(page.get_by_role("progressbar")).to_be_hidden()
     expect(page.locator(".tile").first).to_contain_text(retry_in(3))
     page.clock.run_for(1_000)
     expect(panel).to_contain_text(retry_in(2))
     # Announced once, not each second.
-    expect(page.get_by_role("status")).to_contain_text(retry_in(3))
+    expect(page.locator("#status")).to_contain_text(retry_in(3))
     assert len(seen) == 1
     page.clock.run_for(2_000)
     assert names(page) == ["rose"]
