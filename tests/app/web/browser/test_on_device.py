@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from flask import Flask
 from playwright.sync_api import Locator, Page, expect
-from werkzeug.serving import make_server
 
 from tests.app.conftest import MakeApp
 from tests.app.web.browser.conftest import Visit
@@ -27,6 +26,7 @@ from tests.app.web.browser.page import (
 )
 from tests.app.web.conftest import message
 from tests.conftest import flower_image
+from tests.wsgi_server import serving
 
 pytestmark = pytest.mark.browser
 
@@ -94,37 +94,20 @@ def cut_after(length: int) -> Fault:
 Start = Callable[..., tuple[Service, Page]]
 
 
-@contextmanager
-def running(service: Service) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, service, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def start(visit: Visit, make_app: MakeApp, tiny_onnx: Path) -> Iterator[Start]:
     """Return a function that opens the page of a service with an ONNX checkpoint."""
-    stops = []
+    with ExitStack() as services:
 
-    def open_page(
-        *, path: str = "", language: str = "en-GB", width: int | None = None, **settings: Any
-    ) -> tuple[Service, Page]:
-        service = Service(make_app(**{"checkpoint": tiny_onnx, **settings}))
-        server = running(service)
-        address = server.__enter__()
-        stops.append(server)
-        page = visit(f"{address}{path}", installs=True, language=language, width=width)
-        return service, page
+        def open_page(
+            *, path: str = "", language: str = "en-GB", width: int | None = None, **settings: Any
+        ) -> tuple[Service, Page]:
+            service = Service(make_app(**{"checkpoint": tiny_onnx, **settings}))
+            origin = services.enter_context(serving(service))
+            page = visit(f"{origin}/{path}", installs=True, language=language, width=width)
+            return service, page
 
-    yield open_page
-    for server in stops:
-        server.__exit__(None, None, None)
+        yield open_page
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +15,12 @@ from flask import Flask
 from playwright.sync_api import Page, expect
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.serving import make_server
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import PHOTO, SCROLL_WIDTH, choose, names, violations
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
+from tests.wsgi_server import serving
 
 pytestmark = pytest.mark.browser
 
@@ -44,15 +43,8 @@ def mount(app: Flask) -> Mount:
     @contextmanager
     def serve(prefix: str = "", port: int = 0) -> Iterator[str]:
         mounted = DispatcherMiddleware(NotFound(), {prefix: app})
-        server = make_server("127.0.0.1", port, mounted, threaded=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}{prefix}/"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving(mounted, port) as origin:
+            yield f"{origin}{prefix}/"
 
     return serve
 
