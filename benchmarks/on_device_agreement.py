@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_table, write_csv
 from model import bundled_checkpoint
-from tests.chromium import chromium
+from tests.browsers import chromium
 from tests.file_server import FileServer
 from tests.model.imaging.profiles import DISPLAY_P3, rgb_profile
 from tests.on_device_page import Agreement, add_photos, results_of_service, serving_model
@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     with (
         serving_model(bundled_checkpoint("cpu")) as files,
-        chromium() as browser,
+        sync_playwright() as playwright,
+        chromium(playwright) as browser,
     ):
         page = browser.new_page()
         page.goto(files.url("/"))

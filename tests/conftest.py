@@ -31,7 +31,7 @@ TINY_CLASSES = (
     FlowerClass("5", "english marigold"),
 )
 _MARKERS = (
-    "data", "browser", "redis", "nginx", "docker", "postgresql", "wrk", "slurm", "cuda",
+    "data", "browser", "firefox", "redis", "nginx", "docker", "postgresql", "wrk", "slurm", "cuda",
 )  # fmt: skip
 
 
@@ -50,6 +50,10 @@ def _missing(marker: str) -> str | None:
         return "install slurm-wlm"
     if marker == "postgresql" and find_postgresql() is None:
         return "install PostgreSQL's server"
+    if marker == "firefox":
+        from tests.browsers import find_firefox  # which imports Playwright
+
+        return None if find_firefox() else "install Firefox"
     if marker == "docker":
         from tests.docker_engine import missing_engine  # which imports this module
 

@@ -16,9 +16,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from model.ood import OodRule
-from tests.chromium import chromium
+from tests.browsers import chromium
 from tests.conftest import ROOT, TINY_CLASSES, flower_image
 from tests.fake_checkpoint import always, save_fake_checkpoint
 from tests.node import imported, run_in_node
@@ -110,7 +111,7 @@ def run(
     if request.param == "node":
         yield run_client_in_node
         return
-    with chromium() as browser:
+    with sync_playwright() as driver, chromium(driver) as browser:
 
         def run_in_chromium(body: str) -> Any:
             page = browser.new_page()

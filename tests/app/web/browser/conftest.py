@@ -1,4 +1,4 @@
-"""Fixtures for browser tests: a gunicorn service and Chromium.
+"""Fixtures for browser tests: a gunicorn service, Chromium and Firefox.
 
 An error or warning in the browser's console fails the test, including violations of the content
 security policy.
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
-from tests.chromium import chromium
+from tests.browsers import chromium, firefox
 from tests.conftest import flower_image
 from tests.serving import serving
 
@@ -21,6 +21,11 @@ Visit = Callable[..., Page]
 MAX_BODY_MIB = 1
 
 _BLOCKED_WORKER = "Service Worker registration blocked by Playwright"
+_CLIPBOARD = ("clipboard-read", "clipboard-write")
+# Playwright does not see what Firefox logs about the content security policy.
+_LOG_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => {
+    console.error(`${event.blockedURI} violates ${event.violatedDirective}`);
+});"""
 _TIMEOUT_MS = 20_000  # long enough for a busy machine
 
 
@@ -34,15 +39,35 @@ def bundled_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 # Of the package, because asyncio.run() fails in a process while Playwright runs.
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
     expect.set_options(timeout=_TIMEOUT_MS)
-    with chromium() as browser:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with chromium(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def firefox_browser(playwright: Playwright) -> Iterator[Browser]:
+    with firefox(playwright) as browser:
         yield browser
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
+def browser_name() -> str:
+    """Return the browser of the test, which IN_BOTH_BROWSERS chooses."""
+    return "chromium"
+
+
+@pytest.fixture
+def visit(request: pytest.FixtureRequest, browser_name: str) -> Iterator[Visit]:
     """Return a function that opens a URL as a desktop or phone, with or without JavaScript."""
+    fixture = "firefox_browser" if browser_name == "firefox" else "browser"
+    browser: Browser = request.getfixturevalue(fixture)
     errors: list[str] = []
     contexts = []
 
@@ -63,10 +88,13 @@ def visit(browser: Browser) -> Iterator[Visit]:
             java_script_enabled=javascript,
             reduced_motion="reduce",
             locale=language,
+            permissions=_CLIPBOARD if browser_name == "chromium" else None,
             # Playwright cannot intercept requests that a service worker handles.
             service_workers="allow" if installs else "block",
         )
         contexts.append(context)
+        if browser_name == "firefox":
+            context.add_init_script(_LOG_VIOLATIONS)
         page = context.new_page()
         page.set_default_timeout(_TIMEOUT_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))

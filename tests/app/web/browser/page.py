@@ -20,6 +20,8 @@ PHOTO = "img.photo"
 WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize(
     "javascript", [True, False], ids=["scripts", "no scripts"]
 )
+_FIREFOX = pytest.param("firefox", marks=pytest.mark.firefox)
+IN_BOTH_BROWSERS = pytest.mark.parametrize("browser_name", ["chromium", _FIREFOX])
 # Widths in CSS pixels.
 DEVICES = pytest.mark.parametrize(
     ("phone", "widths"), [(True, [320, 390, 736]), (False, [1280, 3840])], ids=["phone", "desktop"]
@@ -56,7 +58,6 @@ def best(page: Page) -> Locator:
 
 def copied_as(page: Page, action: str, language: str = ENGLISH) -> str:
     """Copy the result by the menu, as "text" or "json", and return the clipboard."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     hold_time(page)
     menu = page.locator(".menu")
     if menu.get_attribute("open") is None:

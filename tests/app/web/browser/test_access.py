@@ -1,4 +1,4 @@
-"""Accessibility of the page in Chromium: WCAG, screen sizes, keyboard, page weight, stability."""
+"""Accessibility of the page: WCAG, screen sizes, keyboard, page weight, stability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combination of several photos of one plant, in Chromium."""
+"""Combination of several photos of one plant."""
 
 from __future__ import annotations
 

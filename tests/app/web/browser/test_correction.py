@@ -1,4 +1,4 @@
-"""The visitor's answer to "Was this right?" in Chromium; feedback is off."""
+"""The visitor's answer to "Was this right?"; feedback is off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feedback in Chromium: the dialog; without scripts, the form and the page of the code."""
+"""Feedback: the dialog; without scripts, the form and the page of the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
-from tests.app.web.browser.page import SCROLL_WIDTH, choose, names, resize, violations
+from tests.app.web.browser.page import (
+    SCROLL_WIDTH,
+    choose,
+    names,
+    resize,
+    violations,
+)
 from tests.app.web.conftest import message
 from tests.serving import serving
 
@@ -135,7 +141,6 @@ def test_a_sent_photo_can_be_deleted_at_once_or_later(
     visit: Visit, feedback_service: str, feedback_folder: Path, photo_file: Path
 ) -> None:
     page = visit(feedback_service)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     dialog = correct(page, photo_file)
     dialog.get_by_label(message("feedback.consent")).check()
     button(page, "feedback.send").click()

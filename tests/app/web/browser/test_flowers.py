@@ -1,4 +1,4 @@
-"""The flower pages and the API documentation in Chromium, with and without JavaScript."""
+"""The flower pages and the API documentation, with and without JavaScript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos kept in the browser, and the removal of photos, in Chromium."""
+"""Photos kept in the browser, and the removal of photos."""
 
 from __future__ import annotations
 

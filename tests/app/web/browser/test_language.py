@@ -1,4 +1,4 @@
-"""Every state of the German page in Chromium, with and without JavaScript."""
+"""Every state of the German page, with and without JavaScript."""
 
 from __future__ import annotations
 

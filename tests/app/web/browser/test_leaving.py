@@ -1,4 +1,4 @@
-"""Keyboard focus, history and the warning before photos are lost, in Chromium."""
+"""Keyboard focus, history and the warning before photos are lost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from playwright.sync_api import Dialog, Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     choose,
     fake_result,
@@ -36,6 +37,7 @@ def expect_warning(page: Page) -> None:
     warning.value.dismiss()
 
 
+@IN_BOTH_BROWSERS
 def test_the_focus_moves_to_the_panel(visit: Visit, bundled_service: str, photo_file: Path) -> None:
     page = visit(bundled_service)
     held = hold(page)
@@ -75,6 +77,7 @@ def test_back_and_forward_switch_between_start_page_and_photos(
     expect(page).to_have_url(f"{bundled_service}about")
 
 
+@IN_BOTH_BROWSERS
 def test_the_logo_keeps_the_photos(visit: Visit, bundled_service: str, photo_file: Path) -> None:
     page = visit(bundled_service)
     respond_with(page, ("rose", 0.9))
@@ -119,6 +122,7 @@ def test_canceling_the_only_photo_leaves_no_step_in_the_history(
     expect(page).to_have_url(f"{bundled_service}about")
 
 
+@IN_BOTH_BROWSERS
 def test_closing_the_page_warns_while_photos_would_be_lost(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:

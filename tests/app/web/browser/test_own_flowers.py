@@ -1,4 +1,4 @@
-"""The pages of a service for people's own flowers, in Chromium."""
+"""The pages of a service for people's own flowers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems shown on the page in Chromium, and their remedies."""
+"""Problems shown on the page, and their remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the progressive web app in Chromium: installation and the offline page."""
+"""The progressive web app: installation and the offline page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tests.app.web.browser.conftest import Visit
-from tests.app.web.browser.page import PHOTO, SCROLL_WIDTH, choose, names, violations
+from tests.app.web.browser.page import (
+    PHOTO,
+    SCROLL_WIDTH,
+    choose,
+    names,
+    violations,
+)
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
 from tests.wsgi_server import serving

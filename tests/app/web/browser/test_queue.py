@@ -1,4 +1,4 @@
-"""The queue of photos in Chromium: adding, canceling, trying again, and its memory."""
+"""The queue of photos: adding, canceling, trying again, and its memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of the bundled checkpoint in Chromium, with and without JavaScript."""
+"""Results of the bundled checkpoint, with and without JavaScript."""
 
 from __future__ import annotations
 

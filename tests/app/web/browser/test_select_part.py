@@ -1,4 +1,4 @@
-"""Selection of a part of a photo, in Chromium: by mouse, fingers and keyboard."""
+"""Selection of a part of a photo: by mouse, fingers and keyboard."""
 
 from __future__ import annotations
 

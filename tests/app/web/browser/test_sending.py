@@ -1,4 +1,4 @@
-"""Choosing, dropping, pasting and sending photos in Chromium."""
+"""Choosing, dropping, pasting and sending photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict, its pictures and its menu in Chromium."""
+"""The verdict, its pictures and its menu."""
 
 from __future__ import annotations
 

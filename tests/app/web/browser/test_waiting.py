@@ -1,4 +1,4 @@
-"""Slow and busy services in Chromium: timeouts, countdowns and automatic tries."""
+"""Slow and busy services: timeouts, countdowns and automatic tries."""
 
 from __future__ import annotations
 
