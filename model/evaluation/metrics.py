@@ -73,6 +73,8 @@ class ClassificationMetrics:
         mean_per_class: Mean of the accuracies of the classes in the set.
         loss: Mean cross-entropy after temperature scaling, in nats.
         ece: Expected calibration error with `CALIBRATION_BINS` bins of equal width.
+        ece_by_chance: Mean ECE of perfectly calibrated predictions with the same confidences. Bins
+            with few photos deviate by chance, so an ECE near this value shows no miscalibration.
         confidence_right: Mean confidence of the correct predictions; None without any.
         confidence_wrong: Mean confidence of the wrong predictions; None without any.
         per_class: Map from the id of each class in the set to its metrics, in index order.
@@ -88,6 +90,7 @@ class ClassificationMetrics:
     mean_per_class: float
     loss: float
     ece: float
+    ece_by_chance: float
     confidence_right: float | None
     confidence_wrong: float | None
     per_class: Mapping[str, ClassMetrics]
@@ -107,6 +110,7 @@ class ClassificationMetrics:
             "mean_per_class": self.mean_per_class,
             "loss": self.loss,
             "ece": self.ece,
+            "ece_by_chance": self.ece_by_chance,
             "confidence_right": self.confidence_right,
             "confidence_wrong": self.confidence_wrong,
         }
@@ -147,6 +151,7 @@ def compute_metrics(
     confusion = multiclass_confusion_matrix(predictions, targets, classes).long()
     per_class = _per_class(confusion, class_ids)
     hits = int(correct.sum())
+    bins = _calibration_bins(confidences, correct)
     return ClassificationMetrics(
         n=count,
         top1=hits / count,
@@ -156,10 +161,11 @@ def compute_metrics(
         mean_per_class=sum(row.accuracy for row in per_class.values()) / len(per_class),
         loss=float(cross_entropy(scaled, targets)),
         ece=float(ece),
+        ece_by_chance=_ece_by_chance(bins),
         confidence_right=_mean(confidences[correct]),
         confidence_wrong=_mean(confidences[~correct]),
         per_class=per_class,
-        bins=_calibration_bins(confidences, correct),
+        bins=bins,
         confusion=confusion,
     )
 
@@ -217,6 +223,27 @@ def _calibration_bins(
             )
         )
     return tuple(bins)
+
+
+def _ece_by_chance(bins: Sequence[CalibrationBin]) -> float:
+    """Return the mean ECE if each prediction is correct with the mean confidence of its bin."""
+    photos = sum(item.n for item in bins)
+    return sum(_mean_deviation(item.n, item.confidence) for item in bins) / photos
+
+
+def _mean_deviation(n: int, p: float) -> float:
+    """Return E|X - np| of a binomial variable X (de Moivre 1730, "Miscellanea Analytica").
+
+    Args:
+        n: Number of trials, 0 or more.
+        p: Probability of success, in [0, 1).
+    """
+    if not n or not p:
+        return 0.0
+    above = math.floor(n * p) + 1
+    log_choose = math.lgamma(n + 1) - math.lgamma(above + 1) - math.lgamma(n - above + 1)
+    log_mass = log_choose + above * math.log(p) + (n - above) * math.log1p(-p)
+    return 2 * above * (1 - p) * math.exp(log_mass)
 
 
 def _mean(values: torch.Tensor) -> float | None:

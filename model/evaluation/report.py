@@ -159,6 +159,7 @@ def _accuracy_table(sets: Mapping[str, SetMetrics]) -> Table:
             "top-5",
             "mean per class",
             "ECE",
+            "ECE by chance",
             "mean confidence of errors",
         ),
         [
@@ -169,11 +170,13 @@ def _accuracy_table(sets: Mapping[str, SetMetrics]) -> Table:
                 _with_interval(metrics.classification.top5, metrics.classification.top5_interval),
                 _percent(metrics.classification.mean_per_class),
                 _percent(metrics.classification.ece),
+                _percent(metrics.classification.ece_by_chance),
                 _percent(metrics.classification.confidence_wrong),
             )
             for name, metrics in sets.items()
         ],
-        f"[..]: 95 % Wilson interval. ECE: expected calibration error, {CALIBRATION_BINS} bins.",
+        f"[..]: 95 % Wilson interval. ECE: expected calibration error, {CALIBRATION_BINS} bins. "
+        "By chance: its mean for perfectly calibrated predictions.",
     )
 
 

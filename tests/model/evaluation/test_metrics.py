@@ -111,6 +111,33 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     assert result.confidence_wrong == pytest.approx(p)
 
 
+@pytest.mark.parametrize("n", [1, 10, 205])
+def test_the_calibration_error_by_chance_is_the_mean_deviation_of_a_binomial(n: int) -> None:
+    logits = logits_for([0] * n, height=2.0)
+    result = compute_metrics(logits, torch.zeros(n, dtype=torch.int64), CLASS_IDS)
+    p = math.exp(2) / (math.exp(2) + 5)
+    mass = [math.comb(n, hits) * p**hits * (1 - p) ** (n - hits) for hits in range(n + 1)]
+    expected = sum(weight * abs(hits / n - p) for hits, weight in enumerate(mass))
+    assert result.ece_by_chance == pytest.approx(expected, rel=1e-6)
+
+
+def test_calibrated_predictions_have_the_calibration_error_by_chance_on_average() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(200, 6) * 2
+    draws = torch.multinomial(logits.softmax(dim=1), 100, replacement=True).T
+    results = [compute_metrics(logits, targets, CLASS_IDS) for targets in draws]
+    by_chance = results[0].ece_by_chance
+    assert by_chance > 0.05
+    mean = sum(result.ece for result in results) / len(results)
+    assert mean == pytest.approx(by_chance, rel=0.05)
+
+
+def test_predictions_that_are_certain_have_no_calibration_error_by_chance() -> None:
+    targets = torch.tensor([0, 1])
+    result = compute_metrics(logits_for([0, 1], height=1000.0), targets, CLASS_IDS)
+    assert result.ece_by_chance == pytest.approx(0, abs=1e-6)
+
+
 def test_the_gaps_of_the_bins_add_up_to_the_calibration_error() -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(400, 6) * 3, torch.randint(0, 6, (400,))
