@@ -87,6 +87,8 @@ def init_rendering(app: Flask) -> None:
         theme_colors=THEME_COLORS,
         takes_feedback=_takes_feedback,
     )
+    # The messages for the scripts, as the tojson filter writes them: Chinese in half the bytes.
+    app.jinja_env.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     app.jinja_env.tests["poisonous"] = _is_poisonous
     app.jinja_env.filters["hyphenate"] = _hyphenate
 

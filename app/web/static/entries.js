@@ -100,6 +100,9 @@ export function clickedEntry({ target }) {
   return state.entries.find(({ tile }) => tile.contains(button));
 }
 
+/* Load the controls of results and of the list. Without them, results are still shown. */
+export const loadControls = () => import("./result_controls.js").catch(() => {});
+
 /* Add an entry to the list: a part of a photo after the photo and its other parts. */
 export function insertEntry(entry) {
   const { entries } = state;

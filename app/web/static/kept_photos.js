@@ -5,6 +5,7 @@
 
 import { announce, dispatch, events, focusPanel, show } from "./display.js";
 import { drawList, insertEntry, isPending, removeEntries, state } from "./entries.js";
+import { isKeeping, NAME } from "./keeping.js";
 import { texts } from "./messages.js";
 import { notify } from "./notice.js";
 import { newEntry } from "./queue.js";
@@ -12,9 +13,6 @@ import { newEntry } from "./queue.js";
 const VERSION = 1; // raise it when the fields change; older records are deleted
 const STORE = "photos";
 const KEPT = ["label", "photos", "thumbnail", "result", "square"];
-
-// Services at other paths of this host have databases of their own.
-const NAME = `petalscope ${new URL("..", import.meta.url).pathname}`;
 
 const list = document.querySelector(".entries");
 const section = list.querySelector(".keeping");
@@ -107,8 +105,6 @@ async function save(entry) {
   await prune();
   dispatch("kept", entry);
 }
-
-export const isKept = (entry) => state.keeps && entry.key !== undefined;
 
 events.addEventListener("change", ({ detail: entry }) => {
   if (state.keeps && entry.result) enqueue(() => save(entry));
@@ -226,15 +222,6 @@ removeAllButton.addEventListener("click", () => {
 });
 
 /* -- Start --------------------------------------------------------------------- */
-
-/* Return true if the visitor has turned keeping on, also before the photos are restored. */
-export function isKeeping() {
-  try {
-    return localStorage.getItem(NAME) !== null;
-  } catch {
-    return false; // the browser blocks storage
-  }
-}
 
 if (isKeeping()) {
   keep.checked = state.keeps = true;

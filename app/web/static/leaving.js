@@ -3,7 +3,7 @@
 
 import { events, focusPanel, show } from "./display.js";
 import { isPending, state } from "./entries.js";
-import { isKept, isKeeping } from "./kept_photos.js";
+import { isKept, isKeeping } from "./keeping.js";
 import { notify } from "./notice.js";
 
 const START = "start"; // values of history.state

@@ -5,7 +5,6 @@ import { outcomeWriter } from "./display.js";
 import { state } from "./entries.js";
 import { texts } from "./messages.js";
 import { captionOf, jsonOf, labelOf, textOf } from "./result.js";
-import { composePicture } from "./share_picture.js";
 
 const SAVE_MS = 2000; // until the browser has read the file
 const menu = document.querySelector(".menu");
@@ -18,15 +17,17 @@ const canShare = (file) => Boolean(navigator.canShare?.({ files: [file] }));
 
 let composed = null; // {entry, file}: the file is a promise
 
+async function compose({ photos, result }) {
+  const { composePicture } = await import("./share_picture.js");
+  const name = labelOf(result).text.replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+  return composePicture(photos, captionOf(result), name);
+}
+
 /* Return the picture of the entry on display. It is composed once, when the menu opens, because
  * browsers share only shortly after a click. */
 function pictureOfShown() {
   const entry = state.shown;
-  if (composed?.entry !== entry) {
-    const { text } = labelOf(entry.result);
-    const name = text.replace(/[^\p{L}\p{N}]+/gu, " ").trim();
-    composed = { entry, file: composePicture(entry.photos, captionOf(entry.result), name) };
-  }
+  if (composed?.entry !== entry) composed = { entry, file: compose(entry) };
   return composed.file;
 }
 

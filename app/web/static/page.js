@@ -17,12 +17,7 @@ setScripted(true);
 const modules = Promise.all([
   import("./queue.js"),
   import("./notice.js"),
-  import("./combine.js"),
-  import("./menu.js"),
   import("./leaving.js"),
-  import("./select_part.js"),
-  import("./correction.js"),
-  import("./kept_photos.js"),
 ]);
 modules.catch(() => setScripted(false));
 

@@ -6,6 +6,7 @@ import {
   canRetry,
   drawTile,
   isPending,
+  loadControls,
   removeEntries,
   restOf,
   state,
@@ -48,6 +49,7 @@ export function classifyEntries(entries) {
   const staysShown = isPending(state.shown);
   if (!staysShown) state.previous = state.shown;
   addEntries(entries);
+  loadControls();
   if (!state.running) run();
   if (staysShown) {
     refresh(entries[0]);
@@ -124,6 +126,7 @@ async function run() {
     entry.controller = new AbortController();
     const { signal } = entry.controller;
     await classify(entry, signal);
+    if (entry.result) await loadControls(); // so that the result does not move when they appear
     if (signal.aborted) continue;
     if (state.waiting.length === 0) state.running = null;
     refresh(entry);

@@ -6,8 +6,19 @@ from typing import Any
 
 from app.web.translations import ENGLISH, find_message
 
-# Scripts of the start page that load when they are used, or only with feedback.
-SCRIPTS_ON_DEMAND = {"send_feedback.js", "square_frame.js"}
+# Scripts of the start page that load with the first photo or later.
+SCRIPTS_ON_DEMAND = {
+    "clipboard.js",
+    "combine.js",
+    "correction.js",
+    "kept_photos.js",
+    "menu.js",
+    "result_controls.js",
+    "select_part.js",
+    "send_feedback.js",
+    "share_picture.js",
+    "square_frame.js",
+}
 
 # The script of identification on the device that the page always loads.
 OFFER_SCRIPT = "on_device/offer.js"
