@@ -251,7 +251,7 @@ def test_the_start_page_loads_no_script_that_it_does_not_need(
     assert loads(page, "result_controls.js")
     assert not loads(page, "share_picture.js")
     page.locator(".menu summary").click()
-    page.wait_for_function(LOADS, "share_picture.js")
+    page.wait_for_function(LOADS, arg="share_picture.js")
 
 
 def test_a_result_is_shown_without_the_scripts_of_its_controls(
