@@ -166,7 +166,10 @@ class Batcher(Generic[Output]):
         self._on_batch = on_batch
         self._on_failure = on_failure
         self._clock = clock
-        self._changed = threading.Condition()
+        # Never held while a connection is checked: that releases the GIL, and every request would
+        # wait until this thread has it back.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._open = True
         self._in_flight = 0
         self._next_sweep = -math.inf
@@ -220,12 +223,12 @@ class Batcher(Generic[Output]):
                 raise AbandonedError
             yield Slots(partial(self._add, holder), partial(self._infer, holder))
         finally:
-            with self._changed:
+            with self._lock:
                 self._release(holder, holder.slots)
 
     def refuse(self) -> None:
         """Refuse new photos; run those that are queued."""
-        with self._changed:
+        with self._lock:
             self._open = False
             self._changed.notify()
 
@@ -236,16 +239,21 @@ class Batcher(Generic[Output]):
         self._watchdog.stop()
 
     def _add(self, holder: _Holder, slots: int) -> None:
-        with self._changed:
+        if not self._has_added(holder, slots):
+            self._drop_abandoned()
+            if not self._has_added(holder, slots):
+                raise TooManyInFlightError
+
+    def _has_added(self, holder: _Holder, slots: int) -> bool:
+        """Acquire slots; return False if too few are free."""
+        with self._lock:
             if not self.accepting:
                 raise BatcherClosedError
-            most = self._max_in_flight - slots
-            if self._in_flight > most and self._clock() >= self._next_sweep:
-                self._drop_abandoned()
-            if self._in_flight > most:
-                raise TooManyInFlightError
+            if self._in_flight > self._max_in_flight - slots:
+                return False
             self._in_flight += slots
             holder.slots += slots
+            return True
 
     def _release(self, holder: _Holder, slots: int) -> None:
         holder.slots -= slots
@@ -253,20 +261,26 @@ class Batcher(Generic[Output]):
 
     def _drop_abandoned(self) -> None:
         """Release the slots of all queued photos whose client disconnected."""
-        self._next_sweep = self._clock() + _SWEEP_SECONDS
-        for entry in list(self._waiting):
-            if entry.submission.holder.is_connected():
-                continue
-            self._waiting.remove(entry)
-            entry.submission.fail(AbandonedError)
-            self._release(entry.submission.holder, 1)
+        with self._lock:
+            if self._clock() < self._next_sweep:
+                return
+            self._next_sweep = self._clock() + _SWEEP_SECONDS
+            queued = list(self._waiting)
+        abandoned = [one for one in queued if not one.submission.holder.is_connected()]
+        with self._lock:
+            for entry in abandoned:
+                # The model may have taken it meanwhile.
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+                    entry.submission.fail(AbandonedError)
+                    self._release(entry.submission.holder, 1)
 
     def _infer(
         self, holder: _Holder, inputs: Sequence[Pixels], deadline: float
     ) -> list[Inference[Output]]:
         submission = _Submission(holder, deadline, self._clock(), len(inputs))
         entries = [_Entry[Output](submission, photo) for photo in inputs]
-        with self._changed:
+        with self._lock:
             if not self.accepting:
                 raise BatcherClosedError
             self._waiting.extend(entries)
@@ -282,7 +296,7 @@ class Batcher(Generic[Output]):
     def _withdraw(self, submission: _Submission) -> None:
         """Remove photos without an output from the queue, whose slots the caller releases."""
         if submission.unfinished:
-            with self._changed:
+            with self._lock:
                 submission.fail(DeadlineExceededError)
                 for entry in [item for item in self._waiting if item.submission is submission]:
                     self._waiting.remove(entry)
@@ -298,27 +312,40 @@ class Batcher(Generic[Output]):
 
     def _next_batch(self) -> list[_Entry[Output]]:
         """Wait for photos; return an empty list once the batcher is closed."""
-        with self._changed:
-            while True:
-                batch = self._take_batch()
-                if batch or not self._open:
-                    return batch
-                self._changed.wait()
+        while True:
+            with self._lock:
+                while self._open and not self._waiting:
+                    self._changed.wait()
+                if not self._waiting:
+                    return []
+                self._running = taken = self._take_queued()
+            if batch := self._still_wanted(taken):
+                return batch
 
-    def _take_batch(self) -> list[_Entry[Output]]:
-        batch: list[_Entry[Output]] = []
+    def _take_queued(self) -> list[_Entry[Output]]:
+        """Remove up to a batch of photos from the queue; the caller holds the lock."""
+        taken: list[_Entry[Output]] = []
         most = self._batch_size.current()
-        while self._waiting and len(batch) < most:
+        while self._waiting and len(taken) < most:
             entry = self._waiting.popleft()
-            submission = entry.submission
-            if submission.error is not None:
-                continue
-            if self._clock() >= submission.deadline:
-                submission.fail(DeadlineExceededError)
-            elif not submission.holder.is_connected():
-                submission.fail(AbandonedError)
-            else:
+            if entry.submission.error is None:
+                taken.append(entry)
+        return taken
+
+    def _still_wanted(self, taken: list[_Entry[Output]]) -> list[_Entry[Output]]:
+        """Return the photos whose clients still wait, and fail the others."""
+        batch: list[_Entry[Output]] = []
+        for entry in taken:
+            error: type[BatchingError] | None = None
+            if self._clock() >= entry.submission.deadline:
+                error = DeadlineExceededError
+            elif not entry.submission.holder.is_connected():
+                error = AbandonedError
+            if error is None:
                 batch.append(entry)
+            else:
+                with self._lock:
+                    entry.submission.fail(error)
         return batch
 
     def _run_batch(self, batch: list[_Entry[Output]]) -> None:
@@ -330,7 +357,7 @@ class Batcher(Generic[Output]):
                 batch = batch[len(part) :]
             elif len(part) == 1:
                 _log.error("out of memory with a single photo")
-                with self._changed:
+                with self._lock:
                     part[0].submission.fail(BatchOutOfMemoryError)
                 batch = batch[1:]
             else:
@@ -348,7 +375,7 @@ class Batcher(Generic[Output]):
                         self._on_batch(len(part))
                     waited, ran = started - entry.submission.submitted, self._clock() - started
                     entry.inference = Inference(output, waited, ran)
-                    with self._changed:
+                    with self._lock:
                         entry.submission.finish_photo()
         except self._out_of_memory:
             # The caller retries outside this block: the traceback keeps the memory alive.
@@ -361,7 +388,7 @@ class Batcher(Generic[Output]):
 
     def _fail(self, failure: type[ModelFailedError], error: BaseException | None) -> None:
         """Fail all photos, once; `error` is for the log."""
-        with self._changed:
+        with self._lock:
             if self._failure is not None:
                 return
             self._failure = failure

@@ -366,6 +366,52 @@ def test_a_queued_photo_of_a_disconnected_client_is_not_run(harness: Harness) ->
     assert harness.model.batches == [[0.0], [2.0]]
 
 
+def test_a_slow_connection_check_delays_no_other_request(harness: Harness) -> None:
+    checked, may_end = threading.Event(), threading.Event()
+    first = [True]
+
+    def is_connected() -> bool:
+        if first:  # in `acquire`, before the model's thread checks it
+            first.clear()
+            return True
+        checked.set()
+        return may_end.wait(TIMEOUT_SECONDS)
+
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(harness.infer, 1.0, NO_DEADLINE, is_connected)
+        assert checked.wait(TIMEOUT_SECONDS)
+        other = threads.submit(harness.infer, 2.0)
+        until(lambda: harness.batcher.queued == 1)
+        may_end.set()
+        assert output_of(slow.result(TIMEOUT_SECONDS)) == 1
+        assert output_of(other.result(TIMEOUT_SECONDS)) == 2
+
+
+def test_a_slow_connection_check_at_a_refusal_delays_no_other_request(harness: Harness) -> None:
+    harness.batcher.close()
+    harness.make(max_in_flight=2)
+    checked, may_end = threading.Event(), threading.Event()
+    checks = iter([True])
+
+    def is_connected() -> bool:
+        if next(checks, False):
+            return True
+        checked.set()
+        may_end.wait(TIMEOUT_SECONDS)
+        return False
+
+    running = harness.block_model()
+    (queued,) = harness.send(1.0, is_connected=is_connected)
+    with ThreadPoolExecutor(1) as threads:
+        refused = threads.submit(harness.infer, 2.0)
+        assert checked.wait(TIMEOUT_SECONDS)
+        harness.model.release.set()
+        assert output_of(running.result(TIMEOUT_SECONDS)) == 0
+        may_end.set()
+        assert output_of(refused.result(TIMEOUT_SECONDS)) == 2
+    assert isinstance(queued.exception(TIMEOUT_SECONDS), AbandonedError)
+
+
 def test_a_disconnected_client_gets_no_slot(harness: Harness) -> None:
     with pytest.raises(AbandonedError):
         harness.infer(1.0, is_connected=lambda: False)
