@@ -52,11 +52,24 @@ keepalive = _settings.keep_alive_seconds
 # once. glibc would raise it to 32 MiB, and keep more than a gigabyte after a load of large photos.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MIB = 1024 * 1024
+_MALLOC_OPTIONS = {
+    _M_ARENA_MAX: 2,
+    _M_MMAP_THRESHOLD: _MIB,
+    _M_TRIM_THRESHOLD: 16 * _MIB,
+}
+# On a CPU, PyTorch allocates the output of each layer, up to 64 MiB. From the system, these would
+# take a third of the processor time in page faults. Only the first arena keeps larger blocks.
+_MALLOC_OPTIONS_FOR_PYTORCH = {
+    _M_ARENA_MAX: 1,
+    _M_MMAP_THRESHOLD: 128 * _MIB,
+    _M_TRIM_THRESHOLD: 512 * _MIB,
+}
 with suppress(OSError, AttributeError):  # not glibc
     _mallopt = ctypes.CDLL(None).mallopt
-    _mallopt(_M_ARENA_MAX, 2)
-    _mallopt(_M_MMAP_THRESHOLD, _MIB)
-    _mallopt(_M_TRIM_THRESHOLD, 16 * _MIB)
+    for _option, _value in (
+        _MALLOC_OPTIONS_FOR_PYTORCH if _settings.may_run_pytorch else _MALLOC_OPTIONS
+    ).items():
+        _mallopt(_option, _value)
 
 # Seconds that the kernel holds back a connection without data (TCP_DEFER_ACCEPT).
 _DEFER_ACCEPT_SECONDS = 5

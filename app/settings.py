@@ -201,7 +201,8 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(
         16,
         ge=1,
-        description="Maximum photos per batch; an .onnx checkpoint takes at most four per core",
+        description="Maximum photos per batch; on a CPU, an .onnx checkpoint takes at most four "
+        "per core, and PyTorch eight",
     )
     batch_timeout_seconds: float = Field(
         60.0,

@@ -24,6 +24,9 @@ from model.checkpoint.metadata import Reference
 from model.errors import PetalscopeError
 from model.imaging.transforms import EvaluationTransform
 
+# Larger batches take as long per photo, and exceed the allocator's limit in gunicorn.conf.py.
+_MAX_CPU_BATCH = 8
+
 
 class CompilerError(PetalscopeError):
     """A missing compiler, which `torch.compile` needs."""
@@ -79,8 +82,8 @@ class TorchBackend:
 
     @property
     def max_batch_size(self) -> int | None:
-        """None: larger batches are faster until the device's memory is full."""
-        return None
+        """None on a GPU: larger batches are faster until its memory is full. 8 on a CPU."""
+        return None if self._on_gpu else _MAX_CPU_BATCH
 
     @property
     def out_of_memory(self) -> tuple[type[BaseException], ...]:

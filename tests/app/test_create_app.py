@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from app import WarmUpError, create_app
 from app.context import context_of
 from app.settings import Settings
+from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
 from model.backends.base import DeviceError, Outputs
 from model.backends.torch_backend import TorchBackend
 from model.checkpoint.metadata import CheckpointError
@@ -97,6 +99,32 @@ def test_the_master_process_does_not_import_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env={}, capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+@pytest.mark.parametrize(
+    ("checkpoint", "is_returned"), [(BUNDLED_CHECKPOINT, False), (BUNDLED_INT8, True)]
+)
+def test_large_blocks_return_to_the_system_unless_pytorch_needs_them_again(
+    checkpoint: Path, *, is_returned: bool
+) -> None:
+    code = (
+        "import ctypes, runpy\n"
+        "runpy.run_path('gunicorn.conf.py'); libc = ctypes.CDLL(None)\n"
+        "class Info(ctypes.Structure):\n"
+        "    _fields_ = [(f'field{n}', ctypes.c_size_t) for n in range(10)]\n"
+        "libc.mallinfo2.restype, libc.malloc.restype = Info, ctypes.c_void_p\n"
+        "maps = libc.mallinfo2().field3  # mapped blocks\n"
+        "libc.malloc(ctypes.c_size_t(64 * 1024 * 1024))\n"
+        "print(libc.mallinfo2().field3 > maps)"
+    )
+    settings = {"PETALSCOPE_CHECKPOINT": str(checkpoint), "PETALSCOPE_DEVICE": "cpu"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env=settings, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout == f"{is_returned}\n"
 
 
 @pytest.mark.slow

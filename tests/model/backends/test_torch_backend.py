@@ -79,6 +79,10 @@ def test_padded_batch_sizes_are_powers_of_two(
     assert TorchBackend(module, CPU, transform, compiled=True).batch_sizes(4) == [1, 2, 4]
 
 
+def test_a_cpu_takes_small_batches(module: nn.Module, transform: EvaluationTransform) -> None:
+    assert TorchBackend(module, CPU, transform).max_batch_size == 8
+
+
 @pytest.mark.parametrize(
     ("device", "variable", "command"), [("cpu", "CXX", "g++"), ("cuda", "CC", "gcc")]
 )
