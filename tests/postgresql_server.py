@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -48,13 +47,13 @@ def find_postgresql() -> Path | None:
 @contextmanager
 def running_postgresql() -> Iterator[PostgresqlServer]:
     """Run an empty server until the block ends."""
+    from tests.serving import free_port  # its module imports conftest.py, which imports this one
+
     programs = find_postgresql()
     assert programs is not None
     # The server refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else None
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as name:
         if user is not None:
             shutil.chown(name, user)

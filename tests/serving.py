@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from typing import Any
 from tests.conftest import ROOT
 
 TIMEOUT_SECONDS = 90
+# Below the ports that systems give to outgoing connections.
+_PORTS = range(20_000, 32_000)
+# Processes with the same seed would choose the same ports.
+_RANDOM = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,12 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a free port that no outgoing connection takes before its use."""
+    while True:
+        port = _PORTS[_RANDOM.randrange(len(_PORTS))]
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition: Any, timeout: float = TIMEOUT_SECONDS) -> None:

@@ -319,8 +319,7 @@ def moved(page: Page) -> Any:
     """Return the layout shifts since the last call, once everything is drawn."""
     settle(page)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    page.wait_for_timeout(200)
-    return page.evaluate("window.shifts.splice(0)")
+    return page.evaluate("() => { record(observer.takeRecords()); return shifts.splice(0); }")
 
 
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
@@ -331,13 +330,14 @@ def test_loading_and_results_cause_no_layout_shift(
     page.evaluate(
         """() => {
             window.shifts = [];
-            const record = (list) => {
-                for (const { value, sources } of list.getEntries()) {
+            window.record = (entries) => {
+                for (const { value, sources } of entries) {
                     const moved = [...sources].map(({ node }) => node?.className || node?.nodeName);
-                    window.shifts.push([value, ...moved]);
+                    shifts.push([value, ...moved]);
                 }
             };
-            new PerformanceObserver(record).observe({ type: "layout-shift", buffered: true });
+            window.observer = new PerformanceObserver((list) => record(list.getEntries()));
+            observer.observe({ type: "layout-shift", buffered: true });
         }"""
     )
     assert moved(page) == []

@@ -20,6 +20,7 @@ from tests.app.web.browser.page import (
     tiles,
     violations,
     wait_for_one,
+    wait_for_requests,
 )
 from tests.app.web.conftest import message
 from tests.conftest import flower_image
@@ -288,8 +289,7 @@ def test_combining_can_be_canceled_and_retried(
     expect(best(page)).to_have_text("Rose")
     expect(tiles(page)).to_have_text(["Rose", "Tulip"])
     combine()
-    while len(held) < 2:
-        page.wait_for_timeout(20)
+    wait_for_requests(page, held, 2)
     held[1].abort()
     expect(page.get_by_role("alert")).to_contain_text(message("script.unsent_detail"))
     page.unroute("**/predict*", None)

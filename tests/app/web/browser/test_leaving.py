@@ -19,6 +19,7 @@ from tests.app.web.browser.page import (
     tiles,
     violations,
     wait_for_one,
+    wait_until,
 )
 from tests.app.web.conftest import message
 
@@ -116,8 +117,7 @@ def test_canceling_the_only_photo_leaves_no_step_in_the_history(
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.keyboard.press("Escape")
     expect(start_page(page)).to_be_visible()
-    while page.evaluate("history.state") != "start":
-        page.wait_for_timeout(20)
+    wait_until(page, lambda: page.evaluate("history.state") == "start")
     page.go_back()
     expect(page).to_have_url(f"{bundled_service}about")
 

@@ -23,6 +23,7 @@ from tests.app.web.browser.page import (
     copied_as,
     names,
     violations,
+    wait_until,
 )
 from tests.app.web.conftest import message
 from tests.conftest import flower_image
@@ -312,8 +313,7 @@ def test_a_download_can_be_cancelled(start: Start) -> None:
     button(page, "install").click()
     expect(page.locator(".on-device progress")).to_have_js_property("hidden", False)
     expect(button(page, "stop")).to_be_focused()
-    while not service.ranges(WASM):
-        page.wait_for_timeout(20)
+    wait_until(page, lambda: service.ranges(WASM))
     button(page, "stop").click()
     expect(state(page)).to_have_text(message("on_device.stopped"))
     held.set()
@@ -386,8 +386,7 @@ def test_a_service_that_turns_it_off_deletes_the_files(
     page.goto(page.url)
     expect(page.locator(".on-device")).to_have_count(0)
     page.evaluate("navigator.serviceWorker.ready.then((found) => found.update()).then(() => true)")
-    while page.evaluate("caches.keys().then((names) => names.length)") > 1:
-        page.wait_for_timeout(50)
+    wait_until(page, lambda: page.evaluate("caches.keys().then(({ length }) => length)") <= 1)
     choose(page, photo)
     names(page)
     assert service.photos_received == 1

@@ -23,9 +23,11 @@ from tests.app.web.browser.page import (
     choose,
     names,
     violations,
+    wait_until,
 )
 from tests.app.web.conftest import message
 from tests.conftest import ROOT
+from tests.serving import free_port
 from tests.wsgi_server import serving
 
 pytestmark = pytest.mark.browser
@@ -83,7 +85,8 @@ def test_the_page_is_installable(visit: Visit, mount: Mount, prefix: str) -> Non
 def test_the_offline_page_is_shown_until_the_service_is_back(
     visit: Visit, mount: Mount, prefix: str, language: str, title: str, again: str
 ) -> None:
-    with mount(prefix) as address:
+    port = free_port()  # to which the service returns
+    with mount(prefix, port) as address:
         page = visit(address, installs=True, language=language, phone=True, width=320)
         wait_for_worker(page)
     for path in ("", "flowers"):
@@ -94,7 +97,7 @@ def test_the_offline_page_is_shown_until_the_service_is_back(
     assert page.locator(".plate img").evaluate("icon => icon.naturalWidth") > 0
     assert page.evaluate(SCROLL_WIDTH) <= 320
     assert violations(page) == []
-    with mount(prefix, port=int(address.split(":")[2].split("/")[0])):
+    with mount(prefix, port):
         page.get_by_role("link", name=again).click()
         expect(page.get_by_role("searchbox")).to_be_visible()
 
@@ -129,8 +132,7 @@ def test_a_new_version_replaces_the_cache(
         page.goto(f"{address}flowers")
         page.goto(address)
         # Only the names, because opening a deleted cache would create it again.
-        while set(page.evaluate(CACHES)) & set(before):
-            page.wait_for_timeout(50)
+        wait_until(page, lambda: not set(page.evaluate(CACHES)) & set(before))
         assert len(page.evaluate(CACHES)) == 1
     page.goto(address)
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(255, 0, 0)"

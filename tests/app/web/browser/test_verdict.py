@@ -32,6 +32,8 @@ from tests.app.web.browser.page import (
     settle,
     tiles,
     violations,
+    wait_for_one,
+    wait_until,
 )
 from tests.app.web.conftest import message
 from tests.conftest import TINY_CLASSES, flower_image
@@ -68,15 +70,20 @@ def results(illustrated: Flask) -> Results:
     return lambda verdict: {"predictions": predictions, "verdict": verdict}
 
 
-def show(page: Page, illustrated: Flask, result: dict[str, Any], photo: Path) -> None:
-    """Show a result whose pictures come from another service."""
-    client = illustrated.test_client()
+def pictures_of(service: Flask) -> Callable[[Route], None]:
+    """Return a function that responds with a service's pictures."""
+    client = service.test_client()
 
-    def picture(route: Route) -> None:
+    def respond(route: Route) -> None:
         path = route.request.url.split("/", 3)[3]
         route.fulfill(body=client.get(f"/{path}").data, content_type="image/webp")
 
-    page.route("**/pictures/**", picture)
+    return respond
+
+
+def show(page: Page, illustrated: Flask, result: dict[str, Any], photo: Path) -> None:
+    """Show a result whose pictures come from another service."""
+    page.route("**/pictures/**", pictures_of(illustrated))
     page.route("**/predict*", lambda route: route.fulfill(json=result))
     choose(page, photo)
     names(page)
@@ -182,23 +189,18 @@ def test_pictures_fit_and_shift_nothing(
     result = results(verdict)
     page.route("**/predict*", lambda route: route.fulfill(json=result))
     held: list[Route] = []
-
-    def hold(route: Route) -> None:  # Playwright takes no built-in method
-        held.append(route)
-
-    page.route("**/pictures/**", hold)
+    page.route("**/pictures/**", lambda route: held.append(route))
     choose(page, photo_file)
     names(page)
     page.locator(".prediction .picture, .compare img").first.scroll_into_view_if_needed()
     boxes = "nodes => nodes.map((node) => JSON.stringify(node.getBoundingClientRect()))"
     texts = page.locator(".result :is(.name, .percent, .warning)")
     before = texts.evaluate_all(boxes)
-    client = illustrated.test_client()
-    page.wait_for_timeout(100)
-    assert held
+    wait_for_one(page, held)
+    respond = pictures_of(illustrated)
+    page.route("**/pictures/**", respond)
     for route in held:
-        path = route.request.url.split("/", 3)[3]
-        route.fulfill(body=client.get(f"/{path}").data, content_type="image/webp")
+        respond(route)
     loaded = "image => image.decode().then(() => image.naturalWidth)"
     first = page.locator(".prediction .picture, .compare img").first
     assert first.evaluate(loaded) == (300 if verdict != "unknown" else 128)
@@ -252,10 +254,11 @@ def test_no_verdict_breaks_wcag(
 ) -> None:
     page = visit(bundled_service)
     show(page, illustrated, results(verdict), photo_file)
-    page.locator(".menu summary").click()
     for summary in page.locator(".unlikely summary").all():
         summary.click()
     assert violations(page) == []
+    page.locator(".menu summary").click()
+    assert violations(page, within=".menu") == []
 
 
 @pytest.mark.data
@@ -368,9 +371,8 @@ def test_a_result_can_be_shared(visit: Visit, bundled_service: str, photo_file: 
     expect(page.get_by_role("button", name=message("share.save"))).to_be_hidden()
     button = page.locator("[data-action=share]")
     button.click()
-    # Playwright's wait_for_function evaluates a string, which the page's policy forbids.
-    while (shared := page.evaluate("window.shared")) is None:
-        page.wait_for_timeout(20)
+    wait_until(page, lambda: page.evaluate("window.shared") is not None)
+    shared = page.evaluate("window.shared")
     composed(bytes(shared["bytes"]))
     assert shared["title"] == message("verdict.unknown_flower")
     assert shared["name"] == f"{message('verdict.unknown_flower')}.jpg"
