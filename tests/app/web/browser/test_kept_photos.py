@@ -243,8 +243,8 @@ def test_only_the_latest_photos_are_kept(
     fake_api(page)
     choose(page, *photos)
     expect(tiles(page)).to_have_text(["Rose", "Tulip", "Peony"])
-    keep(page, 2)
-    assert page.evaluate(RECORDS) == ["Tulip", "Peony"]
+    switch(page).check()
+    wait_until(page, lambda: page.evaluate(RECORDS) == ["Tulip", "Peony"])
     expect(tiles(page)).to_have_count(3)
 
 
@@ -374,7 +374,8 @@ def test_photos_beyond_the_limit_are_at_risk_again(
     fake_api(page)
     choose(page, *photos)
     expect(tiles(page)).to_have_text(["Rose", "Tulip", "Peony"])
-    keep(page, 2)
+    switch(page).check()
+    wait_until(page, lambda: page.evaluate(RECORDS) == ["Tulip", "Peony"])
     with page.expect_event("dialog") as warning:
         page.close(run_before_unload=True)
     assert warning.value.type == "beforeunload"
