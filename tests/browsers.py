@@ -26,6 +26,14 @@ _FIREFOX_PREFERENCES: dict[str, str | float | bool] = {
 }
 
 
+def find_chromium() -> str | None:
+    """Return the path of Chromium's headless shell, else of Chromium; None if there is neither.
+
+    The shell takes less than half of the processor time.
+    """
+    return shutil.which("chromium-headless-shell") or shutil.which("chromium")
+
+
 def find_firefox() -> str | None:
     """Return the path of Debian's Firefox ESR, else of another Firefox; None if there is none."""
     return shutil.which("firefox-esr") or shutil.which("firefox")
@@ -35,7 +43,7 @@ def find_firefox() -> str | None:
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Run Chromium until the block ends; a process runs one Playwright at a time."""
     with playwright.chromium.launch(
-        executable_path=shutil.which("chromium"), args=_CHROMIUM_ARGUMENTS
+        executable_path=find_chromium(), args=_CHROMIUM_ARGUMENTS
     ) as browser:
         yield browser
 
