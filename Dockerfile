@@ -1,4 +1,5 @@
-# The service as an image; docs/deploying.md has the commands to build and run it.
+# The service as an image; docs/deploying.md has the commands to build and run it. With BULK=true, it
+# also runs bulk jobs (docs/scaling.md).
 #
 # `build` installs the pinned packages into /opt/venv and collects the service's files in /app.
 # `system` is the base image without package installers. The image is a copy of both in an empty
@@ -33,14 +34,26 @@ RUN case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.t
     && rm -rf cmake include libs/cache.json libs/libopenvino_intel_[gn]pu_plugin.so \
     && find libs -name 'libopenvino_*_frontend.so*' \
         ! -name '*_onnx_*' ! -name '*_ir_*' -exec rm {} +
+# true: scripts/classify_many.py too, for bulk jobs. Of pyarrow, only Parquet is used.
+ARG BULK=false
+COPY requirements-bulk.txt /build/
+RUN case "$BULK" in false) exit 0 ;; true) ;; \
+        *) echo "BULK is $BULK; it must be true or false." >&2; exit 1 ;; esac \
+    && pip="python -m pip --python /opt/venv/bin/python --no-cache-dir" \
+    && $pip install --no-deps --requirement /build/requirements-bulk.txt \
+    && $pip check \
+    && cd /opt/venv/lib/python3.*/site-packages/pyarrow \
+    && rm -rf include tests ./*_flight*.so* ./*_s3*.so*
 COPY LICENSE NOTICE gunicorn.conf.py wsgi.py /app/
 COPY LICENSES /app/LICENSES/
 COPY checkpoints /app/checkpoints/
 COPY model /app/model/
 COPY app /app/app/
+COPY scripts/__init__.py scripts/classify_many.py scripts/command_line.py /app/scripts/
 # Readable by any user, regardless of the umask of the checkout. Only PyTorch runs .safetensors.
 RUN chmod -R u=rwX,go=rX /app \
-    && if [ "$DEVICE" = cpu ]; then rm /app/checkpoints/*.safetensors; fi
+    && if [ "$DEVICE" = cpu ]; then rm /app/checkpoints/*.safetensors; fi \
+    && if [ "$BULK" = false ]; then rm -r /app/scripts; fi
 
 
 FROM ${BASE} AS system

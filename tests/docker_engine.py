@@ -140,8 +140,8 @@ def base_image(engine: Engine) -> Iterator[str]:
 
 
 def download(folder: Path) -> None:
-    """Download the packages of the CPU image, as this machine's pip is set up to."""
-    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    """Download the packages of the CPU images, as this machine's pip is set up to."""
+    pins = (ROOT / "requirements-bulk.txt").read_text(encoding="utf-8")  # holds all of them
     # Debian's Python may need packages that this one does not.
     unconditional = re.sub(r" ; python_full_version .*", "", pins)
     (folder / "requirements.txt").write_text(unconditional, encoding="utf-8")

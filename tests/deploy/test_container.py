@@ -22,7 +22,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
@@ -34,6 +36,7 @@ from tests.serving import TIMEOUT_SECONDS, begin_upload, free_port, read_json, r
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 IMAGE = "petalscope-test"
+BULK = "petalscope-bulk-test"
 PAGE = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 PHOTO = encoded()
 MAX_IMAGE_BYTES = 400_000_000
@@ -78,6 +81,16 @@ def image(engine: Engine, base: str) -> Iterator[str]:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     yield IMAGE
     engine.run("rmi", "--force", IMAGE)
+
+
+@pytest.fixture(scope="module")
+def bulk_image(engine: Engine, base: str) -> Iterator[str]:
+    done = build(
+        engine, base, "--build-arg", "DEVICE=cpu", "--build-arg", "BULK=true", "--tag", BULK
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    yield BULK
+    engine.run("rmi", "--force", BULK)
 
 
 @dataclass(frozen=True)
@@ -162,7 +175,7 @@ def test_the_image_has_only_what_it_needs(engine: Engine, image: str) -> None:
     assert not [variable for variable in variables if variable.startswith("NVIDIA")]
     code = (
         "import importlib.util as util, os;"
-        "names = ('pip', 'setuptools', 'ensurepip', 'torch');"
+        "names = ('pip', 'setuptools', 'ensurepip', 'torch', 'pyarrow', 'scripts');"
         "print([name for name in names if util.find_spec(name)], sorted(os.listdir('checkpoints')))"
     )
     listed = engine.run("run", "--rm", "--network=none", image, "python", "-c", code).stdout
@@ -179,26 +192,24 @@ def test_the_build_context_has_only_what_is_copied(engine: Engine, tmp_path: Pat
         engine.run("rm", container)
     finally:
         engine.run("rmi", "--force", tag)
-    dockerfiles = (ROOT / "Dockerfile", ROOT / "deploy" / "kubernetes" / "bulk" / "Dockerfile")
-    copied = {
-        Path(source).parts[0]
-        for path in dockerfiles
-        for line in re.findall(r"^COPY ([^-\n].*)$", path.read_text(), re.MULTILINE)
-        for source in line.split()[:-1]
-    }
-    assert {path.name for path in (tmp_path / "context").iterdir()} == copied
-    unwanted = [
-        path
-        for path in (tmp_path / "context").rglob("*")
-        if path.name == "__pycache__" or path.name.startswith(".")
-    ]
+    context = tmp_path / "context"
+    sent = {path.relative_to(context) for path in context.rglob("*") if path.is_file()}
+    lines = re.findall(r"^COPY ([^-\n].*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    copied = {Path(source) for line in lines for source in line.split()[:-1]}
+    assert {next(way for way in (path, *path.parents) if way in copied) for path in sent} == copied
+    unwanted = [path for path in sent if path.name.startswith(".") or path.suffix == ".pyc"]
     assert unwanted == []
 
 
-def test_an_unknown_device_stops_the_build_with_a_sentence(engine: Engine, base: str) -> None:
-    done = build(engine, base, "--build-arg", "DEVICE=gpu")
+@pytest.mark.parametrize(
+    ("argument", "fragment"), [("DEVICE=gpu", "cpu or cuda"), ("BULK=yes", "true or false")]
+)
+def test_a_wrong_argument_stops_the_build_with_a_sentence(
+    engine: Engine, base: str, argument: str, fragment: str
+) -> None:
+    done = build(engine, base, "--build-arg", argument)
     assert done.returncode != 0
-    assert "must be cpu or cuda" in done.stdout + done.stderr
+    assert f"must be {fragment}" in done.stdout + done.stderr
 
 
 def test_any_user_can_run_it_read_only_with_the_documented_limits(documented: Container) -> None:
@@ -344,3 +355,68 @@ def test_a_wrong_setting_ends_the_container_with_one_sentence(
     assert "Traceback" not in done.stdout + done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("petalscope: ")]
     assert fragment in line
+
+
+def bulk_job() -> dict[str, Any]:
+    """Return the container of the Kubernetes job."""
+    job = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "bulk" / "job.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+@contextmanager
+def running_bulk(
+    engine: Engine, image: str, source: str, photos: Path, output: Path, *arguments: str
+) -> Iterator[str]:
+    """Start the command of the Kubernetes job within its limits; yield the container's name."""
+    limits = bulk_job()["resources"]["limits"]
+    memory = limits["memory"].replace("Gi", "g")
+    name = f"{image}-{free_port()}"
+    output.mkdir(exist_ok=True)
+    output.chmod(0o777)
+    engine.run(
+        *("run", "--detach", "--name", name, "--network", "none", "--user", "54321:54321"),
+        *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("--memory", memory, "--memory-swap", memory),
+        *("--volume", f"{photos}:/photos:ro", "--volume", f"{output}:/results", image),
+        *bulk_job()["command"],
+        *(f"/photos/{source}", "--output", "/results", *arguments),
+    )
+    try:
+        yield name
+    finally:
+        engine.run("rm", "--force", "--volumes", name)
+
+
+def test_a_bulk_job_survives_the_largest_photos_within_the_limits_of_its_pod(
+    engine: Engine, bulk_image: str, tmp_path: Path
+) -> None:
+    photos, output = tmp_path / "photos", tmp_path / "results"
+    photos.mkdir()
+    large = saved(clear_image((8000, 8000)), "WEBP", lossless=True, quality=0)
+    for number in range(4):
+        (photos / f"{number}.webp").write_bytes(large)
+        (photos / f"{number}.jpg").write_bytes(PHOTO)
+    (photos / "damaged.png").write_bytes(b"no photo")
+    with running_bulk(engine, bulk_image, "", photos, output, "--part-size", "4") as name:
+        code = engine.run("wait", name).stdout.strip()
+        assert code == "0", engine.run("logs", name).stderr
+    rows = pq.read_table(output).to_pylist()
+    assert sorted(row["path"] for row in rows) == sorted(path.name for path in photos.iterdir())
+    assert [row["path"] for row in rows if row["error"]] == ["damaged.png"]
+
+
+def test_a_bulk_job_ends_as_soon_as_it_is_stopped(
+    engine: Engine, bulk_image: str, tmp_path: Path
+) -> None:
+    photos, output = tmp_path / "photos", tmp_path / "results"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(PHOTO)
+    (photos / "list.txt").write_text("a.jpg\n" * 100_000)
+    with running_bulk(engine, bulk_image, "list.txt", photos, output) as name:
+        until(lambda: (output / "part-000000.parquet").exists())
+        began = time.monotonic()
+        engine.run("stop", name)
+        assert time.monotonic() - began < DOCKER_GRACE_SECONDS
+        assert engine.inspect(name)["State"]["ExitCode"] == 128 + signal.SIGTERM

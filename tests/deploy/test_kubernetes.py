@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -323,20 +322,6 @@ def test_the_bulk_job_fails_at_once_for_wrong_usage(tmp_path: Path) -> None:
         main([str(tmp_path), "--output", "http://127.0.0.1/"])
     assert codes["values"] == [stop.value.code]
     assert job["template"]["spec"]["containers"][0]["name"] == codes["containerName"]
-
-
-def test_the_build_context_of_the_bulk_image_has_every_copied_file() -> None:
-    dockerfile = (FOLDER / "bulk" / "Dockerfile").read_text()
-    sent = (ROOT / ".dockerignore").read_text().splitlines()
-    copied = [
-        source
-        for line in re.findall(r"^COPY (.*)$", dockerfile, re.MULTILINE)
-        for source in shlex.split(line)[:-1]
-    ]
-    assert copied
-    for source in copied:
-        assert (ROOT / source).exists()
-        assert f"!{Path(source).parts[0]}" in sent
 
 
 @pytest.mark.slow
