@@ -16,34 +16,31 @@ FROM ${BASE} AS build
 ARG DEVICE
 # true: pillow-heif too, for PETALSCOPE_HEIF.
 ARG HEIF=false
-COPY requirements.txt requirements-cuda.txt requirements-heif.txt /build/
+# true: scripts/classify_many.py and its packages too.
+ARG BULK=false
+COPY requirements.txt requirements-bulk.txt requirements-cuda.txt requirements-heif.txt /build/
 # --no-deps, because the files pin every package. PyTorch pins setuptools, which only its C++
-# extensions import. NumPy's tests take 20 MB. Of OpenVINO, only ONNX files on a CPU are used.
-RUN case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
+# extensions import. NumPy's tests take 20 MB. Of OpenVINO, only ONNX files on a CPU are used; of
+# pyarrow, only Parquet files.
+RUN cd /build \
+    && case "$DEVICE" in cpu) set=requirements.txt ;; cuda) set=requirements-cuda.txt ;; \
         *) echo "DEVICE is $DEVICE; it must be cpu or cuda." >&2; exit 1 ;; esac \
-    && case "$HEIF" in false) heif= ;; true) heif="--requirement /build/requirements-heif.txt" ;; \
+    && case "$HEIF" in false) heif= ;; true) heif="--requirement requirements-heif.txt" ;; \
         *) echo "HEIF is $HEIF; it must be true or false." >&2; exit 1 ;; esac \
+    && case "$BULK" in false) bulk= ;; true) bulk="--requirement requirements-bulk.txt" ;; \
+        *) echo "BULK is $BULK; it must be true or false." >&2; exit 1 ;; esac \
     && python -m venv --without-pip /opt/venv \
     && pip="python -m pip --python /opt/venv/bin/python --no-cache-dir" \
-    && $pip install --no-deps --requirement "/build/$set" $heif \
+    && $pip install --no-deps --requirement "$set" $heif $bulk \
     && $pip check \
     && $pip uninstall --yes setuptools \
     && cd /opt/venv/lib/python3.*/site-packages \
     && find numpy -type d -name tests -prune -exec rm -r {} + \
+    && rm -rf pyarrow/include pyarrow/tests pyarrow/*_flight*.so* pyarrow/*_s3*.so* \
     && cd openvino \
     && rm -rf cmake include libs/cache.json libs/libopenvino_intel_[gn]pu_plugin.so \
     && find libs -name 'libopenvino_*_frontend.so*' \
         ! -name '*_onnx_*' ! -name '*_ir_*' -exec rm {} +
-# true: scripts/classify_many.py too, for bulk jobs. Of pyarrow, only Parquet is used.
-ARG BULK=false
-COPY requirements-bulk.txt /build/
-RUN case "$BULK" in false) exit 0 ;; true) ;; \
-        *) echo "BULK is $BULK; it must be true or false." >&2; exit 1 ;; esac \
-    && pip="python -m pip --python /opt/venv/bin/python --no-cache-dir" \
-    && $pip install --no-deps --requirement /build/requirements-bulk.txt \
-    && $pip check \
-    && cd /opt/venv/lib/python3.*/site-packages/pyarrow \
-    && rm -rf include tests ./*_flight*.so* ./*_s3*.so*
 COPY LICENSE NOTICE gunicorn.conf.py wsgi.py /app/
 COPY LICENSES /app/LICENSES/
 COPY checkpoints /app/checkpoints/

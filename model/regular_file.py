@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from model.file_budget import Reserve, no_limit
+
 # Twice the largest photo without compression. Anything larger has the wrong name.
 MAX_BYTES: Final = 512 * 1024 * 1024
 
@@ -29,13 +31,19 @@ def open_regular_file(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def read_regular_file(path: Path) -> bytes:
+def read_regular_file(path: Path, reserve: Reserve = no_limit) -> bytes:
     """Return the content of a file of at most 512 MiB; see `open_regular_file`.
+
+    Args:
+        path: The file.
+        reserve: Called with the file's size before it is read.
 
     Raises:
         OSError: The file is larger, or cannot be opened.
     """
     with open_regular_file(path) as file:
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        reserve(size)
         return file.read()

@@ -15,6 +15,7 @@ from model.bulk.parts import TOP_K, result_table, write_part, written_parts
 from model.bulk.photo_list import PhotoList
 from model.bulk.sources import Source, UnreachableHostError
 from model.bulk.storage import Location, StorageError
+from model.file_budget import Reserve
 from model.prediction.stream import DEFAULT_BATCH_SIZE, Photo, classify
 
 if TYPE_CHECKING:
@@ -182,9 +183,9 @@ def _photos(
     """
     noting = Lock()
 
-    def read(part: int, name: str) -> bytes:
+    def read(part: int, name: str, reserve: Reserve) -> bytes:
         try:
-            data = source.read(name)
+            data = source.read(name, reserve)
         except OSError as error:
             with noting:
                 reads[part].lost += 1

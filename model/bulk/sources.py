@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from model.bulk.storage import Location, StorageError, UnknownFileSystemError
 from model.errors import PetalscopeError
+from model.file_budget import Reserve, no_limit
 from model.imaging.formats import IMAGE_SUFFIXES
 
 _MANIFEST_SUFFIX: Final = ".txt"
@@ -38,8 +39,12 @@ class Source(Protocol):
             SourceError: The source cannot be listed.
         """
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, reserve: Reserve = no_limit) -> bytes:
         """Return the content of a photo's file.
+
+        Args:
+            name: Name of the photo.
+            reserve: Called with the bytes that the file takes in memory before it is read.
 
         Raises:
             OSError: The file is missing or may not be read.
@@ -71,9 +76,9 @@ class Folder:
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be listed: {error.strerror}.") from error
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, reserve: Reserve = no_limit) -> bytes:
         """Return the content of a photo's file."""
-        return (self._folder / name).read()
+        return (self._folder / name).read(reserve)
 
 
 class Manifest:
@@ -105,7 +110,7 @@ class Manifest:
         except OSError as error:
             raise SourceError(f"{self.url} cannot be read: {error.strerror}.") from error
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, reserve: Reserve = no_limit) -> bytes:
         """Return the content of a photo's file.
 
         Raises:
@@ -115,7 +120,7 @@ class Manifest:
             StorageError: A file system fails repeatedly that has answered before.
         """
         if "://" not in name and not name.startswith("/"):
-            return (self._file.parent / name).read()
+            return (self._file.parent / name).read(reserve)
         try:
             location = Location.parse(name)
         except StorageError as error:
@@ -125,12 +130,14 @@ class Manifest:
             if not isinstance(error, UnknownFileSystemError):
                 reason = "The package of its file system is not installed"
             raise OSError(code, reason, name) from error
-        return location.read() if location.is_local else self._read_remote(location)
+        if location.is_local:
+            return location.read(reserve)
+        return self._read_remote(location, reserve)
 
-    def _read_remote(self, location: Location) -> bytes:
+    def _read_remote(self, location: Location, reserve: Reserve) -> bytes:
         host = "/".join(location.url.split("/", 3)[:3])
         try:
-            data = location.read(retries=host not in self._unreachable)
+            data = location.read(reserve, retries=host not in self._unreachable)
         except (FileNotFoundError, PermissionError):
             self._answered[host] = location
             raise
@@ -141,7 +148,7 @@ class Manifest:
                 self._unreachable.add(host)
                 reason = "The host cannot be reached"
                 raise UnreachableHostError(errno.EHOSTUNREACH, reason, location.url) from error
-            if not _answers(answered):
+            if not _answers(answered, reserve):
                 raise  # an outage may pass, so it ends the job
             reason = "The host does not send this file"
             raise OSError(errno.EIO, reason, location.url) from error
@@ -150,10 +157,10 @@ class Manifest:
         return data
 
 
-def _answers(location: Location) -> bool:
+def _answers(location: Location, reserve: Reserve) -> bool:
     """Return True if a host sends a file, or says why not."""
     try:
-        location.read(retries=False)
+        location.read(reserve, retries=False)
     except StorageError:
         return False
     except OSError:

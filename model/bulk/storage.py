@@ -17,7 +17,9 @@ from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from model.atomic_write import atomic_write
+from model.bulk.download import download
 from model.errors import PetalscopeError
+from model.file_budget import Reserve, no_limit
 from model.regular_file import NotRegularFileError, open_regular_file, read_regular_file
 
 # One PUT makes a whole object visible. Other remote file systems show half-written files.
@@ -39,6 +41,7 @@ _RETRY_SECONDS: Final = (0.5, 2.0, 8.0)
 # A host that drops packets would hold a reader for minutes: aiohttp waits five for a connection.
 CONNECT_SECONDS: Final = 10
 _SILENCE_SECONDS: Final = 30
+_NOT_FOUND: Final = 404
 _TOO_MANY_REQUESTS: Final = 429
 _REQUEST_TIMEOUT: Final = 408
 
@@ -146,20 +149,21 @@ class Location:
             elif kind == "file" or self._fs.isfile(entry):  # a link to a file is "other"
                 yield f"{prefix}{name}"
 
-    def read(self, *, retries: bool = True) -> bytes:
+    def read(self, reserve: Reserve = no_limit, *, retries: bool = True) -> bytes:
         """Return the content of the file.
 
         Args:
+            reserve: Called with the bytes that the file takes in memory before it is read.
             retries: Try again if the file system fails.
 
         Raises:
-            OSError: The file is missing, may not be read, is no regular file or, on this machine,
-                is larger than 512 MiB, or its name is malformed or too long.
+            OSError: The file is missing, may not be read, is no regular file or is larger than
+                512 MiB, or its name is malformed or too long.
             StorageError: The file system fails repeatedly.
         """
         if self.is_local:
-            return self._retried(lambda path: read_regular_file(Path(path)), retries)
-        return bytes(self._retried(self._fs.cat_file, retries))
+            return self._retried(lambda path: read_regular_file(Path(path), reserve), retries)
+        return self._retried(lambda path: download(self._fs, path, reserve), retries)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of a text file without their ends.
@@ -266,6 +270,8 @@ def _permanent_errno(error: Exception) -> int | None:
     if _is_malformed(error):
         return errno.EINVAL
     status = getattr(error, "status", None)  # aiohttp's
+    if status == _NOT_FOUND:
+        return errno.ENOENT
     if isinstance(status, int) and 400 <= status < 500:
         return None if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) else errno.EACCES
     return None

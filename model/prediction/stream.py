@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from model.backends.base import Array, Pixels
 from model.control_groups import usable_cores
+from model.file_budget import FileBudget, Reserve, no_limit
 from model.imaging.decode import decode_image
 from model.imaging.decode_limiter import DecodeLimiter
 from model.imaging.formats import ImageError
@@ -28,6 +29,8 @@ DEFAULT_BATCH_SIZE: Final = 32
 _READERS: Final = 16
 _MAX_DECODERS: Final = 8
 _BATCHES_AHEAD: Final = 2
+# Files that are read while others are decoded: sixteen phone photos, or four large scans.
+MAX_FILE_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,26 @@ class Photo:
 
     Attributes:
         name: Name in the output.
-        source: Path or bytes of the file, or a function that returns its bytes. An OSError of the
-            function is the reason of an unreadable photo; its other exceptions end the stream.
+        source: Path or bytes of the file, or a function that returns its bytes. It reserves their
+            number before it reads them. Its OSError is the reason of an unreadable photo; its other
+            exceptions end the stream.
     """
 
     name: str
-    source: Path | bytes | Callable[[], bytes]
+    source: Path | bytes | Callable[[Reserve], bytes]
 
-    def read(self) -> bytes:
+    def read(self, reserve: Reserve = no_limit) -> bytes:
         """Return the bytes of the file.
+
+        Args:
+            reserve: Called with their number before they are read.
 
         Raises:
             OSError: The file is missing, may not be read, or is no regular file.
         """
         if isinstance(self.source, Path):
-            return read_regular_file(self.source)
-        return self.source if isinstance(self.source, bytes) else self.source()
+            return read_regular_file(self.source, reserve)
+        return self.source if isinstance(self.source, bytes) else self.source(reserve)
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,11 @@ def classify(
     threads = ThreadPoolExecutor(_READERS)
     decoders = BoundedSemaphore(min(usable_cores(), _MAX_DECODERS))
     limiter = DecodeLimiter()
+    budget = FileBudget(MAX_FILE_BYTES)
 
     def read(photo: Photo) -> Pixels | str:
-        return _read(classifier, photo, decoders, limiter)
+        with budget.reservation() as reserve:
+            return _read(classifier, photo, reserve, decoders, limiter)
 
     try:
         inputs_ahead = _read_ahead(threads, read, photos, _BATCHES_AHEAD * batch_size)
@@ -143,11 +152,15 @@ def _read_ahead(
 
 
 def _read(
-    classifier: Classifier, photo: Photo, decoders: BoundedSemaphore, limiter: DecodeLimiter
+    classifier: Classifier,
+    photo: Photo,
+    reserve: Reserve,
+    decoders: BoundedSemaphore,
+    limiter: DecodeLimiter,
 ) -> Pixels | str:
     """Return the network's input, uint8 (H, W, 3), or the reason of a failure."""
     try:
-        data = photo.read()
+        data = photo.read(reserve)
         with decoders, ExitStack() as held:
 
             def acquire(pixels: int) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ import time
 import zlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -28,9 +28,11 @@ import yaml
 from PIL import Image
 
 from model import BUNDLED_CHECKPOINT, BUNDLED_INT8
+from model.bulk.storage import Location
 from tests.app.conftest import encoded
 from tests.conftest import ROOT
 from tests.docker_engine import Engine, EngineError, base_image, running_engine
+from tests.object_store import running_object_store
 from tests.serving import TIMEOUT_SECONDS, begin_upload, free_port, read_json, read_response, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -43,6 +45,8 @@ MAX_IMAGE_BYTES = 400_000_000
 # Docker kills a container so long after SIGTERM.
 DOCKER_GRACE_SECONDS = 10
 SENDERS = 6
+SCANS = 16
+SCAN_BYTES = 60_000_000
 # The tests are of memory, on a machine of any speed.
 PATIENT = {"PETALSCOPE_REQUEST_TIMEOUT_SECONDS": "60"}
 
@@ -196,7 +200,8 @@ def test_the_build_context_has_only_what_is_copied(engine: Engine, tmp_path: Pat
     sent = {path.relative_to(context) for path in context.rglob("*") if path.is_file()}
     lines = re.findall(r"^COPY ([^-\n].*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     copied = {Path(source) for line in lines for source in line.split()[:-1]}
-    assert {next(way for way in (path, *path.parents) if way in copied) for path in sent} == copied
+    used = {next((part for part in (path, *path.parents) if part in copied), path) for path in sent}
+    assert used == copied
     unwanted = [path for path in sent if path.name.startswith(".") or path.suffix == ".pyc"]
     assert unwanted == []
 
@@ -367,21 +372,17 @@ def bulk_job() -> dict[str, Any]:
 
 @contextmanager
 def running_bulk(
-    engine: Engine, image: str, source: str, photos: Path, output: Path, *arguments: str
+    engine: Engine, image: str, arguments: Sequence[str], *options: str
 ) -> Iterator[str]:
     """Start the command of the Kubernetes job within its limits; yield the container's name."""
-    limits = bulk_job()["resources"]["limits"]
-    memory = limits["memory"].replace("Gi", "g")
+    job = bulk_job()
+    memory = job["resources"]["limits"]["memory"].replace("Gi", "g")
     name = f"{image}-{free_port()}"
-    output.mkdir(exist_ok=True)
-    output.chmod(0o777)
     engine.run(
-        *("run", "--detach", "--name", name, "--network", "none", "--user", "54321:54321"),
+        *("run", "--detach", "--name", name, "--network", "host", "--user", "54321:54321"),
         *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        *("--memory", memory, "--memory-swap", memory),
-        *("--volume", f"{photos}:/photos:ro", "--volume", f"{output}:/results", image),
-        *bulk_job()["command"],
-        *(f"/photos/{source}", "--output", "/results", *arguments),
+        *("--memory", memory, "--memory-swap", memory, *options, image),
+        *(*job["command"], *arguments),
     )
     try:
         yield name
@@ -389,33 +390,71 @@ def running_bulk(
         engine.run("rm", "--force", "--volumes", name)
 
 
+@contextmanager
+def running_on_folders(
+    engine: Engine, image: str, folder: Path, source: str, *arguments: str
+) -> Iterator[str]:
+    """Start a bulk job on `folder`/photos whose results go to `folder`/results."""
+    results = folder / "results"
+    results.mkdir()
+    results.chmod(0o777)
+    mounts = ("--volume", f"{folder}/photos:/photos:ro", "--volume", f"{results}:/results")
+    command = (source, "--output", "/results", *arguments)
+    with running_bulk(engine, image, command, *mounts) as name:
+        yield name
+
+
+def assert_succeeds(engine: Engine, name: str) -> None:
+    code = engine.run("wait", name).stdout.strip()
+    assert code == "0", engine.run("logs", name).stderr
+    assert engine.inspect(name)["State"]["OOMKilled"] is False
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder
+
+
 def test_a_bulk_job_survives_the_largest_photos_within_the_limits_of_its_pod(
-    engine: Engine, bulk_image: str, tmp_path: Path
+    engine: Engine, bulk_image: str, photos: Path, tmp_path: Path
 ) -> None:
-    photos, output = tmp_path / "photos", tmp_path / "results"
-    photos.mkdir()
     large = saved(clear_image((8000, 8000)), "WEBP", lossless=True, quality=0)
+    scan = padded_png((8000, 8000), SCAN_BYTES)
     for number in range(4):
         (photos / f"{number}.webp").write_bytes(large)
         (photos / f"{number}.jpg").write_bytes(PHOTO)
+    for number in range(SCANS):
+        (photos / f"scan-{number:02}.png").write_bytes(scan)
     (photos / "damaged.png").write_bytes(b"no photo")
-    with running_bulk(engine, bulk_image, "", photos, output, "--part-size", "4") as name:
-        code = engine.run("wait", name).stdout.strip()
-        assert code == "0", engine.run("logs", name).stderr
-    rows = pq.read_table(output).to_pylist()
+    with running_on_folders(engine, bulk_image, tmp_path, "/photos", "--part-size", "8") as name:
+        assert_succeeds(engine, name)
+    rows = pq.read_table(tmp_path / "results").to_pylist()
     assert sorted(row["path"] for row in rows) == sorted(path.name for path in photos.iterdir())
     assert [row["path"] for row in rows if row["error"]] == ["damaged.png"]
 
 
+def test_a_bulk_job_reads_and_writes_an_object_store(engine: Engine, bulk_image: str) -> None:
+    source, option, output = bulk_job()["args"]
+    assert option == "--output"
+    with running_object_store() as variables:
+        Location.parse(f"{source}/a.jpg").write(PHOTO)
+        environment = [f"--env={name}={value}" for name, value in variables.items()]
+        with running_bulk(engine, bulk_image, (source, option, output), *environment) as name:
+            assert_succeeds(engine, name)
+        part = (Location.parse(output) / "part-000000.parquet").read()
+    (row,) = pq.read_table(io.BytesIO(part)).to_pylist()
+    assert (row["path"], row["error"]) == ("a.jpg", None)
+
+
 def test_a_bulk_job_ends_as_soon_as_it_is_stopped(
-    engine: Engine, bulk_image: str, tmp_path: Path
+    engine: Engine, bulk_image: str, photos: Path, tmp_path: Path
 ) -> None:
-    photos, output = tmp_path / "photos", tmp_path / "results"
-    photos.mkdir()
     (photos / "a.jpg").write_bytes(PHOTO)
     (photos / "list.txt").write_text("a.jpg\n" * 100_000)
-    with running_bulk(engine, bulk_image, "list.txt", photos, output) as name:
-        until(lambda: (output / "part-000000.parquet").exists())
+    with running_on_folders(engine, bulk_image, tmp_path, "/photos/list.txt") as name:
+        until(lambda: (tmp_path / "results" / "part-000000.parquet").exists())
         began = time.monotonic()
         engine.run("stop", name)
         assert time.monotonic() - began < DOCKER_GRACE_SECONDS

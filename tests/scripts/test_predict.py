@@ -143,7 +143,7 @@ def test_a_file_without_permission_is_reported(
     fire_lily: Path, photo: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Raise it here, because CI may run as root, who may read every file.
-    def refuse(_: Path) -> bytes:
+    def refuse(*_: object) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("model.prediction.stream.read_regular_file", refuse)

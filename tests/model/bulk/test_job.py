@@ -19,6 +19,7 @@ from model.bulk.photo_list import open_photo_list
 from model.bulk.sources import Source, open_source
 from model.bulk.storage import Location, StorageError
 from model.classifier import Classifier
+from model.file_budget import Reserve, no_limit
 from model.prediction.stream import Classified, Photo, classify
 from tests.conftest import flower_image
 from tests.file_server import running_file_server
@@ -140,11 +141,11 @@ def test_a_mount_that_is_lost_within_a_part_does_not_become_errors(
         def names(self) -> Iterator[str]:
             return source.names()
 
-        def read(self, name: str) -> bytes:
+        def read(self, name: str, reserve: Reserve = no_limit) -> bytes:
             if name in was_read or name > names[PART_SIZE]:
                 raise FileNotFoundError(errno.ENOENT, "No such file", name)
             was_read.add(name)
-            return source.read(name)
+            return source.read(name, reserve)
 
     with pytest.raises(StorageError):
         run(classifier, output, output, source=Unmounted(), part_size=PART_SIZE)
@@ -189,10 +190,10 @@ class Failing:
         self.names = source.names
         self.broken = True
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, reserve: Reserve = no_limit) -> bytes:
         if self.broken and list(self.names()).index(name) >= 6:
             raise StorageError("The network is down.")
-        return self._source.read(name)
+        return self._source.read(name, reserve)
 
 
 def test_a_lost_storage_ends_the_process_and_complete_parts_stay(

@@ -13,6 +13,8 @@ from PIL import Image
 
 from model.backends.base import Pixels
 from model.classifier import Classifier
+from model.file_budget import Reserve
+from model.imaging.formats import UnsupportedImageError
 from model.imaging.limits import ImageLimits
 from model.prediction.stream import Classified, Photo, Unreadable, classify
 from tests.conftest import TINY_CLASSES, flower_image
@@ -119,3 +121,32 @@ def test_large_photos_are_not_decoded_at_the_same_time(
     photos = [Photo(str(index), file.getvalue()) for index in range(8)]
     assert len(list(classify(classifier, photos, top_k=1))) == len(photos)
     assert at_once == [1] * len(photos)
+
+
+def test_files_in_memory_share_a_budget(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [10, 40, 300, 40, 60, 10, 90] * 4
+    held: list[int] = []
+    most: list[list[int]] = []
+
+    def photo(size: int) -> Photo:
+        def read(reserve: Reserve) -> bytes:
+            reserve(size)
+            held.append(size)
+            most.append(held.copy())
+            return bytes(size)
+
+        return Photo(str(size), read)
+
+    def decode(data: bytes, **_: object) -> Image.Image:
+        time.sleep(0.01)
+        held.remove(len(data))
+        raise UnsupportedImageError
+
+    monkeypatch.setattr("model.prediction.stream.decode_image", decode)
+    monkeypatch.setattr("model.prediction.stream.MAX_FILE_BYTES", 100)
+    results = list(classify(classifier, map(photo, sizes), top_k=1))
+    assert [result.photo.name for result in results] == list(map(str, sizes))
+    assert [files for files in most if sum(files) > 100] == [[300]] * sizes.count(300)
+    assert max(map(len, most)) > 1
