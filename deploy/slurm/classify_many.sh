@@ -4,7 +4,7 @@
 #
 #   sbatch --array=0-15 deploy/slurm/classify_many.sh photos/ --output results/
 #
-# `scontrol requeue JOB_TASK` repeats one task.
+# `scontrol requeue 123_4` repeats task 4 of job 123.
 #SBATCH --job-name=petalscope-bulk
 #SBATCH --output=%x-%A_%a.log
 #SBATCH --open-mode=append

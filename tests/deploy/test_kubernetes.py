@@ -197,10 +197,11 @@ def test_the_settings_class_accepts_every_variable(name: str) -> None:
 def test_the_documented_overlay_sets_the_image(overlay: str, image: str, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     (documented,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    own = yaml.safe_load(documented.replace("petalscope-cpu", image))
-    own["resources"] = [os.path.relpath(FOLDER / "overlays" / overlay, tmp_path)]
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
-    container = service_container(rendered(tmp_path))
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    mine = shutil.copytree(tmp_path / "overlays" / overlay, tmp_path / "overlays" / "mine")
+    with (mine / "kustomization.yaml").open("a") as file:
+        file.write(documented.replace("petalscope-cpu", image))
+    container = service_container(rendered(mine))
     assert container["image"] == f"registry.example.org/{image}:1.2"
 
 
