@@ -42,8 +42,6 @@ BULK = "petalscope-bulk-test"
 PAGE = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 PHOTO = encoded()
 MAX_IMAGE_BYTES = 400_000_000
-# Docker kills a container so long after SIGTERM.
-DOCKER_GRACE_SECONDS = 10
 SENDERS = 6
 SCANS = 16
 SCAN_BYTES = 60_000_000
@@ -257,7 +255,6 @@ def test_docker_stop_answers_uploads_in_progress(engine: Engine, image: str) -> 
         ThreadPoolExecutor(1) as thread,
     ):
         assert container.start["checkpoint"] == "mine.onnx"
-        began = time.monotonic()
         stopped = thread.submit(engine.run, "stop", container.name)
         endless.sendall(PHOTO[:1000])
         for part in range(4):
@@ -267,8 +264,7 @@ def test_docker_stop_answers_uploads_in_progress(engine: Engine, image: str) -> 
         status, problem = read_response(endless)
         assert (status, problem["code"]) == (503, "shutting_down")
         stopped.result()
-        assert time.monotonic() - began < DOCKER_GRACE_SECONDS
-        assert container.state["ExitCode"] == 0
+        assert container.state["ExitCode"] == 0  # Docker did not kill it after 10 s
 
 
 def clear_image(size: tuple[int, int]) -> Image.Image:
@@ -456,7 +452,5 @@ def test_a_bulk_job_ends_as_soon_as_it_is_stopped(
     (photos / "list.txt").write_text("a.jpg\n" * 100_000)
     with running_on_folders(engine, bulk_image, tmp_path, "/photos/list.txt") as name:
         until(lambda: (tmp_path / "results" / "part-000000.parquet").exists())
-        began = time.monotonic()
         engine.run("stop", name)
-        assert time.monotonic() - began < DOCKER_GRACE_SECONDS
         assert engine.inspect(name)["State"]["ExitCode"] == 128 + signal.SIGTERM
