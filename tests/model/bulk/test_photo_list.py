@@ -11,6 +11,7 @@ import pytest
 from model.bulk.photo_list import PHOTO_LIST_FILE, JobMismatchError, open_photo_list
 from model.bulk.sources import SourceError, open_source
 from model.bulk.storage import Location, StorageError
+from model.file_budget import Reserve, no_limit
 
 
 class Listed:
@@ -23,7 +24,7 @@ class Listed:
     def names(self) -> Iterator[str]:
         yield from self._names
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, reserve: Reserve = no_limit) -> bytes:
         raise NotImplementedError
 
 
