@@ -5,8 +5,11 @@ import { texts } from "./messages.js";
 const notice = document.getElementById("notice");
 
 /* Show a message, which is read out too. */
-export function notify(key) {
-  notice.textContent = texts[key];
+export const notify = (key) => showNotice(texts[key]);
+
+/* Show a sentence as `notify` does. */
+export function showNotice(sentence) {
+  notice.textContent = sentence;
   notice.hidden = false;
   notice.scrollIntoView({ block: "nearest" });
 }

@@ -131,7 +131,7 @@ self.addEventListener("fetch", (event) => {
   }
   if (request.method !== "GET") return;
   if (request.mode === "navigate") event.respondWith(fetchOrCached(event, OFFLINE));
-  else if (origin !== self.location.origin) return;
+  else if (origin !== self.location.origin || !request.destination) return;
   else if (ASSETS.includes(pathname)) event.respondWith(fetchOrCached(event, pathname));
 {%- if on_device() %}
   else if (isKept(request)) event.respondWith(fetchOrKept(event));

@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
+from app.web.translations import message_catalogs
 from tests.app.conftest import MakeApp, form
 
 BROWSER = {"Accept": "text/html"}
@@ -160,6 +161,27 @@ def test_pages_offer_the_download_with_its_size(offering: Offering, path: str) -
     shown = re.search(r'class="link install" type="button">[^<]*?(\d+) MB', section)
     assert shown
     assert int(shown[1]) == pytest.approx(total / 1e6, abs=1)
+
+
+@pytest.mark.parametrize("language", sorted(message_catalogs()))
+def test_the_offer_weighs_less_than_3_kb(offering: Offering, language: str) -> None:
+    offered, plain = offering(), offering(on_device="off")
+    grown = {
+        path: compressed(offered, path, language) - compressed(plain, path, language)
+        for path in ("/", "/offline", "/service-worker.js")
+    }
+    # Both services send these, which have a use only in the offer.
+    for path in ("/static/on_device/offer.js", "/static/styles/on_device.css"):
+        grown[path] = compressed(offered, path, language)
+    assert sum(grown.values()) <= 3000, grown
+
+
+def compressed(client: FlaskClient, path: str, language: str) -> int:
+    """Return the size of a response with gzip, in bytes."""
+    headers = {**BROWSER, "Accept-Language": language, "Accept-Encoding": "gzip"}
+    with client.get(path, headers=headers) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        return len(response.data)
 
 
 def test_a_service_without_an_onnx_file_offers_nothing(client: FlaskClient) -> None:

@@ -3,6 +3,7 @@
 const PART_BYTES = 2 ** 20;
 const MOST_TRIES = 4;
 const PAUSE_MS = 1000; // before the second try; longer before each further one
+const STALL_MS = 30_000; // without a byte: phones that change networks keep dead connections
 
 /* A file that arrived with another SHA-256, twice. */
 export class DamagedError extends Error {
@@ -39,6 +40,35 @@ const pause = (ms, signal) =>
       reject(signal.reason);
     });
   });
+
+/* Call `work` with a signal that also aborts if `work` reports no progress for long.
+ *
+ * Throws what `work` throws, or a TypeError if it stalls. */
+async function untilStalled({ signal, onProgress }, work) {
+  signal.throwIfAborted();
+  const controller = new AbortController();
+  const stop = () => controller.abort(signal.reason);
+  signal.addEventListener("abort", stop);
+  let timer;
+  const restart = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => controller.abort(), STALL_MS);
+  };
+  restart();
+  try {
+    const report = (bytes) => {
+      restart();
+      onProgress(bytes);
+    };
+    return await work({ signal: controller.signal, onProgress: report });
+  } catch (error) {
+    if (controller.signal.aborted && !signal.aborted) throw new TypeError("stalled");
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+  }
+}
 
 /* Request the bytes after those in `blobs`, and append them in parts, which are stored.
  *
@@ -83,7 +113,7 @@ async function receiveAll(cache, file, options) {
   for (let tries = 1; sizeOf(blobs) < file.bytes; ) {
     const before = sizeOf(blobs);
     try {
-      await receive(cache, file, blobs, options);
+      await untilStalled(options, (limited) => receive(cache, file, blobs, limited));
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
     }

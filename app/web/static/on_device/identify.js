@@ -1,10 +1,15 @@
 /* Identification of a photo on this device, as a response like that of POST /predict. */
 
-import { notify } from "../notice.js";
-import { ready } from "./panel.js";
+import { notify, showNotice } from "../notice.js";
+import { choice, KEY } from "./offer.js";
+import { ready, sentence } from "./panel.js";
 import { find } from "./store.js";
 
 const TIMEOUT_MS = 60_000; // a model that hangs; slow phones need seconds for the first photo
+const RUNNING = `${KEY} running`; // set while the model runs
+
+// The system has ended this tab while the model ran, for lack of memory.
+const hasCrashed = sessionStorage.getItem(RUNNING) !== null;
 
 /* HTTP statuses of the problems that a photo has, by code; all others are 422. */
 const STATUSES = { too_many_pixels: 413, unsupported_format: 415 };
@@ -58,12 +63,26 @@ function complete({ predictions, ...result }, catalog) {
   };
 }
 
+/* Resolve to what `ask` does; the tab remembers if it ends before. */
+async function marked(ask) {
+  const clear = () => sessionStorage.removeItem(RUNNING);
+  sessionStorage.setItem(RUNNING, "");
+  window.addEventListener("pagehide", clear); // which a crash does not send
+  try {
+    return await ask();
+  } finally {
+    window.removeEventListener("pagehide", clear);
+    clear();
+  }
+}
+
 async function classify(photo, manifest) {
+  if (hasCrashed) throw new EngineError();
   if (engine?.version !== manifest.version) {
     engine?.close();
     engine = startEngine(manifest);
   }
-  const { problem, result } = await engine.ask(photo);
+  const { problem, result } = await marked(() => engine.ask(photo));
   if (result) return { status: 200, body: complete(result, await engine.catalog) };
   if (!problem) throw new EngineError();
   return { status: STATUSES[problem.code] ?? 422, body: problem };
@@ -73,14 +92,15 @@ async function classify(photo, manifest) {
  *
  * `onWait` gets the fraction downloaded while the visitor waits for it. */
 export async function identify(photo, onWait) {
-  const manifest = isBroken ? null : await ready(onWait);
-  if (!manifest) return null;
+  if (isBroken) return null;
   try {
-    return { ...(await classify(photo, manifest)), retryAfter: null };
+    const manifest = await ready(onWait);
+    if (manifest) return { ...(await classify(photo, manifest)), retryAfter: null };
+    if (choice() === "on") showNotice(sentence()); // the reason why the service gets the photo
   } catch {
     isBroken = true;
     engine?.close();
     notify("device_failed");
-    return null;
   }
+  return null;
 }

@@ -29,35 +29,64 @@ export async function missingFiles(manifest) {
 
 export const bytesOf = (files) => files.reduce((sum, { bytes }) => sum + bytes, 0);
 
-/* Store a page or static file. */
-async function keep(cache, url, options) {
+/* Return the whole response to a page or static file as [url, response]. */
+async function whole(url, options) {
   const response = await fetch(url, options);
   if (!response.ok) throw new TypeError(String(response.status));
-  await cache.put(url, response);
+  await response.clone().arrayBuffer();
+  return [url, response];
 }
 
 const AS_PAGE = { headers: { Accept: "text/html" }, cache: "no-cache" };
 
-/* Store the pages, scripts and styles that open without a network, and the pictures on this page. */
+/* Store the pages, scripts and styles that open without a network, and the pictures on this page.
+ *
+ * Stores nothing if a script is missing: those of two versions would not fit together. */
 async function keepPages(cache, { pages, static: files, translations }, signal) {
   const shown = [...document.images].map(({ currentSrc }) => currentSrc);
   const pictures = shown.filter((url) => url.startsWith(location.origin));
-  await Promise.all([
-    ...pages.map((url) => keep(cache, url, { ...AS_PAGE, signal })),
-    ...files.map((url) => keep(cache, url, { cache: "no-cache", signal })),
+  const required = await Promise.all([
+    ...pages.map((url) => whole(url, { ...AS_PAGE, signal })),
+    ...files.map((url) => whole(url, { cache: "no-cache", signal })),
   ]);
-  await Promise.allSettled([
+  const others = await Promise.allSettled([
     // Without cookies, because the response would set one for its language.
-    ...translations.map((url) => keep(cache, url, { ...AS_PAGE, credentials: "omit", signal })),
-    ...pictures.map((url) => keep(cache, url, { signal })),
+    ...translations.map((url) => whole(url, { ...AS_PAGE, credentials: "omit", signal })),
+    ...pictures.map((url) => whole(url, { signal })),
   ]);
+  const found = others.filter(({ value }) => value).map(({ value }) => value);
+  await Promise.all([...required, ...found].map((entry) => cache.put(...entry)));
 }
 
-/* Store the pages and static files of a newer service; the model stays the same. */
-export async function refreshPages(current, newest) {
+/* Store the pages and static files of a newer service; the model stays the same.
+ *
+ * Modules that load later must be of the same version as this one. Resolve to the installed manifest;
+ * to null without one. */
+export async function refreshPages(newest) {
+  const manifest = await installed();
+  if (!manifest || manifest.scripts === newest.scripts) return manifest;
+  const refreshed = { ...manifest, scripts: newest.scripts };
   const cache = await openCache();
   await keepPages(cache, newest);
-  await commit(cache, { ...current, scripts: newest.scripts });
+  await commit(cache, refreshed);
+  return refreshed;
+}
+
+/* Install the service worker if it is missing; resolve to its registration once it is active. */
+async function registerWorker() {
+  const registration = await navigator.serviceWorker.register(SERVICE_WORKER);
+  const { active, installing, waiting } = registration;
+  const worker = active ?? waiting ?? installing;
+  await new Promise((resolve, reject) => {
+    const check = () => {
+      if (worker.state === "activated") resolve();
+      // A file of its own did not arrive.
+      if (worker.state === "redundant") reject(new TypeError("service worker"));
+    };
+    worker.addEventListener("statechange", check);
+    check();
+  });
+  return registration;
 }
 
 export async function uninstall() {
@@ -65,13 +94,20 @@ export async function uninstall() {
   await deleteParts();
 }
 
-/* Download what is missing, then put it to use in one step; resolve to the manifest.
+/* Download what is missing, then put it to use in one step.
  *
  * `onProgress` gets the received bytes and their total. Throws as `download` does. */
-export async function install(manifestUrl, { signal, onProgress }) {
-  const manifest = await latest(manifestUrl, signal);
+export async function install(manifestUrl, options) {
+  try {
+    await installFiles(await latest(manifestUrl, options.signal), options);
+  } catch (error) {
+    if (error.name === "QuotaExceededError") await deleteParts(); // nothing can continue them
+    throw error;
+  }
+}
+
+async function installFiles(manifest, { signal, onProgress }) {
   const previous = await installed();
-  await navigator.serviceWorker.register(SERVICE_WORKER);
   const missing = await missingFiles(manifest);
   const total = bytesOf(missing);
   const parts = await openParts();
@@ -81,19 +117,21 @@ export async function install(manifestUrl, { signal, onProgress }) {
     const report = (bytes) => onProgress(before + Math.min(bytes, file.bytes), total);
     blobs.push(await download(parts, file, { signal, onProgress: report }));
   }
+  const registration = await registerWorker();
+  signal.throwIfAborted();
   const cache = await openCache();
   try {
     for (const [index, { url }] of missing.entries()) await cache.put(url, new Response(blobs[index]));
     await keepPages(cache, manifest, signal);
+    signal.throwIfAborted();
     await commit(cache, manifest);
   } catch (error) {
-    if (!previous) await deleteCache();
+    if (!(await installed())) await deleteCache();
     throw error;
   }
   await deleteParts();
   const used = new Set(filesOf(manifest).map(({ url }) => url));
   for (const { url } of filesOf(previous)) if (!used.has(url)) await cache.delete(url);
   // The worker serves this page too, though it was opened before.
-  (await navigator.serviceWorker.ready).active.postMessage("claim");
-  return manifest;
+  registration.active?.postMessage("claim");
 }

@@ -3,7 +3,7 @@
  * The other modules of this folder load only once it is accepted. */
 
 // Services at other paths of this host have a choice of their own.
-const KEY = `petalscope ${new URL("../..", import.meta.url).pathname} on-device`;
+export const KEY = `petalscope ${new URL("../..", import.meta.url).pathname} on-device`;
 
 export const section = document.querySelector(".on-device"); // null if the service offers nothing
 

@@ -33,7 +33,7 @@ export async function installed() {
 
 /* Store a manifest, which makes its files the ones in use. */
 export async function commit(cache, manifest) {
-  await cache.put(MANIFEST, Response.json(manifest));
+  await cache.put(MANIFEST, new Response(JSON.stringify(manifest)));
 }
 
 /* Delete the installation, but no unfinished download. */

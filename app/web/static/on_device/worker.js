@@ -16,7 +16,9 @@ async function load() {
     (await find(files.model.url)).arrayBuffer(),
   ]);
   runtime.env.wasm.wasmBinary = wasm;
-  return { model: await FlowerModel.load({ runtime, model }), options };
+  const loaded = await FlowerModel.load({ runtime, model });
+  delete runtime.env.wasm.wasmBinary; // 14 MB that are compiled
+  return { model: loaded, options };
 }
 
 const decompressed = ({ body }) =>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,10 @@ KEPT_ADDRESSES = """async () => {
         for (const { url } of await (await caches.open(name)).keys()) found.push(url);
     }
     return found;
+}"""
+CACHES = "caches.keys().then((names) => names.filter((name) => name.includes('on-device')))"
+UNREGISTER = """async () => {
+    for (const found of await navigator.serviceWorker.getRegistrations()) await found.unregister();
 }"""
 CLEAR_STORAGE = """async () => {
     for (const name of await caches.keys()) await caches.delete(name);
@@ -92,6 +96,18 @@ def cut_after(length: int) -> Fault:
     return lambda body: [body[:length]]
 
 
+@dataclass
+class Hold:
+    """A fault that holds the response back after a number of bytes."""
+
+    length: int
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, body: bytes) -> Iterable[bytes]:
+        yield body[: self.length]
+        self.released.wait(60)
+
+
 Start = Callable[..., tuple[Service, Page]]
 
 
@@ -101,14 +117,28 @@ def start(visit: Visit, make_app: MakeApp, tiny_onnx: Path) -> Iterator[Start]:
     with ExitStack() as services:
 
         def open_page(
-            *, path: str = "", language: str = "en-GB", width: int | None = None, **settings: Any
+            *,
+            path: str = "",
+            language: str = "en-GB",
+            width: int | None = None,
+            faults: Mapping[str, Sequence[Fault]] | None = None,
+            **settings: Any,
         ) -> tuple[Service, Page]:
             service = Service(make_app(**{"checkpoint": tiny_onnx, **settings}))
+            service.faults.update({name: list(found) for name, found in (faults or {}).items()})
             origin = services.enter_context(serving(service))
             page = visit(f"{origin}/{path}", installs=True, language=language, width=width)
             return service, page
 
         yield open_page
+
+
+@pytest.fixture
+def newer_app(make_app: MakeApp, tiny_onnx: Path, tmp_path: Path) -> Flask:
+    """Return the app of a service with a newer model."""
+    newer = tmp_path / "newer.onnx"
+    newer.write_bytes(tiny_onnx.read_bytes() + ENTRY)
+    return make_app(checkpoint=newer)
 
 
 @pytest.fixture
@@ -221,7 +251,7 @@ def test_it_can_be_removed(start: Start, photo: Path) -> None:
 
 
 def test_an_update_is_offered_and_replaces_the_model(
-    start: Start, make_app: MakeApp, tiny_onnx: Path, tmp_path: Path, photo: Path
+    start: Start, newer_app: Flask, photo: Path
 ) -> None:
     service, page = start()
     install(page)
@@ -230,9 +260,7 @@ def test_an_update_is_offered_and_replaces_the_model(
         return [url for url in page.evaluate(KEPT_ADDRESSES) if MODEL in url]
 
     (before,) = models()
-    newer = tmp_path / "newer.onnx"
-    newer.write_bytes(tiny_onnx.read_bytes() + ENTRY)
-    service.app = make_app(checkpoint=newer)
+    service.app = newer_app
     page.reload()
     expect(state(page)).to_have_text(message("on_device.newer"))
     assert models() == [before]
@@ -301,22 +329,84 @@ def test_a_failed_download_continues_at_the_next_visit(start: Start, photo: Path
     assert PART_BYTES <= int(resumed[1]) <= 2 * PART_BYTES
 
 
+def test_a_download_that_stalls_resumes(start: Start, photo: Path) -> None:
+    service, page = start()
+    page.clock.install()
+    held = Hold(2 * PART_BYTES)
+    service.faults[WASM] = [held]
+    button(page, "install").click()
+    expect(page.locator(".on-device .size")).to_contain_text("2")  # million bytes
+    while len(service.ranges(WASM)) == 1:
+        page.clock.run_for(1000)
+    held.released.set()
+    expect(state(page)).to_have_text(message("on_device.on"))
+    assert service.ranges(WASM) == ["", f"bytes={2 * PART_BYTES}-"]
+
+
+def test_two_tabs_share_a_download(start: Start) -> None:
+    service, page = start()
+    held = Hold(PART_BYTES)
+    service.faults[WASM] = [held]
+    other = page.context.new_page()
+    other.goto(page.url)
+    for tab in (page, other):
+        button(tab, "install").click()
+        expect(button(tab, "stop")).to_be_visible()
+    held.released.set()
+    for tab in (page, other):
+        expect(state(tab)).to_have_text(message("on_device.on"))
+    assert service.ranges(MODEL) == [""]
+
+
+def test_other_tabs_follow_the_choice(start: Start, photo: Path) -> None:
+    service, page = start()
+    install(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(state(other)).to_have_text(message("on_device.on"))
+    button(page, "remove").click()
+    expect(state(other)).to_have_text(message("on_device.removed"))
+    choose(other, photo)
+    names(other)
+    assert service.photos_received == 1
+    other.goto(page.url)
+    install(page)
+    button(other, "install").click()  # loads the panel, which finds everything installed
+    expect(button(other, "remove")).to_be_visible()
+    identify(other, photo)
+    assert service.photos_received == 1
+
+
+def test_removal_ends_the_update_of_another_tab(start: Start, newer_app: Flask) -> None:
+    service, page = start()
+    install(page)
+    service.app = newer_app
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(state(other)).to_have_text(message("on_device.newer"))
+    held = Hold(1000)
+    service.faults[MODEL] = [held]
+    button(other, "update").click()
+    while service.faults[MODEL]:
+        page.wait_for_timeout(20)
+    button(page, "remove").click()
+    for tab in (page, other):
+        expect(state(tab)).to_have_text(message("on_device.removed"))
+    held.released.set()
+    assert page.evaluate(CACHES) == []
+
+
 def test_a_download_can_be_cancelled(start: Start) -> None:
     service, page = start()
-    held = threading.Event()
-
-    def wait(body: bytes) -> Iterable[bytes]:
-        yield body[: 2 * PART_BYTES]
-        held.wait(60)
-
-    service.faults[WASM] = [wait]
+    held = Hold(2 * PART_BYTES)
+    service.faults[WASM] = [held]
     button(page, "install").click()
     expect(page.locator(".on-device progress")).to_have_js_property("hidden", False)
     expect(button(page, "stop")).to_be_focused()
     wait_until(page, lambda: service.ranges(WASM))
     button(page, "stop").click()
     expect(state(page)).to_have_text(message("on_device.stopped"))
-    held.set()
+    held.released.set()
     assert page.evaluate(KEPT_ADDRESSES) == []
     install(page)
     assert service.ranges(MODEL) == [""]  # complete before, so its parts were used
@@ -335,6 +425,90 @@ def test_storage_that_the_browser_deletes_is_noticed(start: Start, photo: Path) 
     page.goto(page.url)
     install(page)
     identify(page, photo)
+
+
+def test_storage_that_is_deleted_while_the_page_is_open_is_noticed(
+    start: Start, photo: Path
+) -> None:
+    service, page = start()
+    install(page)
+    page.evaluate(CLEAR_STORAGE)
+    choose(page, photo)
+    names(page)
+    expect(page.locator("#notice")).to_have_text(message("on_device.lost"))
+    expect(source(page)).to_have_count(0)
+    assert service.photos_received == 1
+
+
+def test_blocked_storage_leaves_photos_to_the_service(start: Start, photo: Path) -> None:
+    service, page = start()
+    page.evaluate(
+        """() => {
+            for (const name of ["open", "match"]) {
+                CacheStorage.prototype[name] = () => {
+                    return Promise.reject(new DOMException("", "SecurityError"));
+                };
+            }
+        }"""
+    )
+    button(page, "install").click()
+    expect(state(page)).to_have_text(message("on_device.failed"))
+    choose(page, photo)
+    names(page)
+    assert service.photos_received == 1
+
+
+@pytest.mark.parametrize(
+    "post",
+    ["this.dispatchEvent(new Event('error'))", "setTimeout(() => window.hung = true)"],
+    ids=["crash", "hang"],
+)
+def test_a_worker_that_fails_is_replaced_by_the_service(
+    start: Start, photo: Path, post: str
+) -> None:
+    service, page = start()
+    install(page)
+    page.clock.install()
+    page.evaluate(f"Worker.prototype.postMessage = function () {{ {post}; }}")
+    choose(page, photo)
+    while not service.photos_received:
+        page.clock.run_for(5000)
+    names(page)
+    expect(page.locator("#notice")).to_have_text(message("script.device_failed"))
+    expect(source(page)).to_have_count(0)
+
+
+def test_a_tab_that_ended_while_the_model_ran_uses_the_service(start: Start, photo: Path) -> None:
+    service, page = start()
+    install(page)
+    # A crash sends no event.
+    page.evaluate(
+        """() => {
+            addEventListener("pagehide", (event) => event.stopImmediatePropagation());
+            Worker.prototype.postMessage = () => { window.isRunning = true; };
+        }"""
+    )
+    choose(page, photo)
+    page.wait_for_function("window.isRunning")
+    for received in (1, 2):
+        page.reload()
+        choose(page, photo)
+        names(page)
+        expect(page.locator("#notice")).to_have_text(message("script.device_failed"))
+        assert service.photos_received == received
+
+
+def test_a_tab_that_the_visitor_leaves_while_the_model_runs_keeps_the_model(
+    start: Start, photo: Path
+) -> None:
+    service, page = start()
+    install(page)
+    page.evaluate("Worker.prototype.postMessage = () => { window.isRunning = true; }")
+    choose(page, photo)
+    page.wait_for_function("window.isRunning")
+    page.reload()
+    identify(page, photo)
+    assert service.photos_received == 0
 
 
 def test_a_device_that_cannot_run_the_model_uses_the_service(
@@ -360,6 +534,55 @@ def test_full_storage_is_explained(start: Start) -> None:
     )
     button(page, "install").click()
     expect(state(page)).to_have_text(message("on_device.full"))
+    assert page.evaluate(CACHES) == []  # which would fill the storage further
+
+
+def test_a_service_worker_that_does_not_arrive_fails_the_download(
+    start: Start, photo: Path
+) -> None:
+    service, page = start(path="flowers")
+    service.faults["/offline"] = [cut_after(0)] * 20
+    page.evaluate(UNREGISTER)
+    button(page, "install").click()
+    expect(state(page)).to_have_text(message("on_device.failed"))
+    service.faults.clear()
+    install(page)
+    offline(page)
+    page.goto(page.url.replace("flowers", ""))
+    identify(page, photo)
+
+
+def test_pages_of_a_newer_service_are_stored_together(start: Start) -> None:
+    service, page = start()
+    install(page)
+    before = page.evaluate(KEPT_ADDRESSES)
+    refresh = """async () => {
+        const { refreshPages } = await import("/static/on_device/install.js");
+        const newest = await (await fetch("/on-device/manifest")).json();
+        newest.scripts = "newer";
+        newest.static.push("/static/flower.js?new");
+        return refreshPages(newest).then(({ scripts }) => scripts, () => "failed");
+    }"""
+    service.faults["/static/page.js"] = [cut_after(100)]
+    assert page.evaluate(refresh) == "failed"
+    assert page.evaluate(KEPT_ADDRESSES) == before
+    assert page.evaluate(refresh) == "newer"
+    assert len(page.evaluate(KEPT_ADDRESSES)) == len(before) + 1
+
+
+def test_an_update_that_fails_without_a_network_keeps_the_model(
+    start: Start, newer_app: Flask, photo: Path
+) -> None:
+    service, page = start()
+    install(page)
+    service.app = newer_app
+    page.reload()
+    expect(state(page)).to_have_text(message("on_device.newer"))
+    offline(page)
+    button(page, "update").click()
+    expect(state(page)).to_have_text(message("on_device.failed"))
+    expect(button(page, "update")).to_be_focused()
+    identify(page, photo)
 
 
 def test_a_photo_waits_for_the_download_if_the_device_is_the_default(
@@ -374,6 +597,17 @@ def test_a_photo_waits_for_the_download_if_the_device_is_the_default(
     page.reload()
     choose(page, photo)
     names(page)
+    assert service.photos_received == 1
+
+
+def test_a_default_that_cannot_be_downloaded_leaves_photos_to_the_service(
+    start: Start, photo: Path
+) -> None:
+    service, page = start(on_device="default", faults={MODEL: [corrupted, corrupted]})
+    expect(state(page)).to_have_text(message("on_device.damaged"))
+    choose(page, photo)
+    names(page)
+    expect(page.locator("#notice")).to_be_hidden()
     assert service.photos_received == 1
 
 
