@@ -69,6 +69,23 @@ def test_photos_get_the_result_of_the_service(tiny_onnx: Path) -> None:
         assert result["ood"] is None
 
 
+def test_the_runtime_knows_the_size_of_the_batch(tiny_onnx: Path) -> None:
+    options = run_in_node(
+        IMPORTS,
+        "let options;"
+        "const create = (bytes, given) => {"
+        "    options = given;"
+        "    return runtime.InferenceSession.create(bytes, given);"
+        "};"
+        f"const model = readFileSync({json.dumps(str(tiny_onnx))});"
+        "await FlowerModel.load({ runtime: { ...runtime, InferenceSession: { create } }, model });"
+        "return options;",
+    )
+    (images,) = onnx.load(tiny_onnx).graph.input
+    batch, *_ = images.type.tensor_type.shape.dim
+    assert options["freeDimensionOverrides"] == {batch.dim_param: 1}
+
+
 def test_other_numbers_of_predictions_are_refused(tiny_onnx: Path) -> None:
     photo = pixels(flower_image((20, 20)))
     codes = run_in_node(
