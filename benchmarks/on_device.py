@@ -17,12 +17,12 @@ from statistics import median
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, CDPSession, Page, Request
+from playwright.sync_api import Browser, CDPSession, Page, Request, sync_playwright
 
 from benchmarks.environments import ROOT
 from benchmarks.photos import photo
 from benchmarks.results_file import print_table, write_csv
-from tests.chromium import chromium
+from tests.browsers import chromium
 from tests.serving import serving
 
 _PHONE: Final = 4  # factor by which the CPU is slowed down
@@ -207,7 +207,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder)) as server,
-        chromium() as browser,
+        sync_playwright() as playwright,
+        chromium(playwright) as browser,
     ):
         address = server.address
         for row in chain(

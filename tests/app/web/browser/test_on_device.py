@@ -172,6 +172,12 @@ def identify(page: Page, photo: Path) -> list[str]:
     return names(page)
 
 
+def await_run(page: Page) -> None:
+    """Wait until the page has sent a photo to the worker, which sets `isRunning` here."""
+    while not page.evaluate("window.isRunning ?? false"):
+        page.wait_for_timeout(20)
+
+
 def offline(page: Page) -> None:
     page.context.set_offline(True)
 
@@ -335,7 +341,7 @@ def test_a_download_that_stalls_resumes(start: Start, photo: Path) -> None:
     held = Hold(2 * PART_BYTES)
     service.faults[WASM] = [held]
     button(page, "install").click()
-    expect(page.locator(".on-device .size")).to_contain_text("2")  # million bytes
+    expect(page.locator(".on-device .size")).to_contain_text("3")  # million bytes
     while len(service.ranges(WASM)) == 1:
         page.clock.run_for(1000)
     held.released.set()
@@ -489,7 +495,7 @@ def test_a_tab_that_ended_while_the_model_ran_uses_the_service(start: Start, pho
         }"""
     )
     choose(page, photo)
-    page.wait_for_function("window.isRunning")
+    await_run(page)
     for received in (1, 2):
         page.reload()
         choose(page, photo)
@@ -505,7 +511,7 @@ def test_a_tab_that_the_visitor_leaves_while_the_model_runs_keeps_the_model(
     install(page)
     page.evaluate("Worker.prototype.postMessage = () => { window.isRunning = true; }")
     choose(page, photo)
-    page.wait_for_function("window.isRunning")
+    await_run(page)
     page.reload()
     identify(page, photo)
     assert service.photos_received == 0
@@ -563,7 +569,7 @@ def test_pages_of_a_newer_service_are_stored_together(start: Start) -> None:
         newest.static.push("/static/flower.js?new");
         return refreshPages(newest).then(({ scripts }) => scripts, () => "failed");
     }"""
-    service.faults["/static/page.js"] = [cut_after(100)]
+    service.faults["/"] = [cut_after(100)]
     assert page.evaluate(refresh) == "failed"
     assert page.evaluate(KEPT_ADDRESSES) == before
     assert page.evaluate(refresh) == "newer"
