@@ -17,7 +17,7 @@ from statistics import median
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, CDPSession, Page, Request, sync_playwright
+from playwright.sync_api import Browser, CDPSession, FilePayload, Page, Request, sync_playwright
 
 from benchmarks.environments import ROOT
 from benchmarks.photos import photo
@@ -123,13 +123,13 @@ def first_result(
     page, session = opened(browser, address)
     throttle(session, 1, network)
     requests: list[Request] = []
-    page.on("requestfinished", requests.append)
+    page.on("requestfinished", lambda request: requests.append(request))
     started = time.perf_counter()
     page.locator(".on-device .install").click()
     page.locator(".on-device .remove").wait_for()
     finished = list(requests)
-    file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": data}
-    page.locator("#file").set_input_files(files=[file])
+    file = FilePayload(name="photo.jpg", mimeType="image/jpeg", buffer=data)
+    page.locator("#file").set_input_files(file)
     page.locator(".result .source").wait_for()
     took = (time.perf_counter() - started) * 1000
     total: dict[str, int] = {}

@@ -143,15 +143,17 @@ export class FlowerModel {
     return names.map((name) => outputs[name]);
   }
 
-  /* Add the activation map of each prediction. */
+  /* Add the activation map of each prediction; the browser encodes them in parallel. */
   async #explain(predictions, { data, dims }, size) {
     const [, , rows, columns] = dims;
     const ids = this.metadata.classes.map((item) => item.class_id);
-    for (const prediction of predictions) {
-      const start = ids.indexOf(prediction.class_id) * rows * columns;
+    const urls = predictions.map(({ class_id: id }) => {
+      const start = ids.indexOf(id) * rows * columns;
       const map = data.subarray(start, start + rows * columns);
-      const picture = overlay(map, columns, size, this.metadata.transform);
-      prediction.activation_map = await toDataUrl(picture);
+      return toDataUrl(overlay(map, columns, size, this.metadata.transform));
+    });
+    for (const [index, url] of (await Promise.all(urls)).entries()) {
+      predictions[index].activation_map = url;
     }
   }
 }
