@@ -233,6 +233,8 @@ def test_the_page_about_the_model_has_its_facts_and_thresholds(
     rule = OodRule("max_logit", 6.04, known_probability=0.5)
     metrics: dict[str, dict[str, float]] = {
         "valid": {"n": 818, "top1": 0.9939, "top5": 0.9976},
+        "everyday_dev": {"n": 205, "top1": 0.8, "top5": 0.9},
+        "garden": {"n": 7, "top1": 1, "top5": 1},
         "unmeasured": {"n": 3},
     }
     changed = replace(classifier.metadata, ood_rule=rule, metrics=metrics)
@@ -247,6 +249,11 @@ def test_the_page_about_the_model_has_its_facts_and_thresholds(
     for number in ("99.4", "99.8", "50.0", "6.0"):
         assert number.replace(".", decimal) in shown
     assert "unmeasured" not in shown
+    # A visitor does not know the names of the data sets.
+    assert message("model.own_photos", language) in shown
+    assert message("model.everyday_photos", language) in shown
+    assert "everyday_dev" not in shown
+    assert "garden" in shown
     side = classifier.metadata.transform.crop
     assert message("model.pixels", language, side=side) in shown
     assert message("model.unsure", language) in shown
