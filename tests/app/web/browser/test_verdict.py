@@ -42,6 +42,7 @@ pytestmark = pytest.mark.browser
 
 VERDICTS: tuple[Verdict, ...] = ("known", "unsure", "unknown", "unchecked")
 PROBABILITIES = (0.8, 0.15, 0.012, 0.009, 0.0)
+DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 ILLUSTRATED = ("1", "100", "2")  # the first, third and fourth of the tiny classes
 
 Results = Callable[[Verdict], dict[str, Any]]
@@ -411,3 +412,48 @@ def test_the_picture_of_combined_photos_has_each(
             for x in (0, 540)
         )
     assert np.abs(left - right).mean() < 6
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_the_candidates_are_side_by_side_beside_the_photo(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    illustrated: Flask,
+    results: Results,
+    width: int,
+) -> None:
+    page = visit(bundled_service, width=width)
+    show(page, illustrated, results("unsure"), photo_file)
+    cards = [card.bounding_box() for card in page.locator(".cards .prediction").all()]
+    assert len(cards) == 5
+    assert len({card["y"] for card in cards if card}) == 1
+    bars = [bar.bounding_box() for bar in page.locator(".cards .bar").all()]
+    assert len({bar["y"] for bar in bars if bar}) == 1
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_similar_names_are_whole_on_a_phone(
+    visit: Visit,
+    bundled_service: str,
+    photo_file: Path,
+    illustrated: Flask,
+    results: Results,
+    width: int,
+) -> None:
+    page = visit(bundled_service, width=width, phone=True)
+    result = results("unknown")
+    for item in result["predictions"]:
+        item["display_name"] = "Sonnenblume"
+        item["translations"] = {}
+        item["activation_map"] = DOT
+    show(page, illustrated, result, photo_file)
+    page.get_by_label(message("page.explain")).check()
+    lines = page.locator(".unknown .name").evaluate_all(
+        """all => all.map((name) => {
+            const range = document.createRange();
+            range.selectNodeContents(name);
+            return range.getClientRects().length;
+        })"""
+    )
+    assert lines == [1] * 5
