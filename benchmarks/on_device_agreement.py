@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.environments import ROOT
 from benchmarks.results_file import print_table, write_csv
 from model import bundled_checkpoint
-from tests.browsers import chromium
+from tests.browsers import BROWSERS
 from tests.file_server import FileServer
 from tests.model.imaging.profiles import DISPLAY_P3, rgb_profile
 from tests.on_device_page import Agreement, add_photos, results_of_service, serving_model
@@ -68,13 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--photos", type=int, default=1000, help="photos of each folder (default: %(default)s)"
     )
+    parser.add_argument(
+        "--browser", choices=BROWSERS, default="chromium", help="(default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args(argv)
     rows = []
     with (
         serving_model(bundled_checkpoint("cpu")) as files,
         sync_playwright() as playwright,
-        chromium(playwright) as browser,
+        BROWSERS[options.browser](playwright) as browser,
     ):
         page = browser.new_page()
         page.goto(files.url("/"))
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows.append({"folder": photo_folder.name, "kind": kind, **vars(result)})
                 print(rows[-1], file=sys.stderr)
     print_table(rows, ".4f")
-    write_csv(options.output / "on_device_agreement.csv", rows)
+    write_csv(options.output / f"on_device_agreement_{options.browser}.csv", rows)
     agrees = all(
         row["same_class"] >= _LEAST_SAME_CLASS
         and row["same_verdict"] >= _LEAST_SAME_VERDICT
