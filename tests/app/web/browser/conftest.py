@@ -59,7 +59,7 @@ def firefox_browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser_name() -> str:
-    """Return the browser of the test, which IN_BOTH_BROWSERS chooses."""
+    """Return the browser of the test; IN_BOTH_BROWSERS overrides it."""
     return "chromium"
 
 

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     SCROLL_WIDTH,
     best,
@@ -116,6 +117,7 @@ def test_photos_of_one_plant_get_one_result(
     expect(page.locator(PHOTO)).to_have_count(3)
 
 
+@IN_BOTH_BROWSERS
 def test_the_real_service_combines_photos(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
@@ -129,6 +131,7 @@ def test_the_real_service_combines_photos(
     assert violations(page) == []
 
 
+@IN_BOTH_BROWSERS
 def test_photos_are_selected_by_keyboard_and_announced(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     SCROLL_WIDTH,
     choose,
     copied_as,
@@ -48,6 +49,7 @@ def search_field(page: Page) -> Locator:
     return page.get_by_role("searchbox", name=message("flowers.find"))
 
 
+@IN_BOTH_BROWSERS
 def test_another_flower_corrects_the_tile_the_note_and_the_copied_text(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -155,6 +157,7 @@ def test_yes_to_an_unknown_flower_does_not_confirm_the_closest_name(
     expect(page.locator(".choices .name")).to_have_text(["Rose", "Tulip"])
 
 
+@IN_BOTH_BROWSERS
 def test_a_flower_is_chosen_by_keyboard(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:

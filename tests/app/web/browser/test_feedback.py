@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     SCROLL_WIDTH,
     choose,
     names,
@@ -122,6 +123,7 @@ def test_the_start_page_asks_for_a_first_photo(
     expect(page.get_by_text(message("page.another"), exact=True)).to_be_visible()
 
 
+@IN_BOTH_BROWSERS
 def test_a_correction_is_sent_without_the_photo_unless_the_visitor_agrees(
     visit: Visit, feedback_service: str, feedback_folder: Path, photo_file: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_correction_is_sent_without_the_photo_unless_the_visitor_agrees(
     expect(page.get_by_text(message("feedback.deleted_detail"))).to_be_visible()
 
 
+@IN_BOTH_BROWSERS
 def test_a_sent_photo_can_be_deleted_at_once_or_later(
     visit: Visit, feedback_service: str, feedback_folder: Path, photo_file: Path
 ) -> None:

@@ -9,7 +9,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.web.browser.conftest import Visit
-from tests.app.web.browser.page import DEVICES, SCROLL_WIDTH, fake_result, resize
+from tests.app.web.browser.page import (
+    DEVICES,
+    IN_BOTH_BROWSERS,
+    SCROLL_WIDTH,
+    fake_result,
+    resize,
+)
 from tests.app.web.conftest import message
 
 pytestmark = pytest.mark.browser
@@ -82,6 +88,7 @@ def test_the_way_back_to_the_photo(
     expect(back).to_be_hidden()  # there is no photo to go back to
 
 
+@IN_BOTH_BROWSERS
 def test_the_way_back_to_the_photo_by_way_of_another_flower(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -118,6 +125,7 @@ def test_script_and_server_give_the_same_warning(
     assert message("toxicity.advice", language) in warnings[0]
 
 
+@IN_BOTH_BROWSERS
 def test_a_flower_is_found_and_opened_by_keyboard(visit: Visit, bundled_service: str) -> None:
     page = visit(f"{bundled_service}flowers")
     page.get_by_label(message("flowers.find")).focus()

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     SCROLL_WIDTH,
     best,
@@ -93,6 +94,7 @@ def test_nothing_is_kept_by_default(visit: Visit, bundled_service: str, photos: 
     expect(page.locator(".entries")).to_be_hidden()
 
 
+@IN_BOTH_BROWSERS
 def test_kept_photos_survive_a_reload(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
@@ -117,6 +119,7 @@ def test_kept_photos_survive_a_reload(
     assert page.locator(PHOTO).evaluate("photo => photo.naturalHeight") == 340
 
 
+@IN_BOTH_BROWSERS
 def test_corrections_parts_and_combinations_are_kept(
     visit: Visit, bundled_service: str, photos: list[Path]
 ) -> None:
@@ -164,6 +167,7 @@ def test_one_photo_can_be_removed(visit: Visit, bundled_service: str, photos: li
     expect(tiles(page)).to_have_text(["Rose", "Peony"])
 
 
+@IN_BOTH_BROWSERS
 def test_all_photos_can_be_removed(visit: Visit, bundled_service: str, photos: list[Path]) -> None:
     page = opened(visit, bundled_service, photos)
     keep(page, 3)
@@ -340,6 +344,7 @@ def test_a_photo_removed_while_it_is_stored_is_not_kept(
     wait_for_records(page, 2)
 
 
+@IN_BOTH_BROWSERS
 def test_tabs_agree_on_what_is_kept(visit: Visit, bundled_service: str, photos: list[Path]) -> None:
     page = opened(visit, bundled_service, photos[:2])
     other = page.context.new_page()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from queue import Queue
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
-from playwright.sync_api import Dialog, Locator, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, Playwright, expect
 
+from tests.app.conftest import MakeApp
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
     IN_BOTH_BROWSERS,
@@ -22,6 +27,8 @@ from tests.app.web.browser.page import (
     wait_until,
 )
 from tests.app.web.conftest import message
+from tests.browsers import BROWSERS
+from tests.wsgi_server import serving
 
 pytestmark = pytest.mark.browser
 
@@ -54,6 +61,7 @@ def test_the_focus_moves_to_the_panel(visit: Visit, bundled_service: str, photo_
             expect(tiles(page)).to_have_text(["rose"] * 2)
 
 
+@IN_BOTH_BROWSERS
 def test_back_and_forward_switch_between_start_page_and_photos(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -103,6 +111,7 @@ def test_the_logo_loads_the_start_page_if_there_are_no_photos(
     expect(start_page(page)).to_be_visible()
 
 
+@IN_BOTH_BROWSERS
 def test_canceling_the_only_photo_leaves_no_step_in_the_history(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -139,6 +148,7 @@ def test_closing_the_page_warns_while_photos_would_be_lost(
     expect_warning(page)
 
 
+@IN_BOTH_BROWSERS
 def test_closing_the_page_without_photos_does_not_warn(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -156,6 +166,7 @@ def test_closing_the_page_without_photos_does_not_warn(
     assert dialogs == []
 
 
+@IN_BOTH_BROWSERS
 def test_a_link_does_not_warn_and_lost_photos_are_explained(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -181,3 +192,57 @@ def test_a_link_does_not_warn_and_lost_photos_are_explained(
     names(page)
     page.reload()
     expect(page.get_by_role("alert")).to_have_text(message("script.lost"))
+
+
+# Sends what the page has when it is shown, because Playwright cannot look into a restored page.
+REPORT = """addEventListener("pageshow", ({ persisted }) => {
+    if (location.pathname !== "/") return;
+    const found = [...document.querySelectorAll(".prediction .name")];
+    const report = {
+        persisted,
+        names: found.map((name) => name.textContent),
+        tiles: document.querySelectorAll(".tile").length,
+        width: document.querySelector("img.photo")?.naturalWidth ?? 0,
+    };
+    void fetch(`/report?${new URLSearchParams(report)}`);
+});"""
+WAYS_BACK = {
+    "browser": "setTimeout(() => history.back())",
+    "page": "setTimeout(() => document.querySelector('.back').click())",
+}
+
+
+@IN_BOTH_BROWSERS
+@pytest.mark.parametrize("way", WAYS_BACK)
+def test_the_browser_restores_the_photos_on_the_way_back_from_a_flower(
+    playwright: Playwright, make_app: MakeApp, photo_file: Path, browser_name: str, way: str
+) -> None:
+    app = make_app()
+    reports: Queue[dict[str, str]] = Queue()
+
+    def service(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/report":
+            return app.wsgi_app(environ, start_response)
+        reports.put(dict(parse_qsl(environ["QUERY_STRING"])))
+        start_response("204 No Content", [])
+        return []
+
+    launch = BROWSERS[browser_name]
+    with serving(service) as origin, launch(playwright, keeps_pages=True) as browser:
+        context = browser.new_context(locale="en-GB")
+        context.add_init_script(REPORT)
+        page = context.new_page()
+        page.goto(origin)
+        assert reports.get(timeout=30)["tiles"] == "0"
+        choose(page, photo_file, photo_file)
+        expect(page.locator("#status")).to_have_text(message("script.done"))
+        found = names(page)
+        page.locator(".prediction .name").first.click()
+        expect(page.locator(".back")).to_be_visible()
+        page.evaluate(WAYS_BACK[way])
+        assert reports.get(timeout=30) == {
+            "persisted": "true",
+            "names": ",".join(found),
+            "tiles": "2",
+            "width": "400",
+        }

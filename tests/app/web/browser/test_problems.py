@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Playwright, expect
 
 from tests.app.web.browser.conftest import MAX_BODY_MIB, Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     WITH_AND_WITHOUT_SCRIPTS,
     choose,
@@ -19,6 +20,7 @@ from tests.app.web.browser.page import (
     wait_for_one,
 )
 from tests.app.web.conftest import message
+from tests.browsers import firefox
 from tests.model.imaging.test_heif import heic
 from tests.serving import serving
 
@@ -37,6 +39,7 @@ NO_PHOTOS = {
 }
 
 
+@IN_BOTH_BROWSERS
 def test_other_files_are_rejected_before_the_upload(
     visit: Visit, bundled_service: str, tmp_path: Path
 ) -> None:
@@ -86,6 +89,27 @@ def test_a_rejected_file_shows_a_readable_problem(
     expect(page.get_by_role("alert")).not_to_be_attached()
 
 
+@pytest.mark.firefox
+def test_firefox_without_scripts_shows_results_and_problems(
+    playwright: Playwright, bundled_service: str, photo_file: Path, text_file: Path
+) -> None:
+    with firefox(playwright, scripts=False) as browser:
+        page = browser.new_page(locale="en-GB")
+        page.goto(bundled_service)
+        for path in (text_file, photo_file):
+            page.set_input_files("#file", path)
+            with page.expect_navigation():
+                page.locator("form:has(#file) button").press("Enter")
+            if path == text_file:
+                assert "JPEG" in page.get_by_role("alert").inner_text()
+        assert page.locator(".prediction .name").count() == 5
+        assert page.locator(PHOTO).is_visible()
+        with page.expect_navigation():
+            page.get_by_role("link", name="Deutsch", exact=True).press("Enter")
+        question = page.get_by_role("heading", level=1).inner_text()
+        assert question == message("page.question", "de")
+
+
 @WITH_AND_WITHOUT_SCRIPTS
 def test_a_too_large_photo_shows_the_limit(
     visit: Visit, bundled_service: str, tmp_path: Path, javascript: bool
@@ -97,6 +121,7 @@ def test_a_too_large_photo_shows_the_limit(
     expect(page.get_by_role("alert")).to_contain_text("1\xa0MiB")
 
 
+@IN_BOTH_BROWSERS
 def test_a_broken_connection_can_be_retried(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:

@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 from app.web.translations import format_percent
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     WITH_AND_WITHOUT_SCRIPTS,
     best,
@@ -135,6 +136,7 @@ def test_an_unknown_verdict_is_shown(
     expect(heading).to_have_text(message("verdict.unknown", count=102))
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.data
 def test_a_result_can_be_copied(visit: Visit, bundled_service: str, flower: Any) -> None:
     page = visit(bundled_service)
@@ -190,6 +192,7 @@ def sent(page: Page, path: Path) -> bytes:
     return uploads(page)[-1]
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.data
 def test_a_large_photo_is_downscaled_before_the_upload(
     visit: Visit, bundled_service: str, flower: Any, tmp_path: Path
@@ -255,6 +258,7 @@ def test_script_and_server_render_the_same_result(
         assert drawn[0][1] == f"{name} · Petalscope"
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.parametrize(
     ("language", "expected"),
     [

@@ -14,11 +14,13 @@ from playwright.sync_api import CDPSession, Locator, Page, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     SCROLL_WIDTH,
     best,
     choose,
     fake_result,
+    in_both_browsers,
     names,
     resize,
     settle,
@@ -124,10 +126,10 @@ def assert_inside(square: list[float], size: tuple[int, int]) -> None:
     assert side <= 1.002
 
 
-@pytest.mark.parametrize(
-    ("size", "rotated"),
+@in_both_browsers(
+    "size,rotated",
     [(LANDSCAPE, False), (PORTRAIT, False), (PORTRAIT, True), (STRIP, False)],
-    ids=["landscape", "portrait", "rotated", "strip"],
+    in_firefox=[(PORTRAIT, True)],
 )
 def test_the_dragged_square_is_cut_out_of_the_original(
     visit: Visit,
@@ -202,6 +204,7 @@ def test_another_part_starts_with_the_square_of_the_first(
     assert on_screen(page) == pytest.approx(first, abs=0.005)
 
 
+@IN_BOTH_BROWSERS
 def test_the_keyboard_moves_and_resizes_the_frame(
     visit: Visit, bundled_service: str, tmp_path: Path
 ) -> None:

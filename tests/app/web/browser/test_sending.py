@@ -11,11 +11,13 @@ from playwright.sync_api import JSHandle, Page, Request, Route, expect
 
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     WITH_AND_WITHOUT_SCRIPTS,
     choose,
     drop,
     drop_data,
+    in_both_browsers,
     names,
     paste,
     predicted_by_api,
@@ -30,6 +32,7 @@ from tests.app.web.conftest import message
 pytestmark = pytest.mark.browser
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.parametrize("way", [drop, paste])
 def test_a_dropped_or_pasted_photo_is_classified(
     visit: Visit, bundled_service: str, photo_file: Path, way: Callable[..., None]
@@ -40,6 +43,7 @@ def test_a_dropped_or_pasted_photo_is_classified(
     expect(page.locator(PHOTO)).to_be_visible()
 
 
+@IN_BOTH_BROWSERS
 def test_a_photo_chosen_before_the_scripts_load_is_classified(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -54,7 +58,7 @@ def test_a_photo_chosen_before_the_scripts_load_is_classified(
     assert len(names(page)) == 5
 
 
-@pytest.mark.parametrize("way", [drop, choose])
+@in_both_browsers("way", [drop, choose], in_firefox=[choose])
 def test_several_photos_are_classified_in_turn(
     visit: Visit,
     bundled_service: str,
@@ -125,6 +129,7 @@ def test_the_upload_progress_is_shown(visit: Visit, bundled_service: str, tmp_pa
     assert seen[-1] == [message("script.looking"), None]
 
 
+@IN_BOTH_BROWSERS
 def test_a_photo_over_a_result_shows_where_to_drop_it(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -148,6 +153,7 @@ def dragged_picture(page: Page, *paths: Path) -> JSHandle:
     return data
 
 
+@IN_BOTH_BROWSERS
 def test_a_picture_of_another_page_is_classified_if_the_browser_gives_its_file(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -157,6 +163,7 @@ def test_a_picture_of_another_page_is_classified_if_the_browser_gives_its_file(
     assert names(page) == ["rose"]
 
 
+@IN_BOTH_BROWSERS
 def test_the_address_of_a_picture_does_not_replace_the_page(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -209,12 +216,14 @@ def test_names_are_escaped(visit: Visit, bundled_service: str, photo_file: Path)
     expect(page.locator(".result img")).not_to_be_attached()
 
 
+@IN_BOTH_BROWSERS
 def test_a_click_on_the_drawing_opens_the_file_chooser(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
     with page.expect_file_chooser():
         page.click(".plate")
 
 
+@IN_BOTH_BROWSERS
 def test_the_file_chooser_opens_by_keyboard(visit: Visit, bundled_service: str) -> None:
     page = visit(bundled_service)
     # Set the focus inside the block: Chromium needs a moment to report file choosers.

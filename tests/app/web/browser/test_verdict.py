@@ -22,10 +22,12 @@ from model.ood import Verdict
 from tests.app.conftest import MakeApp
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     SCROLL_WIDTH,
     choose,
     copied_as,
     fake_result,
+    in_both_browsers,
     names,
     resize,
     respond_with,
@@ -127,6 +129,7 @@ def test_script_and_server_render_a_verdict_alike(
     assert page.title() == f"{title.removesuffix('</title>').strip()} · Petalscope"
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.parametrize(
     ("verdict", "label", "summary"),
     [
@@ -161,6 +164,7 @@ def test_a_doubt_is_visible_everywhere(
     assert ("%" in shown, "%" in copied) == (verdict == "unsure",) * 2
 
 
+@IN_BOTH_BROWSERS
 def test_unlikely_names_are_behind_a_disclosure(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
@@ -228,7 +232,7 @@ def test_a_name_without_a_picture_leaves_no_hole(
     expect(rows.nth(1).locator("img")).to_have_count(0)
 
 
-@pytest.mark.parametrize("verdict", VERDICTS[:3])
+@in_both_browsers("verdict", VERDICTS[:3], in_firefox=["unsure"])
 def test_a_picture_that_cannot_be_loaded_leaves_no_hole(
     visit: Visit, bundled_service: str, photo_file: Path, results: Results, verdict: Verdict
 ) -> None:
@@ -244,6 +248,7 @@ def test_a_picture_that_cannot_be_loaded_leaves_no_hole(
     expect(page.locator("#panel figure")).to_have_count(0)
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.parametrize("verdict", VERDICTS[:3])
 def test_no_verdict_breaks_wcag(
     visit: Visit,
@@ -262,6 +267,7 @@ def test_no_verdict_breaks_wcag(
     assert violations(page, within=".menu") == []
 
 
+@IN_BOTH_BROWSERS
 @pytest.mark.data
 def test_the_heat_map_has_a_legend(visit: Visit, bundled_service: str, data_dir: Path) -> None:
     page = visit(bundled_service)
@@ -295,6 +301,7 @@ def test_an_open_menu_is_in_view(visit: Visit, bundled_service: str, photo_file:
     expect(page.locator(".menu button:visible").last).to_be_in_viewport(ratio=1)
 
 
+@IN_BOTH_BROWSERS
 def test_the_menu_closes_on_escape_and_on_a_click_elsewhere(
     visit: Visit, bundled_service: str, photo_file: Path
 ) -> None:
