@@ -61,6 +61,9 @@ _READ_FAILURES: Final = (
 _OPTIONS: Final = {
     # The default is bfloat16 on some CPUs, so results would depend on the machine.
     "INFERENCE_PRECISION_HINT": "f32",
+    # By default each thread stays on one core: it waits there while a request uses that core, and
+    # all containers of a machine use the same first cores.
+    "ENABLE_CPU_PINNING": False,
 }
 # Each stream keeps one photo's activations in memory. With more cores, several share a stream.
 _MAX_STREAMS: Final = 8

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from model.backbones import build_network, data_transform
 from model.backends.base import DeviceError, Pixels
 from model.backends.onnx_export import export
 from model.backends.openvino_backend import OpenVinoBackend
-from model.checkpoint.format import load_checkpoint
+from model.checkpoint.format import load_checkpoint, read_metadata
 from model.checkpoint.metadata import (
     Architecture,
     CheckpointError,
@@ -38,6 +40,10 @@ IMAGES = [flower_image((200 + 20 * seed, 180), seed) for seed in range(5)]
 
 def batch_of(classifier: Classifier) -> Pixels:
     return np.stack([classifier.preprocess(image) for image in IMAGES])
+
+
+def threads_of_this_process() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc/self/task").iterdir()]
 
 
 @pytest.mark.slow
@@ -99,6 +105,23 @@ def test_a_failed_batch_does_not_affect_the_next_one(tiny_onnx: Path) -> None:
     with pytest.raises(RuntimeError):
         network.run([*photos[:3], photos[0][:-1]])
     np.testing.assert_array_equal(network.run(photos).logits, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs sched_getaffinity of a thread")
+def test_no_thread_is_bound_to_a_core() -> None:
+    network = Classifier.load(BUNDLED_INT8, threads=2).network
+    side = read_metadata(BUNDLED_CHECKPOINT).transform.crop
+    photos = np.zeros((8, side, side, 3), np.uint8)
+    allowed = os.sched_getaffinity(0)
+    for size in (8, 1):
+        for _ in range(3):
+            with ThreadPoolExecutor(1) as runner:
+                done = runner.submit(network.run, photos[:size])
+                while not done.done():
+                    for thread in threads_of_this_process():
+                        with suppress(ProcessLookupError):  # it has ended
+                            assert os.sched_getaffinity(thread) == allowed
 
 
 def test_one_thread_runs_photos_one_by_one(tiny_onnx: Path) -> None:
