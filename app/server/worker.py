@@ -41,6 +41,7 @@ _GUNICORN_MAJOR: Final = 27
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_SECONDS: Final = 2.0
 _SWEEP_SECONDS: Final = 0.5
+_HEARTBEAT_SECONDS: Final = 1.0
 # Without a pause, the accept loop spins until another connection closes.
 _ACCEPT_RETRY_SECONDS: Final = 0.02
 # At a shutdown, uploads may take this part of the time; the rest is for photos being classified.
@@ -92,6 +93,7 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         self._held_bytes = 0
         self._max_body_bytes = 0
         self._next_sweep = 0.0
+        self._next_heartbeat = 0.0
         self._upload_end = math.inf  # when a stopping worker ends uploads, by `time.monotonic`
 
     @classmethod
@@ -110,6 +112,13 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         """Load the app, and read its limit for bodies."""
         super().load_wsgi()
         self._max_body_bytes = context_of(self.wsgi).settings.max_body_bytes
+
+    def notify(self) -> None:
+        """Tell the master that the worker is alive, not after each event but once a second."""
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + _HEARTBEAT_SECONDS
+            super().notify()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Handle SIGTERM: begin the shutdown."""
@@ -153,7 +162,12 @@ class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
         req._expected_100_continue = False
         if not conn.framing.is_whole:
             req.force_close()
-        return super().handle_request(req, conn)
+        # gunicorn writes the head of the response, and then its body.
+        conn.sock.hold()
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.release()
 
     def _keepalive_after(self, conn: ClientConnection, keepalive: bool) -> bool:
         """Return True if the connection can be reused; skip what the app left of the body."""
