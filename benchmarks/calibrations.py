@@ -155,7 +155,7 @@ def _minimize(parameters: list[torch.Tensor], loss: Callable[[], torch.Tensor]) 
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
 def _log_loss(confidence: torch.Tensor, correct: torch.Tensor) -> float:

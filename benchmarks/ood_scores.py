@@ -12,7 +12,7 @@ python -m benchmarks.ood_scores --data data/oxford102 --backbone resnet50.tv2_in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,7 @@ _UNKNOWN: Final = "../everyday_unknown_dev"
 _TRAINING: Final = {"train": 1.0, "../wild_train": 1.0, "../everyday_train": 2.5}  # as in lite2
 _OOD_TRAINING: Final = ("../everyday_unknown_train", "../unknown_flowers")
 _ZOOM: Final = 1.25
+_BACKBONE_SIZE: Final = 224  # pixels
 _ACCEPTED: Final = 0.93  # of the correctly classified photos, as in scripts/bundle.py
 _PENALTY: Final = 1e-2  # of the linear heads
 _RESAMPLES: Final = 1000
@@ -161,13 +162,19 @@ class Sets:
     ood: tuple[Embedded, ...]
 
     @classmethod
-    def load(cls, embedder: Embedder, data: Path) -> Sets:
-        """Run a network on all sets, relative to the folder of train/ and valid/."""
+    def load(cls, embedder: Embedder, data: Path, most: int | None) -> Sets:
+        """Run a network on all sets.
+
+        Args:
+            embedder: The network.
+            data: Folder of train/ and valid/; the other sets are beside it.
+            most: Number of photos of each training set at most; None for all.
+        """
         return cls(
             embedder.labelled(data / _KNOWN),
             embedder.ood(data / _UNKNOWN),
-            {name: embedder.labelled(data / name) for name in _TRAINING},
-            tuple(embedder.ood(data / name) for name in _OOD_TRAINING),
+            {name: embedder.labelled(data / name, most) for name in _TRAINING},
+            tuple(embedder.ood(data / name, most) for name in _OOD_TRAINING),
         )
 
 
@@ -196,33 +203,30 @@ def _log_softmax(logits: Array) -> Array:
 
 
 def compare(
-    network: nn.Module, metadata: Metadata, rule: OodRule, data: Path, sets: Sets
+    sets: Sets, views: Mapping[str, tuple[Array, Array]], rule: OodRule, temperature: float
 ) -> Comparison:
     """Compare OOD scores of a checkpoint: of its logits, of other views, of its features.
 
     Args:
-        network: The checkpoint's network.
-        metadata: Its metadata.
-        rule: Its OOD rule, the first row.
-        data: Folder of train/ and valid/; the other sets are beside it.
-        sets: Outputs of the network.
+        sets: Outputs of the checkpoint's network.
+        views: Logits of the known and of the unknown photos in other views, by name.
+        rule: The checkpoint's OOD rule, whose score is the first row.
+        temperature: The checkpoint's.
     """
-    pair = sets.known, sets.unknown
 
     def scores(items: Sequence[Array], rule: OodRule = rule) -> Scores:
-        known, unknown = (rule.scores(item, metadata.temperature) for item in items)
+        known, unknown = (rule.scores(item, temperature) for item in items)
         return known, unknown
 
-    logits = [item.logits for item in pair]
+    logits = [item.logits for item in (sets.known, sets.unknown)]
     comparison = Comparison(sets.known.targets, [], scores(logits))
     comparison.add(f"{rule.score}, the checkpoint's", logits[0], comparison.first)
     for name in SCORES:
         if name != rule.score:
             comparison.add(name, logits[0], scores(logits, replace(rule, score=name)))
-    for name, view in _views(network, metadata).items():
-        other = [view.labelled(data / _KNOWN).logits, view.ood(data / _UNKNOWN).logits]
-        both = [(one + two) / 2 for one, two in zip(logits, other, strict=True)]
-        comparison.add(f"{name} view", other[0], scores(other))
+    for name, view in views.items():
+        both = [np.mean(pair, axis=0) for pair in zip(logits, view, strict=True)]
+        comparison.add(f"{name} view", view[0], scores(view))
         comparison.add(f"mean logits of both views, {name}", both[0], scores(both))
     distances = TrainingFeatures(list(sets.training.values()), sets.ood)
     fitted = [*sets.training.values(), *sets.ood]
@@ -232,22 +236,13 @@ def compare(
         "tenth nearest neighbor": distances.neighbor,
         "tenth nearest neighbor, minus that of OOD photos": distances.neighbor_difference,
         "logistic regression on logits and norm": learned_score(
-            lambda item: summary(item, metadata.temperature), fitted
+            lambda item: summary(item, temperature), fitted
         ),
         "logistic regression on the features": learned_score(lambda item: item.features, fitted),
     }
     for name, score in of_features.items():
         comparison.add(name, logits[0], (score(sets.known), score(sets.unknown)))
     return comparison
-
-
-def _views(network: nn.Module, metadata: Metadata) -> dict[str, Embedder]:
-    transform = metadata.transform
-    zoomed = replace(transform, resize=round(_ZOOM * transform.crop))
-    return {
-        "mirrored": Embedder(network, metadata, mirrored=True),
-        "zoomed in": Embedder(network, replace(metadata, transform=zoomed)),
-    }
 
 
 def add_backbone(comparison: Comparison, sets: Sets, other: Sets, temperature: float) -> None:
@@ -271,7 +266,7 @@ def add_backbone(comparison: Comparison, sets: Sets, other: Sets, temperature: f
         [LabelledLogits("known", torch.from_numpy(alone[0]), torch.from_numpy(other.known.targets))]
     )
     means = [
-        (_log_softmax(own.logits / temperature) + _log_softmax(item / divisor)) / 2
+        np.mean([_log_softmax(own.logits / temperature), _log_softmax(item / divisor)], axis=0)
         for own, item in zip((sets.known, sets.unknown), alone, strict=True)
     ]
     comparison.add("mean log-probabilities of both networks", means[0], _contrasts(means))
@@ -282,11 +277,31 @@ def _contrasts(logits: Sequence[Array]) -> Scores:
     return known, unknown
 
 
-def _other_network(metadata: Metadata, name: str, weights: Path) -> Embedder:
+def _views(
+    network: nn.Module, metadata: Metadata, data: Path, precision: str
+) -> dict[str, tuple[Array, Array]]:
+    """Return the logits of the known and of the unknown photos, mirrored and zoomed in."""
+    transform = metadata.transform
+    zoomed = replace(metadata, transform=replace(transform, resize=round(_ZOOM * transform.crop)))
+    embedders = {
+        "mirrored": Embedder(network, metadata, precision=precision, mirrored=True),
+        "zoomed in": Embedder(network, zoomed, precision=precision),
+    }
+    return {
+        name: (item.labelled(data / _KNOWN).logits, item.ood(data / _UNKNOWN).logits)
+        for name, item in embedders.items()
+    }
+
+
+def _backbone(
+    metadata: Metadata, name: str, weights: Path, normalized: bool
+) -> tuple[nn.Module, Metadata]:
     architecture = Architecture(name, len(metadata.classes))
     network = build_network(architecture, weights=weights)
-    transform = data_transform(network)
-    return Embedder(network, replace(metadata, architecture=architecture, transform=transform))
+    transform = data_transform(network, _BACKBONE_SIZE)
+    if not normalized:
+        transform = replace(transform, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return network, replace(metadata, architecture=architecture, transform=transform)
 
 
 def main() -> None:
@@ -294,8 +309,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare OOD scores of a checkpoint.")
     parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and valid/")
+    parser.add_argument(
+        "--training-photos", type=int, help="photos of each training set at most (default: all)"
+    )
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--backbone", help="timm name of another network")
     parser.add_argument("--pretrained-path", type=Path, help="its weights")
+    parser.add_argument(
+        "--unnormalized", action="store_true", help="its weights take pixels in [0, 1]"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     if bool(options.backbone) != bool(options.pretrained_path):
@@ -303,11 +325,20 @@ def main() -> None:
     network, metadata = load_checkpoint(options.checkpoint)
     if metadata.ood_rule is None:
         parser.error("the checkpoint has no OOD rule: write one with scripts/calibrate.py")
-    sets = Sets.load(Embedder(network, metadata), options.data)
-    comparison = compare(network, metadata, metadata.ood_rule, options.data, sets)
+
+    def load(network: nn.Module, metadata: Metadata) -> Sets:
+        embedder = Embedder(network, metadata, precision=options.precision)
+        return Sets.load(embedder, options.data, options.training_photos)
+
+    sets = load(network, metadata)
+    views = _views(network, metadata, options.data, options.precision)
+    comparison = compare(sets, views, metadata.ood_rule, metadata.temperature)
     if options.backbone:
-        embedder = _other_network(metadata, options.backbone, options.pretrained_path)
-        other = Sets.load(embedder, options.data)
+        other = load(
+            *_backbone(
+                metadata, options.backbone, options.pretrained_path, not options.unnormalized
+            )
+        )
         add_backbone(comparison, sets, other, metadata.temperature)
     write_csv(options.output / "ood_scores.csv", comparison.rows)
     print_table(comparison.rows)

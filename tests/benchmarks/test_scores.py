@@ -70,7 +70,7 @@ def test_features_and_logits_of_folders_are_those_of_the_classifier(
 
 def test_a_linear_head_separates_classes_it_was_fitted_on() -> None:
     photos = embedded(0, 80, is_known=True)
-    head = linear_head(photos.features, photos.targets, np.ones(80), 1e-3)
+    head = linear_head(photos.features, photos.targets, np.ones(80, np.float32), 1e-3)
     others = embedded(1, 80, is_known=True)
     logits = head(others.features)
     assert logits.shape == (80, _CLASSES)
@@ -78,7 +78,7 @@ def test_a_linear_head_separates_classes_it_was_fitted_on() -> None:
 
 
 def test_a_class_with_four_times_the_photos_weighs_twice_as_much() -> None:
-    weights = balanced(np.array([0, 0, 0, 0, 1]), np.ones(5))
+    weights = balanced(np.array([0, 0, 0, 0, 1]), np.ones(5, np.float32))
     assert weights.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
 
 
@@ -98,7 +98,7 @@ def test_a_learned_score_is_higher_for_photos_of_the_classes() -> None:
 
 
 def test_equal_scores_have_a_difference_of_0_and_the_same_seed_the_same_interval() -> None:
-    scores = np.arange(10.0), np.arange(5.0)
+    scores = np.arange(10, dtype=np.float32), np.arange(5, dtype=np.float32)
     values, differences = bootstrap(scores, scores)
     assert np.all(differences == 0)
     assert values.mean() == pytest.approx(0.75, abs=0.02)
@@ -107,9 +107,9 @@ def test_equal_scores_have_a_difference_of_0_and_the_same_seed_the_same_interval
 
 def test_a_row_has_the_accuracy_the_auroc_and_the_flagged_photos() -> None:
     # 100 known photos, of which the first 20 are misclassified; 4 OOD photos.
-    scores = np.arange(100.0), np.array([0.0, 10.0, 24.0, 99.5])
+    scores = np.arange(100, dtype=np.float32), np.array([0, 10, 24, 99.5], np.float32)
     comparison = Comparison(np.repeat([1, 0], [20, 80]), [], scores)
-    comparison.add("score", np.eye(2)[np.zeros(100, int)], scores)
+    comparison.add("score", np.eye(2, dtype=np.float32)[np.zeros(100, int)], scores)
     (row,) = comparison.rows
     assert row["everyday_dev"] == "80.00%"
     assert row["auroc"].startswith("0.661 ")  # (99.5 + 89.5 + 75.5 + 0) / 400
@@ -119,7 +119,9 @@ def test_a_row_has_the_accuracy_the_auroc_and_the_flagged_photos() -> None:
 
 def test_another_network_adds_its_scores_and_a_mean() -> None:
     own, other = sets(30), sets(30)
-    comparison = Comparison(own.known.targets, [], (np.ones(80), np.zeros(60)))
+    comparison = Comparison(
+        own.known.targets, [], (np.ones(80, np.float32), np.zeros(60, np.float32))
+    )
     add_backbone(comparison, own, other, 1.0)
     assert len(comparison.rows) == 3
     assert all(float(row["everyday_dev"].rstrip("%")) > 90 for row in comparison.rows)
