@@ -82,8 +82,12 @@ class Embedder:
         # The data sets take the transform and the classes from a classifier.
         backend = TorchBackend(network, torch.device("cpu"), transform)
         self._classifier, self._mirrored = Classifier(backend, metadata), mirrored
-        example = torch.zeros(1, transform.crop, transform.crop, 3, dtype=torch.uint8)
-        model = openvino.convert_model(_Network(network, transform), example_input=example)
+        # Two photos, because torch.export would treat a batch of one as a constant.
+        example = torch.zeros(2, transform.crop, transform.crop, 3, dtype=torch.uint8)
+        exported = torch.export.export(
+            _Network(network, transform), (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+        )
+        model = openvino.convert_model(exported)
         self._model = openvino.compile_model(
             model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         )

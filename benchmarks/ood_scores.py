@@ -49,6 +49,14 @@ _BACKBONE_SIZE: Final = 224  # pixels
 _ACCEPTED: Final = 0.93  # of the correctly classified photos, as in scripts/bundle.py
 _PENALTY: Final = 1e-2  # of the linear heads
 _RESAMPLES: Final = 1000
+_COLUMNS: Final = {
+    "score": "score",
+    "everyday_dev": "everyday_dev",
+    "auroc": "AUROC",
+    "difference": "difference",
+    "correct_misclassified": "AUROC of correct / misclassified photos",
+    "unknown": "`unknown`",
+}
 
 Scores = tuple[Array, Array]  # of the known and of the unknown photos
 Score = Callable[[Embedded], Array]  # (N,)
@@ -79,12 +87,16 @@ class Comparison:
         correct = known.argmax(axis=1) == self.targets
         threshold = np.quantile(scores[0][correct], 1 - _ACCEPTED, method="lower")
         values, differences = bootstrap(scores, self.first)
+        parts = [scores[0][chosen] for chosen in (correct, ~correct)]
         self.rows.append(
             {
                 "score": name,
                 "everyday_dev": f"{correct.mean():.2%}",
                 "auroc": f"{auroc(*scores):.3f} {interval(values)}",
                 "difference": f"{auroc(*scores) - auroc(*self.first):+.3f} {interval(differences)}",
+                "correct_misclassified": " / ".join(
+                    f"{auroc(part, scores[1]):.3f}" if len(part) else "–" for part in parts
+                ),
                 "unknown": " / ".join(f"{(item < threshold).mean():.1%}" for item in scores),
             }
         )
@@ -341,7 +353,7 @@ def main() -> None:
         )
         add_backbone(comparison, sets, other, metadata.temperature)
     write_csv(options.output / "ood_scores.csv", comparison.rows)
-    print_table(comparison.rows)
+    print_table(comparison.rows, titles=_COLUMNS)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,8 @@ def test_a_row_has_the_accuracy_the_auroc_and_the_flagged_photos() -> None:
     (row,) = comparison.rows
     assert row["everyday_dev"] == "80.00%"
     assert row["auroc"].startswith("0.661 ")  # (99.5 + 89.5 + 75.5 + 0) / 400
+    # (80 + 80 + 75.5 + 0) / 320 and (19.5 + 9.5 + 0 + 0) / 80.
+    assert row["correct_misclassified"] == "0.736 / 0.362"
     # 93 % of the 80 correct photos, from 20 on, reach 25.
     assert row["unknown"] == "25.0% / 75.0%"
 
