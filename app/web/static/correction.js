@@ -7,7 +7,7 @@
 import { announce, dispatch, events, refresh } from "./display.js";
 import { state } from "./entries.js";
 import { copy, format, texts } from "./messages.js";
-import { correctedName, isConfirmed, languageOf, nameOf } from "./result.js";
+import { correctedName, fillLatin, isConfirmed, languageOf, nameOf } from "./result.js";
 
 const TYPING_MS = 200; // pause before the search
 const MOST_FOUND = 8;
@@ -94,12 +94,12 @@ function finish(correction) {
 
 function list(flowers) {
   const items = flowers.slice(0, MOST_FOUND).map((flower) => {
-    const item = copy("choice", {
-      ".name": nameOf(flower),
-      ".latin": flower.scientific_name === nameOf(flower) ? "" : flower.scientific_name,
-    });
-    item.querySelector(".name").lang = languageOf(flower);
     const { class_id, display_name, scientific_name, translations } = flower;
+    const item = copy("choice", { ".name": nameOf(flower) });
+    item.querySelector(".name").lang = languageOf(flower);
+    const latin = item.querySelector(".latin");
+    if (scientific_name && scientific_name !== nameOf(flower)) fillLatin(latin, scientific_name);
+    else latin.remove();
     item.querySelector("button").addEventListener("click", () =>
       finish({ value: class_id, flower: { class_id, display_name, scientific_name, translations } }),
     );

@@ -31,15 +31,21 @@ function setSearchTerm(link, parameter, term) {
   link.href = url;
 }
 
+/* Write a scientific name, a cultivar in quotes and upright; return it without the cultivar. */
+export function fillLatin(element, scientificName) {
+  const [taxon, cultivar] = scientificName.split(" '");
+  element.querySelector("i").textContent = taxon;
+  if (cultivar) element.append(` ‘${cultivar.replace("'", "")}’`);
+  return taxon;
+}
+
 /* Fill in the links of the macro `about` in templates/parts.html. */
 function fillAbout(element, prediction) {
   const { display_name: name, scientific_name: scientificName } = prediction;
   const wikipedia = element.querySelector(".wikipedia");
   setSearchTerm(wikipedia, "search", scientificName ?? name);
   if (scientificName) {
-    const [taxon, cultivar] = scientificName.split(" '");
-    element.querySelector("i").textContent = taxon;
-    if (cultivar) element.querySelector(".latin").append(` ‘${cultivar.replace("'", "")}’`);
+    const taxon = fillLatin(element.querySelector(".latin"), scientificName);
     setSearchTerm(element.querySelector(".gbif"), "q", taxon);
   } else {
     // Common names in the catalog are English.

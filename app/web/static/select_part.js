@@ -9,7 +9,7 @@ import { cropSquare } from "./photo.js";
 import { classifyEntries, newEntry } from "./queue.js";
 
 const sheet = document.querySelector(".sheet");
-const caption = sheet.querySelector("figcaption");
+const caption = sheet.querySelector(".caption");
 const part = caption.querySelector(".part");
 const tools = caption.querySelector(".frame-tools");
 const [selectButton, wholeButton, againButton] = ["select", "whole", "again"].map((name) =>

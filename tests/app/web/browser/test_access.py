@@ -47,6 +47,8 @@ def test_no_state_of_the_page_breaks_wcag(
 ) -> None:
     page = visit(bundled_service)
     assert violations(page) == []
+    # A figure's name would be the words of all controls below the photo.
+    expect(page.get_by_role("figure")).to_have_count(0)
     choose(page, text_file)
     expect(page.get_by_role("alert")).to_be_visible()
     assert violations(page) == []
