@@ -253,15 +253,10 @@ def giving_up(page: Page, route: Route) -> Iterator[None]:
     assert given_up.value == route.request
 
 
-def violations(page: Page, within: str = "html") -> list[Any]:
+def violations(page: Page) -> list[Any]:
     """Return axe-core's violations of WCAG 2.2 AA and best practices, in light and dark mode.
 
     Playwright sets no dark mode in Firefox.
-
-    Args:
-        page: The page.
-        within: Selector of the part to check. An open menu covers parts of other controls, which
-            the fonts of the machine decide, so it is checked alone.
     """
     if not page.evaluate("'axe' in window"):
         page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
@@ -269,10 +264,10 @@ def violations(page: Page, within: str = "html") -> list[Any]:
     for scheme, run_only in _CHECKS[:1] if in_firefox(page) else _CHECKS:
         page.emulate_media(color_scheme=scheme)
         found += page.evaluate(
-            """async ([within, runOnly]) => {
-                const options = { runOnly, resultTypes: ["violations"] };
-                return (await axe.run(within, options)).violations;
+            """async (runOnly) => {
+                const { violations } = await axe.run({ runOnly, resultTypes: ["violations"] });
+                return violations;
             }""",
-            [within, run_only],
+            run_only,
         )
     return [(item["id"], [node["html"] for node in item["nodes"]]) for item in found]

@@ -174,8 +174,7 @@ def identify(page: Page, photo: Path) -> list[str]:
 
 def await_run(page: Page) -> None:
     """Wait until the page has sent a photo to the worker, which sets `isRunning` here."""
-    while not page.evaluate("window.isRunning ?? false"):
-        page.wait_for_timeout(20)
+    wait_until(page, lambda: page.evaluate("window.isRunning ?? false"))
 
 
 def offline(page: Page) -> None:
@@ -393,8 +392,7 @@ def test_removal_ends_the_update_of_another_tab(start: Start, newer_app: Flask) 
     held = Hold(1000)
     service.faults[MODEL] = [held]
     button(other, "update").click()
-    while service.faults[MODEL]:
-        page.wait_for_timeout(20)
+    wait_until(page, lambda: not service.faults[MODEL])
     button(page, "remove").click()
     for tab in (page, other):
         expect(state(tab)).to_have_text(message("on_device.removed"))

@@ -262,9 +262,8 @@ def test_no_verdict_breaks_wcag(
     show(page, illustrated, results(verdict), photo_file)
     for summary in page.locator(".unlikely summary").all():
         summary.click()
+    page.locator(".menu summary").click()  # last, because a click elsewhere closes it
     assert violations(page) == []
-    page.locator(".menu summary").click()
-    assert violations(page, within=".menu") == []
 
 
 @IN_BOTH_BROWSERS
