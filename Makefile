@@ -97,15 +97,17 @@ check: lint ## lint, and run the fast tests (about a minute)
 # A process that trained with PyTorch and ran OpenVINO crashed on signals, so OpenVINO's tests have
 # processes of their own. Tests of response times run beside each other only: most of them wait.
 # `loadfile` keeps a file in one process: the container's tests share one image, and take longest.
+# BESIDE_TESTS, which start many processes and train none here, fill the other process meanwhile.
 BACKEND_TESTS := tests/model/backends tests/scripts/test_export.py
 TIMED_TESTS := tests/adversarial/timed
 CONTAINER_TESTS := tests/deploy/test_container.py
-LATER := $(CONTAINER_TESTS) $(BACKEND_TESTS) $(TIMED_TESTS)
+BESIDE_TESTS := tests/deploy/test_rollout.py tests/deploy/test_slurm.py tests/clients
+SECOND := $(CONTAINER_TESTS) $(BACKEND_TESTS) $(BESIDE_TESTS)
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(PYTEST) worksteal $(LATER:%=--ignore=%)
-	$(PYTEST) loadfile --no-loadscope-reorder $(CONTAINER_TESTS) $(BACKEND_TESTS)
+	$(PYTEST) worksteal $(patsubst %,--ignore=%,$(SECOND) $(TIMED_TESTS))
+	$(PYTEST) loadfile --no-loadscope-reorder $(SECOND)
 	$(PYTEST) loadfile $(TIMED_TESTS)
 
 .PHONY: soak
