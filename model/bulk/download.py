@@ -51,7 +51,7 @@ def _read(fs: Any, path: str, most: int) -> bytes:
         return bytes(sync(fs.loop, _get, fs, path, most))
     try:
         return bytes(fs.cat_file(path, end=most))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except Exception:  # each file system has its own
         if fs.size(path) == 0:  # an empty object has no range
