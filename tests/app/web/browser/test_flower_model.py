@@ -6,6 +6,7 @@ import base64
 import io
 import time
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from model.classifier import Classifier
 from model.imaging.activation_map import overlay
 from model.imaging.limits import ImageLimits
 from model.imaging.transforms import EvaluationTransform
+from model.ood import OodRule
 from tests.conftest import flower_image
 from tests.file_server import FileServer
 from tests.model.imaging.profiles import DISPLAY_P3, gray_profile, rgb_profile
@@ -36,6 +38,10 @@ from tests.on_device_page import (
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 TRANSFORM = EvaluationTransform(64, 64, "bicubic", (0.5,) * 3, (0.5,) * 3)
+# Rounding in the int8 network differs between the engines: standard deviations of 0.07 and 0.008 on
+# everyday photos (docs/benchmarks.md, "Rounding of the int8 file").
+_SCORE_ROUNDING = 0.25
+_PROBABILITY_ROUNDING = 0.05
 _TIMEOUT_MS = 120_000
 # Returns the network's input of a photo, or the code of the error.
 _INPUT = """async (path) => {
@@ -105,6 +111,17 @@ def assert_same(one: Any, other: Any) -> None:
     assert [item["probability"] for item in first] == pytest.approx(
         [item["probability"] for item in second], rel=1e-4
     )
+
+
+def is_clear(result: Any, rule: OodRule) -> bool:
+    """Return True if rounding in the int8 network changes neither the name nor the verdict."""
+    first, second = (item["probability"] for item in result["predictions"][:2])
+    margins = [
+        abs(result["ood"]["score"] - rule.threshold) - _SCORE_ROUNDING,
+        first - second - _PROBABILITY_ROUNDING,
+        abs(first - rule.known_probability) - _PROBABILITY_ROUNDING,
+    ]
+    return all(margin > 0 for margin in margins)
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -286,7 +303,14 @@ def test_photos_get_the_results_of_the_service(
     expected = results_of_service(bundled_checkpoint("cpu"), photos)
     got = page.evaluate("(paths) => classify(paths)", add_photos(files, photos))
     found = Agreement.of(expected, got)
-    assert found.photos > 50
     assert found.same_class >= 0.98
     assert found.same_verdict >= 0.97
     assert found.difference <= 0.01
+    rule = Classifier.load(bundled_checkpoint("cpu")).metadata.ood_rule
+    assert rule is not None
+    clear = [is_clear(result, rule) for result in expected]
+    pairs = list(compress(zip(expected, got, strict=True), clear))
+    assert len(pairs) > 50
+    clear_found = Agreement.of(*zip(*pairs, strict=True))
+    assert clear_found.same_class >= 0.995
+    assert clear_found.same_verdict >= 0.99
