@@ -16,9 +16,7 @@ async function load() {
     (await find(files.model.url)).arrayBuffer(),
   ]);
   runtime.env.wasm.wasmBinary = wasm;
-  const loaded = await FlowerModel.load({ runtime, model });
-  delete runtime.env.wasm.wasmBinary; // 14 MB that are compiled
-  return { model: loaded, options };
+  return { model: await FlowerModel.load({ runtime, model }), options };
 }
 
 const decompressed = ({ body }) =>
