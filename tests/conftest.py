@@ -38,6 +38,8 @@ _MARKERS = (
 def _missing(marker: str) -> str | None:
     if marker == "data" and not os.environ.get("PETALSCOPE_DATA"):
         return "set PETALSCOPE_DATA to the folder that holds train/, valid/ and cat_to_name.json"
+    if marker == "browser" and not shutil.which("chromium"):
+        return "install Chromium"
     if marker == "redis" and not shutil.which("redis-server"):
         return "install redis-server"
     if marker == "nginx" and not shutil.which("nginx"):
@@ -48,11 +50,9 @@ def _missing(marker: str) -> str | None:
         return "install slurm-wlm"
     if marker == "postgresql" and find_postgresql() is None:
         return "install PostgreSQL's server"
-    if marker in ("browser", "firefox"):
-        from tests.browsers import find_chromium, find_firefox  # which imports Playwright
+    if marker == "firefox":
+        from tests.browsers import find_firefox  # which imports Playwright
 
-        if marker == "browser":
-            return None if find_chromium() else "install chromium-headless-shell or chromium"
         return None if find_firefox() else "install Firefox"
     if marker == "docker":
         from tests.docker_engine import missing_engine  # which imports this module

@@ -290,8 +290,8 @@ def clone(tmp_path: Path) -> Checkout:
 
 
 COMMANDS = (
-    "chromium-headless-shell", "debootstrap", "dockerd", "firefox-esr", "nginx", "pg_createcluster",
-    "python3", "redis-server", "slurmctld", "wrk",
+    "chromium", "chromium-headless-shell", "debootstrap", "dockerd", "firefox-esr", "nginx",
+    "pg_createcluster", "python3", "redis-server", "slurmctld", "wrk",
 )  # fmt: skip
 
 
@@ -318,8 +318,8 @@ def test_ci_installs_missing_packages(clone: Checkout) -> None:
     assert update == "apt-get update"
     assert install.startswith("apt-get install --yes")
     assert install.endswith(
-        "chromium-headless-shell fonts-liberation firefox-esr redis-server postgresql nginx wrk "
-        "docker.io debootstrap slurm-wlm python3 python3-venv"
+        "chromium fonts-liberation chromium-headless-shell firefox-esr redis-server postgresql "
+        "nginx wrk docker.io debootstrap slurm-wlm python3 python3-venv"
     )
     assert make.startswith("make test ")
 
