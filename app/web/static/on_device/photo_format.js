@@ -163,6 +163,63 @@ export function statedPixels(bytes) {
   return view.getUint32(PNG_SIZE_AT) * view.getUint32(PNG_SIZE_AT + 4);
 }
 
+/* Return where the pixels of a PNG end, by the lengths of its chunks; Infinity if they do not start. */
+function pngEnd(bytes, view) {
+  let at = 8;
+  let end = Infinity;
+  while (at + 8 <= bytes.length) {
+    const dataEnd = at + 8 + view.getUint32(at);
+    if (text(bytes, at + 4, at + 8) === "IDAT") end = dataEnd;
+    at = dataEnd + 4;
+  }
+  return end;
+}
+
+/* Return where the pixels of the first frame of a GIF end, by the lengths of its blocks. */
+function gifEnd(bytes) {
+  const tableBytes = (flags) => (flags & 128 ? 3 * 2 ** ((flags & 7) + 1) : 0);
+  let at = 13 + tableBytes(bytes[10]);
+  while (at < bytes.length) {
+    const isImage = bytes[at] === 0x2c;
+    if (!isImage && bytes[at] !== 0x21) return at;
+    at += isImage ? 11 + tableBytes(bytes[at + 9]) : 2;
+    while (bytes[at]) at += 1 + bytes[at];
+    if (isImage) return at;
+    at += 1;
+  }
+  return at;
+}
+
+/* Return where the pixels of a BMP end; 0 if they are compressed. */
+function bmpEnd(view) {
+  const isOld = view.getUint32(14, true) === 12; // of OS/2
+  const [width, height, bits] = isOld
+    ? [view.getUint16(18, true), view.getUint16(20, true), view.getUint16(24, true)]
+    : [view.getInt32(18, true), view.getInt32(22, true), view.getUint16(28, true)];
+  if (!isOld && ![0, 3].includes(view.getUint32(30, true))) return 0;
+  const rowBytes = 4 * Math.ceil((width * bits) / 32);
+  return view.getUint32(10, true) + rowBytes * Math.abs(height);
+}
+
+/* True for a PNG, GIF or BMP that ends before its pixels do: Firefox decodes such a file. */
+export function isCut(bytes) {
+  const view = viewOf(bytes);
+  try {
+    switch (acceptedFormat(bytes)) {
+      case "PNG":
+        return pngEnd(bytes, view) > bytes.length;
+      case "GIF":
+        return gifEnd(bytes) > bytes.length;
+      case "BMP":
+        return bmpEnd(view) > bytes.length;
+      default:
+        return false;
+    }
+  } catch {
+    return true; // inside the header
+  }
+}
+
 /* True for a valid kind of JPEG or PNG that the service does not decode. */
 function isUnsupportedVariant(bytes, format) {
   if (format === "PNG") return text(bytes, 12, 16) === APPLE_PNG;

@@ -3,6 +3,7 @@
 import { ModelError, PhotoError } from "./errors.js";
 import {
   acceptedFormat,
+  isCut,
   jpegEndings,
   statedPixels,
   undecodableCode,
@@ -132,6 +133,7 @@ async function decode(file, limits) {
   const endings = acceptedFormat(bytes) === "JPEG" ? jpegEndings(bytes) : null;
   const webp = webpOrientation(bytes);
   try {
+    if (isCut(bytes)) throw new RangeError("The file lacks pixels.");
     const bitmap = await (endings ? decodeEndless(endings) : bitmapOf(webp?.bytes ?? bytes));
     return { bitmap, orientation: webp?.orientation ?? 1 };
   } catch (cause) {

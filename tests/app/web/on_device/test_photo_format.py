@@ -18,7 +18,7 @@ from tests.app.web.on_device import SCRIPTS
 from tests.conftest import flower_image
 from tests.node import imported, run_in_node
 
-IMPORTS = imported("statedPixels, undecodableCode", SCRIPTS / "photo_format.js")
+IMPORTS = imported("isCut, statedPixels, undecodableCode", SCRIPTS / "photo_format.js")
 TRANSFORM = EvaluationTransform(64, 64, "bicubic", (0.5,) * 3, (0.5,) * 3)
 
 
@@ -96,3 +96,31 @@ def test_the_size_is_read_from_the_header() -> None:
         ".map((bytes) => statedPixels(Uint8Array.from(bytes)));",
     )
     assert got == [64 * 48, 64 * 48, 64 * 48, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP"])
+def test_files_without_all_pixels_are_found(kind: str) -> None:
+    files = [encoded(kind)]
+    for mode in ("L", "P", "1"):
+        file = io.BytesIO()
+        flower_image((61, 48)).convert(mode).save(file, kind)
+        files.append(file.getvalue())
+    for whole in files:
+        lengths = [*range(8, len(whole) - 20, max(1, len(whole) // 40)), len(whole)]
+        got = run_in_node(
+            IMPORTS,
+            f"const whole = Uint8Array.from({list(whole)});"
+            f"return {lengths}.map((length) => isCut(whole.subarray(0, length)));",
+        )
+        assert got[-1] is False
+        expected = [is_refused(whole[:length]) for length in lengths]
+        # At the border of two blocks, nothing is missing by their lengths.
+        assert sum(one != other for one, other in zip(got, expected, strict=True)) <= 3
+
+
+def is_refused(data: bytes) -> bool:
+    try:
+        prepare_photo(data, ImageLimits(), TRANSFORM, time.monotonic() + 60)
+    except Problem:
+        return True
+    return False
