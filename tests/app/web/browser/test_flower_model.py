@@ -1,4 +1,4 @@
-"""The model in Chromium, compared with the service: decoding, codes of bad files, results."""
+"""The model in the browser, compared with the service: decoding, codes of bad files, results."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from model.imaging.activation_map import overlay
 from model.imaging.limits import ImageLimits
 from model.imaging.transforms import EvaluationTransform
 from model.ood import OodRule
+from tests.app.web.browser.page import BROWSER_NAMES, in_firefox
 from tests.conftest import flower_image
 from tests.file_server import FileServer
 from tests.model.imaging.profiles import DISPLAY_P3, gray_profile, rgb_profile
@@ -63,9 +64,16 @@ def files() -> Iterator[FileServer]:
         yield server
 
 
+@pytest.fixture(scope="module", params=BROWSER_NAMES)
+def any_browser(request: pytest.FixtureRequest) -> Browser:
+    name = "firefox_browser" if request.param == "firefox" else "browser"
+    browser: Browser = request.getfixturevalue(name)
+    return browser
+
+
 @pytest.fixture(scope="module")
-def page(browser: Browser, files: FileServer) -> Iterator[Page]:
-    page = browser.new_page()
+def page(any_browser: Browser, files: FileServer) -> Iterator[Page]:
+    page = any_browser.new_page()
     page.set_default_timeout(_TIMEOUT_MS)
     page.goto(files.url("/"))
     yield page
@@ -259,13 +267,13 @@ def test_bitmaps_and_pixels_get_the_result_of_their_file(page: Page, files: File
     assert results[0] == results[1] == results[2]
 
 
-def test_threads_give_the_same_result(browser: Browser, files: FileServer) -> None:
+def test_threads_give_the_same_result(any_browser: Browser, files: FileServer) -> None:
     photo = encoded(flower_image((400, 300), 7), "PNG")
     results = []
     with serving_model(bundled_checkpoint("cpu"), ISOLATED) as isolated:
         for server in (files, isolated):
             (path,) = add_photos(server, [photo])
-            page = browser.new_page()
+            page = any_browser.new_page()
             page.set_default_timeout(_TIMEOUT_MS)
             page.goto(server.url("/"))
             assert page.evaluate("crossOriginIsolated") == (server is isolated)
@@ -297,6 +305,8 @@ def test_photos_get_the_results_of_the_service(
     valid = sorted((data_dir / "valid").glob("*/*"))
     everyday = sorted((data_dir.parent / "everyday_dev").glob("*/*"))
     chosen = valid[::20] + everyday[::10]
+    if in_firefox(page):
+        chosen = chosen[::3]  # the resizing and the model are the same
     photos = [path.read_bytes() for path in chosen]
     # Photos from cameras are JPEGs; the data sets are not.
     photos += [encoded(Image.open(path).convert("RGB"), "JPEG", quality=90) for path in chosen[::3]]
@@ -310,7 +320,7 @@ def test_photos_get_the_results_of_the_service(
     assert rule is not None
     clear = [is_clear(result, rule) for result in expected]
     pairs = list(compress(zip(expected, got, strict=True), clear))
-    assert len(pairs) > 50
+    assert len(pairs) > (10 if in_firefox(page) else 50)
     clear_found = Agreement.of(*zip(*pairs, strict=True))
     assert clear_found.same_class >= 0.995
     assert clear_found.same_verdict >= 0.99

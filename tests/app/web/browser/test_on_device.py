@@ -1,7 +1,8 @@
-"""Identification on the visitor's device in Chromium: download, offline use, update, failures."""
+"""Identification on the visitor's device: download, offline use, update, failures."""
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,16 +18,19 @@ from playwright.sync_api import Locator, Page, expect
 from tests.app.conftest import MakeApp
 from tests.app.web.browser.conftest import Visit
 from tests.app.web.browser.page import (
+    IN_BOTH_BROWSERS,
     PHOTO,
     SCROLL_WIDTH,
     choose,
     copied_as,
+    let_time_pass,
     names,
     violations,
     wait_until,
 )
 from tests.app.web.conftest import message
 from tests.conftest import flower_image
+from tests.serving import serving as serving_bundled
 from tests.wsgi_server import serving
 
 pytestmark = pytest.mark.browser
@@ -63,11 +67,13 @@ class Service:
         app: The app; may be replaced by another one, as an operator does.
         requests: Path and Range header of each request.
         faults: What becomes of the body of the next responses, by path.
+        stop: Stops to listen.
     """
 
     app: Flask
     requests: list[tuple[str, str]] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    stop: Callable[[], None] = lambda: None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -126,7 +132,9 @@ def start(visit: Visit, make_app: MakeApp, tiny_onnx: Path) -> Iterator[Start]:
         ) -> tuple[Service, Page]:
             service = Service(make_app(**{"checkpoint": tiny_onnx, **settings}))
             service.faults.update({name: list(found) for name, found in (faults or {}).items()})
-            origin = services.enter_context(serving(service))
+            listening = services.enter_context(ExitStack())
+            origin = listening.enter_context(serving(service))
+            service.stop = listening.close
             page = visit(f"{origin}/{path}", installs=True, language=language, width=width)
             return service, page
 
@@ -181,6 +189,7 @@ def offline(page: Page) -> None:
     page.context.set_offline(True)
 
 
+@IN_BOTH_BROWSERS
 def test_photos_are_identified_without_a_network(start: Start, photo: Path) -> None:
     service, page = start()
     address = page.url
@@ -191,7 +200,7 @@ def test_photos_are_identified_without_a_network(start: Start, photo: Path) -> N
     install(page)
     assert identify(page, photo) == by_server
     page.goto(f"{address}flowers/21-fire-lily")  # seen with a network
-    offline(page)
+    service.stop()
     page.goto(address)
     assert identify(page, photo) == by_server
     expect(page.locator(PHOTO)).to_be_visible()
@@ -202,12 +211,38 @@ def test_photos_are_identified_without_a_network(start: Start, photo: Path) -> N
     assert service.photos_received == 1
 
 
+@IN_BOTH_BROWSERS
+@pytest.mark.data
+def test_ten_photos_get_the_names_and_verdicts_of_the_service(
+    visit: Visit, tmp_path: Path, data_dir: Path
+) -> None:
+    everyday = sorted((data_dir.parent / "everyday_dev").glob("*/*"))
+    chosen = everyday[:: len(everyday) // 10][:10]
+    with serving_bundled(tmp_path) as server:
+        page = visit(server.address, installs=True)
+        expected = [server.post(path.read_bytes())[1] for path in chosen]
+        install(page)
+    page.reload()
+    choose(page, *chosen)
+    expect(page.locator("#status")).to_have_text(message("script.done"), timeout=120_000)
+    expect(page.locator(".tile")).to_have_count(len(chosen))
+    for tile, result in zip(page.locator(".tile").all(), expected, strict=True):
+        tile.click()
+        expect(source(page)).to_be_visible()
+        copied = json.loads(copied_as(page, "json"))
+        let_time_pass(page)  # the button says "Copied"
+        assert copied["verdict"] == result["verdict"]
+        first, *_ = copied["predictions"]
+        assert first["class_id"] == result["predictions"][0]["class_id"]
+
+
+@IN_BOTH_BROWSERS
 def test_pages_that_were_seen_open_without_a_network(start: Start, photo: Path) -> None:
-    _, page = start()
+    service, page = start()
     address = page.url
     install(page)
     page.goto(f"{address}flowers/21-fire-lily")
-    offline(page)
+    service.stop()
     heading = page.get_by_role("heading", level=1)
     page.goto(f"{address}flowers")
     expect(page.get_by_role("searchbox")).to_be_visible()
@@ -304,6 +339,7 @@ def test_nothing_is_installed_from_damaged_files(start: Start, photo: Path) -> N
     assert service.photos_received == 1
 
 
+@IN_BOTH_BROWSERS
 def test_a_download_that_breaks_off_resumes(start: Start, photo: Path) -> None:
     service, page = start()
     length = 2 * PART_BYTES + 1000
@@ -416,6 +452,7 @@ def test_a_download_can_be_cancelled(start: Start) -> None:
     assert service.ranges(MODEL) == [""]  # complete before, so its parts were used
 
 
+@IN_BOTH_BROWSERS
 def test_storage_that_the_browser_deletes_is_noticed(start: Start, photo: Path) -> None:
     service, page = start()
     install(page)
