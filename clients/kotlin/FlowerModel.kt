@@ -16,7 +16,7 @@ import kotlin.math.floor
 import kotlin.math.ln
 import kotlin.math.max
 import kotlin.math.min
-import kotlin.math.rint
+import kotlin.math.round
 import org.json.JSONObject
 
 data class Prediction(val classId: String, val name: String, val probability: Float)
@@ -122,8 +122,8 @@ fun networkInput(photo: Pixels, resize: Int, crop: Int): ByteArray {
     val shorter = min(width, height).toDouble()
     val across = width / floor(resize * width / shorter)
     val down = height / floor(resize * height / shorter)
-    val left = rint((floor(resize * width / shorter) - crop) / 2) * across
-    val top = rint((floor(resize * height / shorter) - crop) / 2) * down
+    val left = round((floor(resize * width / shorter) - crop) / 2) * across
+    val top = round((floor(resize * height / shorter) - crop) / 2) * down
     val columns = Weights(width, left, left + crop * across, crop)
     val rows = Weights(height, top, top + crop * down, crop)
     val first = rows.first[0]
@@ -158,7 +158,7 @@ private class Weights(length: Int, start: Double, end: Double, size: Int) {
             val last = min(length, (center + 2 * stretch + 0.5).toInt())
             val values = DoubleArray(last - first[i]) { cubic((first[i] + it - center + 0.5) / stretch) }
             val sum = values.sum()
-            IntArray(values.size) { rint(values[it] / sum * (1 shl 22)).toInt() }
+            IntArray(values.size) { round(values[it] / sum * (1 shl 22)).toInt() }
         }
     }
 
