@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import select
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Event, Thread
+from time import sleep
 from typing import Any, Final
 
 from gunicorn import glogging  # type: ignore[import-untyped]
@@ -120,7 +120,7 @@ def _write_queued(queue: SimpleQueue[str | Event]) -> None:
             _write_lines(_STANDARD_OUTPUT, lines, timeout=None)
         for event in events:
             event.set()
-        time.sleep(_PAUSE_SECONDS)
+        sleep(_PAUSE_SECONDS)
 
 
 def _write_lines(descriptor: int, lines: Sequence[str], timeout: float | None) -> None:

@@ -81,7 +81,7 @@ async function registerWorker() {
     const check = () => {
       if (worker.state === "activated") resolve();
       // A file of its own did not arrive.
-      if (worker.state === "redundant") reject(new TypeError("service worker"));
+      if (worker.state === "redundant") reject(new TypeError("redundant"));
     };
     worker.addEventListener("statechange", check);
     check();
