@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Condition
 from typing import TypeAlias
+
+from model.budget import Budget
 
 # Called with a number of bytes before they are read; may wait.
 Reserve: TypeAlias = Callable[[int], None]
@@ -24,8 +25,7 @@ class FileBudget:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._changed = Condition()
-        self._reserved = 0
+        self._budget = Budget()
 
     @contextmanager
     def reservation(self) -> Iterator[Reserve]:
@@ -36,24 +36,14 @@ class FileBudget:
         """
         own = 0
 
-        def release() -> None:
-            nonlocal own
-            self._reserved -= own
-            own = 0
-            self._changed.notify_all()
-
         def reserve(size: int) -> None:
             nonlocal own
-            with self._changed:
-                release()
-                self._changed.wait_for(
-                    lambda: not self._reserved or self._reserved + size <= self._capacity
-                )
-                self._reserved += size
-                own = size
+            self._budget.release(own)
+            own = 0
+            self._budget.acquire(size, self._capacity)
+            own = size
 
         try:
             yield reserve
         finally:
-            with self._changed:
-                release()
+            self._budget.release(own)

@@ -5,10 +5,11 @@ Small photos never wait here; large ones share a pixel budget.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from model.budget import Budget
 
 # Photos up to this size bypass the limiter. A phone's 12-megapixel JPEG qualifies, since it is
 # decoded at reduced scale.
@@ -28,8 +29,7 @@ class DecodeLimiter:
 
     def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout
-        self._changed = threading.Condition()
-        self._acquired = 0
+        self._budget = Budget()
 
     @contextmanager
     def acquire(self, pixels: int, capacity: int) -> Iterator[None]:
@@ -45,15 +45,9 @@ class DecodeLimiter:
         if pixels <= SMALL_PIXELS:
             yield
             return
-        with self._changed:
-            if not self._changed.wait_for(
-                lambda: not self._acquired or self._acquired + pixels <= capacity, self._timeout
-            ):
-                raise DecodeLimitError
-            self._acquired += pixels
+        if not self._budget.acquire(pixels, capacity, self._timeout):
+            raise DecodeLimitError
         try:
             yield
         finally:
-            with self._changed:
-                self._acquired -= pixels
-                self._changed.notify_all()
+            self._budget.release(pixels)
