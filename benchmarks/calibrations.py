@@ -25,9 +25,8 @@ from model.classifier import Classifier
 from model.evaluation.datasets import labelled_photos
 from model.evaluation.evaluate import compute_logits
 from model.evaluation.metrics import CALIBRATION_BINS, compute_metrics
-from model.training.calibration import LabelledLogits, fit_temperature
+from model.training.calibration import LabelledLogits, fit_temperature, folds_of
 
-_FOLDS: Final = 5
 _BIAS_PENALTY: Final = 0.02  # on the squares of vector scaling's biases
 _LEAST: Final = 1e-4  # isotonic regression gives 0 and 1, whose log loss may be infinite
 
@@ -111,14 +110,8 @@ def cross_fitted(fit: Fit, sets: Sequence[LabelledLogits]) -> list[torch.Tensor]
         sets: Sets of at least five photos.
     """
     found = [torch.zeros(len(item.targets)) for item in sets]
-    for number in range(_FOLDS):
-        folds = [torch.arange(len(item.targets)) % _FOLDS == number for item in sets]
-        calibrated = fit(
-            [
-                LabelledLogits(item.name, item.logits[~fold], item.targets[~fold])
-                for item, fold in zip(sets, folds, strict=True)
-            ]
-        )
+    for fitted, folds in folds_of(sets):
+        calibrated = fit(fitted)
         for confidence, item, fold in zip(found, sets, folds, strict=True):
             confidence[fold] = calibrated(item.logits[fold])
     return found
@@ -126,11 +119,12 @@ def cross_fitted(fit: Fit, sets: Sequence[LabelledLogits]) -> list[torch.Tensor]
 
 def compare(sets: Sequence[LabelledLogits]) -> list[dict[str, Any]]:
     """Return a row per calibration and set: ECE, its value by chance, and the log loss."""
+    class_ids = [str(index) for index in range(sets[0].logits.shape[1])]
+    divisor = fit_temperature(sets)
+    measured = [compute_metrics(item.logits, item.targets, class_ids, divisor) for item in sets]
     rows: list[dict[str, Any]] = []
     for name, fit in CALIBRATIONS.items():
-        for item, confidence in zip(sets, cross_fitted(fit, sets), strict=True):
-            class_ids = [str(index) for index in range(item.logits.shape[1])]
-            metrics = compute_metrics(item.logits, item.targets, class_ids, fit_temperature(sets))
+        for item, metrics, confidence in zip(sets, measured, cross_fitted(fit, sets), strict=True):
             clipped = confidence.clamp(_LEAST, 1 - _LEAST)
             ece = binary_calibration_error(clipped, item.is_correct.int(), CALIBRATION_BINS)
             rows.append(

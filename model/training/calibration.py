@@ -8,7 +8,7 @@ come in sets, such as Oxford's photos and everyday ones; each set counts the sam
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -287,15 +287,22 @@ def cross_fitted(sets: Sequence[LabelledLogits]) -> list[torch.Tensor]:
         float32 (N, classes) for each set, in the same order.
     """
     scaled = [item.logits.clone() for item in sets]
-    for number in range(_FOLDS):
-        folds = [torch.arange(len(item.targets)) % _FOLDS == number for item in sets]
-        rest = [_part(item, ~fold) for item, fold in zip(sets, folds, strict=True)]
-        # A set of a single photo has no rest.
-        fitted = [item for item in rest if len(item.targets)] or sets
+    for fitted, folds in folds_of(sets):
         temperature = fit_temperature(fitted)
         for logits, fold in zip(scaled, folds, strict=True):
             logits[fold] /= temperature
     return scaled
+
+
+def folds_of(
+    sets: Sequence[LabelledLogits],
+) -> Iterator[tuple[Sequence[LabelledLogits], list[torch.Tensor]]]:
+    """Yield the sets without a fold, and the mask of the fold in each set, bool (N,)."""
+    for number in range(_FOLDS):
+        folds = [torch.arange(len(item.targets)) % _FOLDS == number for item in sets]
+        rest = [_part(item, ~fold) for item, fold in zip(sets, folds, strict=True)]
+        # A set of a single photo has no rest.
+        yield [item for item in rest if len(item.targets)] or sets, folds
 
 
 def _part(item: LabelledLogits, chosen: torch.Tensor) -> LabelledLogits:
